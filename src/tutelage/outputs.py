@@ -1,0 +1,66 @@
+"""Writing results so that nothing half-written ever stands under its final name."""
+
+import errno
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from tutelage.exceptions import OutputError
+
+
+@contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """Give a partial path beside `path` to write to, and move it there if all went well.
+
+    Raises
+    ------
+    OutputError
+        If the folder cannot be made or written to, or the disk is full.
+    """
+    with _as_sentences(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, "is a folder")
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+        os.close(handle)
+        partial = Path(name)
+        try:
+            yield partial
+            partial.chmod(0o666 & ~_umask())
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
+
+
+def check_writable(folder: Path) -> None:
+    """Raise an `OutputError` unless files can be written to `folder`, before any work is done."""
+    with _as_sentences(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+
+
+@contextmanager
+def _as_sentences(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (FileExistsError, NotADirectoryError) as error:
+        raise OutputError(f"{path} cannot be made: a file stands where a folder should. Choose another folder.") from error
+    except IsADirectoryError as error:
+        raise OutputError(f"{path} cannot be written: a folder of that name stands there. Choose another name.") from error
+    except PermissionError as error:
+        raise OutputError(f"{path} cannot be written: permission denied. Choose a folder that you may write to.") from error
+    except OSError as error:
+        if isinstance(error, OutputError):
+            raise
+        if error.errno == errno.ENOSPC:
+            raise OutputError(f"{path} cannot be written: the disk is full. Free some space, or choose another folder.") from error
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}. Choose another folder.") from error
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current

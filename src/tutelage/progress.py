@@ -1,0 +1,22 @@
+"""Progress as an event: the library announces work, whoever called decides what to draw.
+
+A `Progress` is a callable ``progress(name, total)`` that returns a context manager, which in
+turn gives a callable ``advance(steps)``. The library's own default draws nothing.
+
+Examples
+--------
+>>> with silent("kernel", 100) as advance:
+...     advance(10)
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+
+Advance = Callable[[float], None]
+Progress = Callable[[str, float], AbstractContextManager[Advance]]
+
+
+@contextmanager
+def silent(name: str, total: float) -> Iterator[Advance]:
+    """Announce nothing to nobody."""
+    yield lambda steps: None

@@ -1,0 +1,229 @@
+"""One factorisation gives every student (docs/theory.md §3).
+
+`factor` once, then `solve` for any targets: each row of the solution U = L⁻¹ Z belongs to one
+sample of the ordering, and sums over its first n rows are the student of the first n samples.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tutelage.exceptions import NumericsError
+from tutelage.progress import Progress, silent
+
+_BLOCK = 512
+_FIRST_JITTER, _LAST_JITTER = 1e-10, 1e-2
+
+
+@dataclass(frozen=True)
+class Factor:
+    """The Cholesky factor of Θ + λI.
+
+    Attributes
+    ----------
+    lower : Tensor of shape (N, N)
+        L, in its lower triangle. What stands above the diagonal is not part of the factor.
+    jitter : float
+        λ, the same absolute number for every n.
+    relative_jitter : float
+        λ over the mean of Θ's diagonal.
+    """
+
+    lower: Tensor
+    jitter: float
+    relative_jitter: float
+
+    def __len__(self) -> int:
+        return len(self.lower)
+
+
+def factor(kernel: Tensor, *, overwrite: bool = False, progress: Progress = silent) -> Factor:
+    """Factor Θ + λI = L Lᵀ with the smallest jitter λ that succeeds.
+
+    Parameters
+    ----------
+    kernel : Tensor of shape (N, N)
+        Θ of the pool in its ordering, symmetric.
+    overwrite : bool
+        Factor in place: `kernel` then holds L below and on its diagonal, and no second matrix is made.
+    progress : Progress
+        Told of the samples factored.
+
+    Returns
+    -------
+    Factor
+        With λ = ε · mean diag Θ, ε from 1e-10 upward in decades.
+
+    Raises
+    ------
+    NumericsError
+        If the kernel is not finite, or even ε = 1e-2 does not make it positive definite.
+
+    Examples
+    --------
+    >>> import torch
+    >>> factored = factor(torch.tensor([[4.0, 2.0], [2.0, 5.0]], dtype=torch.float64))
+    >>> solve(factored, torch.tensor([[2.0], [5.0]], dtype=torch.float64)).T.round(decimals=6)
+    tensor([[1., 2.]], dtype=torch.float64)
+    """
+    diagonal = kernel.diagonal().clone()
+    if not bool(torch.isfinite(diagonal).all()):
+        raise NumericsError("The kernel holds values that are NaN or infinite; look at the student's weights and inputs.")
+    lower = kernel if overwrite else kernel.clone()
+    mean, relative = float(diagonal.mean()), _FIRST_JITTER
+    while relative <= _LAST_JITTER:
+        jitter = relative * mean
+        lower.diagonal().copy_(diagonal + jitter)
+        if jitter > 0 and _cholesky_in_place(lower, progress):
+            return Factor(lower, jitter, relative)
+        _restore_lower(lower)
+        relative *= 10
+    raise NumericsError(
+        f"The kernel of {len(kernel)} samples is not positive definite, even with {_LAST_JITTER:g} of its mean diagonal "
+        f"({mean:g}) added. Look for inputs that are all alike, or use float64."
+    )
+
+
+def solve(factor: Factor, targets: Tensor, *, overwrite: bool = False) -> Tensor:
+    """Give U = L⁻¹ Z, each setting and class a column: the standardised one-step-ahead residuals.
+
+    Parameters
+    ----------
+    factor : Factor
+        Of N samples.
+    targets : Tensor of shape (N, columns)
+        Effective logits, or the kernel between pool and test inputs (then the result is V).
+    overwrite : bool
+        Solve in place of `targets`.
+
+    Returns
+    -------
+    Tensor of shape (N, columns)
+    """
+    result = targets if overwrite else targets.clone(memory_format=torch.contiguous_format)
+    return _forward(factor.lower, result)
+
+
+def coefficients(factor: Factor, solution: Tensor) -> Tensor:
+    """Give Θ⁻¹Z = L⁻ᵀ U, the weight of each sample in the student of the whole pool, (3.1)."""
+    result, lower = solution.clone(), factor.lower
+    for start in reversed(range(0, len(lower), _BLOCK)):
+        rows, rest = slice(start, start + _BLOCK), slice(start + _BLOCK, None)
+        result[rows].addmm_(lower[rest, rows].mT, result[rest], alpha=-1)
+        result[rows] = torch.linalg.solve_triangular(lower[rows, rows].mT, result[rows], upper=True)
+    return result
+
+
+def inverse_diagonal(factor: Factor, *, progress: Progress = silent) -> Tensor:
+    """Give diag Θ⁻¹, all that leave-one-out needs of the inverse, a block of columns at a time."""
+    lower = factor.lower
+    result = lower.new_empty(len(lower))
+    with progress("leave-one-out", len(lower)) as advance:
+        for start in range(0, len(lower), _BLOCK):
+            rows = slice(start, min(start + _BLOCK, len(lower)))
+            columns = lower.new_zeros(len(lower) - start, rows.stop - start)
+            columns.diagonal().fill_(1)
+            _forward(lower[start:, start:], columns)  # the columns of L⁻¹, zero above `start`
+            result[rows] = columns.square_().sum(0)
+            advance(rows.stop - start)
+    return result
+
+
+def one_step_ahead(factor: Factor, solution: Tensor, targets: Tensor) -> Tensor:
+    """Predict each sample from those before it in the ordering, (3.5)."""
+    return targets - factor.lower.diagonal()[:, None] * solution
+
+
+def leave_one_out(coefficients: Tensor, inverse_diagonal: Tensor, targets: Tensor) -> Tensor:
+    """Predict each sample from all the others, (3.6)."""
+    return targets - coefficients / inverse_diagonal[:, None]
+
+
+def squared_norms(solution: Tensor, sizes: list[int]) -> Tensor:
+    """Give ‖Δŵ_n‖² of every column at every size: (sizes, columns), (3.2)."""
+    return solution.square().cumsum(0)[torch.tensor(sizes, device=solution.device) - 1]
+
+
+def inner_products(left: Tensor, right: Tensor, sizes: list[int]) -> Tensor:
+    """Give Δŵ_n^a · Δŵ_n^b of paired columns at every size: (sizes, columns), (3.2)."""
+    return (left * right).cumsum(0)[torch.tensor(sizes, device=left.device) - 1]
+
+
+def gram_matrices(solution: Tensor, sizes: list[int]) -> Tensor:
+    """Give the Gram matrices of the weights over the last axis: (n, ..., C) -> (sizes, ..., C, C), (3.2)."""
+    grams, start, total = [], 0, solution.new_zeros(())
+    for n in sizes:
+        part = solution[start:n]
+        total = total + torch.einsum("i...c,i...k->...ck", part, part)
+        grams.append(total)
+        start = n
+    return torch.stack(grams)
+
+
+def predictions(
+    solution: Tensor, test_solution: Tensor, prior: Tensor, sizes: list[int]
+) -> Iterator[tuple[int, Tensor, Tensor]]:
+    """Walk through the sizes with each student's predictions and power function.
+
+    Parameters
+    ----------
+    solution : Tensor of shape (N, columns)
+        U = L⁻¹ Z.
+    test_solution : Tensor of shape (N, M)
+        V = L⁻¹ K(pool, test).
+    prior : Tensor of shape (M,)
+        Θ(x, x) of the test inputs.
+    sizes : list of int
+        Ascending.
+
+    Yields
+    ------
+    n : int
+    predictions : Tensor of shape (M, columns)
+        f̂_n, (3.3); the same memory each time.
+    variance : Tensor of shape (M,)
+        σ_n², (3.4), kept at or above 0.
+    """
+    mean, variance, start = solution.new_zeros(test_solution.shape[1], solution.shape[1]), prior.clone(), 0
+    for n in sizes:
+        mean.addmm_(test_solution[start:n].mT, solution[start:n])
+        variance -= test_solution[start:n].square().sum(0)
+        yield n, mean, variance.clamp_min(0)
+        start = n
+
+
+def _forward(lower: Tensor, rhs: Tensor) -> Tensor:
+    for start in range(0, len(lower), _BLOCK):
+        rows = slice(start, start + _BLOCK)
+        rhs[rows].addmm_(lower[rows, :start], rhs[:start], alpha=-1)
+        rhs[rows] = torch.linalg.solve_triangular(lower[rows, rows], rhs[rows], upper=False)
+    return rhs
+
+
+def _cholesky_in_place(a: Tensor, progress: Progress) -> bool:
+    """Left-looking blocked Cholesky of the lower triangle; above the diagonal nothing is touched."""
+    n = len(a)
+    with progress("factor", n) as advance:
+        for start in range(0, n, _BLOCK):
+            rows = slice(start, min(start + _BLOCK, n))
+            below = slice(rows.stop, n)
+            block = a[rows, rows].tril()
+            block -= a[rows, :start] @ a[rows, :start].mT
+            block, failed = torch.linalg.cholesky_ex(block)
+            if bool(failed) or not bool(torch.isfinite(block.diagonal()).all()):
+                return False
+            a[rows, rows] = block + a[rows, rows].triu(1)
+            a[below, rows].addmm_(a[below, :start], a[rows, :start].mT, alpha=-1)
+            a[below, rows] = torch.linalg.solve_triangular(block.mT, a[below, rows], upper=True, left=False)
+            advance(rows.stop - start)
+    return True
+
+
+def _restore_lower(a: Tensor) -> None:
+    """Copy the untouched upper triangle back over a failed factor."""
+    for start in range(0, len(a), _BLOCK):
+        rows, below = slice(start, start + _BLOCK), slice(start + _BLOCK, None)
+        a[below, rows] = a[rows, below].mT
+        a[rows, rows] = a[rows, rows].triu() + a[rows, rows].triu(1).mT

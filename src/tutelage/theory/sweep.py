@@ -1,0 +1,282 @@
+"""All of the theory on one ordering of the pool, for every setting and size at once."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tutelage.theory import data_inefficiency, factor, imperfect_teacher, transfer_risk
+from tutelage.theory.factor import Factor
+from tutelage.theory.transfer_risk import decisions
+
+Tensors = dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What the students are to fit on the pool.
+
+    Attributes
+    ----------
+    effective : Tensor of shape (N, E, S, C)
+        Effective logits of E teacher epochs and S settings.
+    teacher : Tensor of shape (N, E, C)
+        The teacher's logits, centred.
+    reference : Tensor of shape (N, C), optional
+        The direction z_g that a better teacher or the labels point in (docs/theory.md §6).
+    teacher_decision : integer Tensor of shape (E, N)
+    labels : integer Tensor of shape (N,), optional
+    """
+
+    effective: Tensor
+    teacher: Tensor
+    reference: Tensor | None
+    teacher_decision: Tensor
+    labels: Tensor | None
+
+    def reordered(self, order: Tensor) -> "Targets":
+        """The same targets in another ordering."""
+        return Targets(
+            self.effective[order],
+            self.teacher[order],
+            None if self.reference is None else self.reference[order],
+            self.teacher_decision[:, order],
+            None if self.labels is None else self.labels[order],
+        )
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Inputs outside the pool, and what is known of them.
+
+    Attributes
+    ----------
+    prior : Tensor of shape (M,)
+        Θ(x, x).
+    teacher_decision : integer Tensor of shape (E, M), optional
+    labels : integer Tensor of shape (M,), optional
+    effective : Tensor of shape (M, E, S, C), optional
+    """
+
+    prior: Tensor
+    teacher_decision: Tensor | None
+    labels: Tensor | None
+    effective: Tensor | None
+
+
+@dataclass(frozen=True)
+class Students:
+    """Every student of one ordering: all epochs, settings, classes and sizes.
+
+    Attributes
+    ----------
+    factored : Factor
+        Of the pool in the ordering.
+    targets : Targets
+        In the ordering.
+    sizes : list of int
+        Ascending, ending at N.
+    solution : Tensor of shape (N, E, S, C)
+        U = L⁻¹ Z.
+    squared_norm : Tensor of shape (sizes, E, S)
+        ‖Δŵ_n‖², summed over classes.
+    scale : Tensor of shape (sizes, E, S, C)
+        s², see `transfer_risk.prequential_scale`.
+    residual_gram : Tensor of shape (sizes, E, S, C, C)
+        Gram matrices of w⊥ over classes.
+    """
+
+    factored: Factor
+    targets: Targets
+    sizes: list[int]
+    solution: Tensor
+    squared_norm: Tensor
+    scale: Tensor
+    residual_gram: Tensor
+
+    @classmethod
+    def of(cls, factored: Factor, targets: Targets, sizes: list[int]) -> "Students":
+        """Solve for all of them."""
+        flat = factor.solve(factored, targets.effective.flatten(1))
+        solution, shape = flat.reshape(targets.effective.shape), (len(sizes), *targets.effective.shape[1:])
+        grams = factor.gram_matrices(solution, sizes)
+        return cls(
+            factored,
+            targets,
+            sizes,
+            solution,
+            factor.squared_norms(flat, sizes).reshape(shape).sum(-1),
+            transfer_risk.prequential_scale(flat, sizes).reshape(shape),
+            grams[-1] - grams,
+        )
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """Each pool sample as the students of all the others see it, (3.6); the same for every ordering.
+
+    Attributes
+    ----------
+    logits : Tensor of shape (N, E, S, C)
+    coefficients : Tensor of shape (N, E, S, C)
+        Θ⁻¹Z.
+    inverse_diagonal : Tensor of shape (N,)
+    """
+
+    logits: Tensor
+    coefficients: Tensor
+    inverse_diagonal: Tensor
+
+    @classmethod
+    def of(cls, students: Students, inverse_diagonal: Tensor) -> "LeftOut":
+        """In the ordering of the students."""
+        targets = students.targets.effective
+        weights = factor.coefficients(students.factored, students.solution.flatten(1))
+        logits = factor.leave_one_out(weights, inverse_diagonal, targets.flatten(1))
+        return cls(logits.reshape(targets.shape), weights.reshape(targets.shape), inverse_diagonal)
+
+    def reordered(self, order: Tensor) -> "LeftOut":
+        """The same samples in another ordering."""
+        return LeftOut(self.logits[order], self.coefficients[order], self.inverse_diagonal[order])
+
+
+def decide(logits: Tensor) -> Tensor:
+    """Give the class that wins over the last axis, which holds C logits or the only one."""
+    one = logits.shape[-1] == 1
+    return decisions(logits[..., 0] if one else logits, n_logits=logits.shape[-1])
+
+
+def on_test(students: Students, test_solution: Tensor, held_out: HeldOut) -> tuple[Tensors, Tensor]:
+    """Evaluate every student on held-out inputs.
+
+    Parameters
+    ----------
+    students : Students
+    test_solution : Tensor of shape (N, M)
+        V = L⁻¹ Θ(pool, held out).
+    held_out : HeldOut
+
+    Returns
+    -------
+    variables : dict of Tensor (E, S, sizes)
+        `error`, `transfer_risk`, ...: those that the held-out part allows.
+    logits : Tensor of shape (M, E, S, C)
+        f̂_N of the students of the whole pool.
+    """
+    solution, jitter = students.solution.flatten(1), students.factored.jitter
+    shape = (len(held_out.prior), *students.solution.shape[1:])
+    oracle = (test_solution.mT @ solution).reshape(shape)
+    rows: list[Tensors] = []
+    walk = factor.predictions(solution, test_solution, held_out.prior, students.sizes)
+    for k, (n, mean, variance) in enumerate(walk):
+        logits = mean.reshape(shape)
+        row = _evaluate(students, k, logits, oracle, held_out, variance)
+        if held_out.effective is not None:
+            inefficiency = data_inefficiency.fresh_sample(
+                students.squared_norm[k], held_out.effective - logits, variance, jitter, n
+            )
+            row["data_inefficiency"], row["data_inefficiency_se"] = inefficiency
+        rows.append(row)
+    return stack(rows), oracle
+
+
+def on_pool(students: Students, prior: Tensor) -> list[Tensors]:
+    """Evaluate the students of n < N samples on the part of the pool that they have not seen.
+
+    Parameters
+    ----------
+    students : Students
+    prior : Tensor of shape (N,)
+        Θ(x, x), in the ordering.
+
+    Returns
+    -------
+    list of dict of Tensor (E, S)
+        One for each size but the last.
+    """
+    factored, oracle = students.factored, students.targets.effective
+    rows = []
+    # Row i of V for the pool itself is column i of L; above the diagonal it is not set, and not looked at either.
+    walk = factor.predictions(students.solution.flatten(1), factored.lower.mT, prior, students.sizes[:-1])
+    for k, (n, mean, variance) in enumerate(walk):
+        logits = mean[n:].reshape(-1, *oracle.shape[1:])
+        # A pool sample has a feature √λ of its own, which lengthens it and keeps it out of the span of the others.
+        row = _evaluate_pool(students, k, slice(n, None), logits, prior, variance[n:] + factored.jitter)
+        row["data_inefficiency"], row["data_inefficiency_se"] = data_inefficiency.fresh_sample(
+            students.squared_norm[k], oracle[n:] - logits, variance[n:], factored.jitter, n
+        )
+        rows.append(row)
+    return rows
+
+
+def on_left_out(students: Students, prior: Tensor, left_out: LeftOut) -> Tensors:
+    """Evaluate the students of the whole pool on each of its samples in turn, left out; (E, S) each."""
+    row = _evaluate_pool(students, -1, slice(None), left_out.logits, prior, 1 / left_out.inverse_diagonal)
+    row["data_inefficiency"], row["data_inefficiency_se"] = data_inefficiency.leave_one_out(
+        students.squared_norm[-1], left_out.coefficients, left_out.inverse_diagonal
+    )
+    return row
+
+
+def of_ordering(students: Students) -> Tensors:
+    """What the ordering alone tells: norms, prequential errors, correction angles; (E, S, sizes) each."""
+    targets, solution = students.targets, students.solution
+    variables: Tensors = {"squared_norm": students.squared_norm.movedim(0, -1)}
+    if targets.labels is None or targets.reference is None:
+        return variables
+    ahead = factor.one_step_ahead(students.factored, solution.flatten(1), targets.effective.flatten(1))
+    wrong = decide(ahead.reshape(solution.shape)) != targets.labels[:, None, None]
+    last_third = [wrong[n - max(1, n // 3) : n].double().mean(0) for n in students.sizes]
+    variables["error_prequential"] = torch.stack(last_third, -1)
+    reference = factor.solve(students.factored, targets.reference)
+    teacher = factor.solve(students.factored, targets.teacher.flatten(1)).reshape(targets.teacher.shape)
+    epochs = [
+        imperfect_teacher.angles(teacher[:, e], solution[:, e], reference, students.sizes)
+        for e in range(teacher.shape[1])
+    ]
+    names = ("teacher_reference", "correction_reference", "correction_teacher", "effective_reference")
+    return variables | {f"cos_{name}": torch.stack([getattr(a, name).movedim(0, -1) for a in epochs]) for name in names}
+
+
+def _evaluate_pool(
+    students: Students, k: int, unseen: slice, logits: Tensor, prior: Tensor, variance: Tensor
+) -> Tensors:
+    targets = students.targets
+    held_out = HeldOut(
+        prior[unseen] + students.factored.jitter,
+        targets.teacher_decision[:, unseen],
+        None if targets.labels is None else targets.labels[unseen],
+        None,
+    )
+    return _evaluate(students, k, logits, targets.effective[unseen], held_out, variance)
+
+
+def _evaluate(
+    students: Students, k: int, logits: Tensor, oracle: Tensor, held_out: HeldOut, variance: Tensor
+) -> Tensors:
+    """Every quantity of §4 at the k-th size: (E, S) each."""
+    student_logits, oracle_logits = logits.movedim(0, -2), oracle.movedim(0, -2)  # (E, S, M, C)
+    decided = decide(student_logits)
+    gram = students.residual_gram[k]
+    bounded = transfer_risk.bounds(oracle_logits, student_logits, gram, held_out.prior, variance)
+    row = {
+        "oracle_risk": _share(decided != decide(oracle_logits)),
+        "expected_transfer_risk": transfer_risk.expected_transfer_risk(student_logits, students.scale[k], variance),
+        "risk_bound": bounded.risk_bound,
+        "power_bound": bounded.power_bound,
+        "certified_fraction": bounded.certified_fraction,
+    }
+    if held_out.teacher_decision is not None:
+        row["transfer_risk"] = _share(decided != held_out.teacher_decision[:, None])
+    if held_out.labels is not None:
+        row["error"] = _share(decided != held_out.labels)
+    return row
+
+
+def _share(events: Tensor) -> Tensor:
+    return events.double().mean(-1)
+
+
+def stack(rows: list[Tensors]) -> Tensors:
+    """Put the sizes of every variable along a last axis."""
+    return {name: torch.stack([row[name] for row in rows], -1) for name in rows[0]}

@@ -1,0 +1,164 @@
+"""Transfer risk: how often a student decides otherwise than its oracle (docs/theory.md §4).
+
+One binary logit has predictions of shape (M,); C classes have (M, C). Leading axes of settings
+are welcome everywhere: (..., M) and (..., M, C).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+_NODES = 32
+
+
+@dataclass(frozen=True)
+class Bounds:
+    """What the oracle's weights say for certain.
+
+    Attributes
+    ----------
+    risk_bound : Tensor (...)
+        Ji and Zhu's bound, (4.1).
+    power_bound : Tensor (...)
+        The bound with the power function in place of the norm, (4.2); never larger.
+    certified_fraction : Tensor (...)
+        Share of inputs on which the student's decision is the oracle's, (4.3).
+    certified : Tensor of bool (..., M)
+        Which inputs those are.
+    """
+
+    risk_bound: Tensor
+    power_bound: Tensor
+    certified_fraction: Tensor
+    certified: Tensor
+
+
+def decisions(logits: Tensor, *, n_logits: int) -> Tensor:
+    """Give the class that wins: the sign of one logit (last axis M), the argmax of C (last axis C)."""
+    return (logits > 0).to(torch.int64) if n_logits == 1 else logits.argmax(-1)
+
+
+def bounds(oracle: Tensor, student: Tensor, residual_gram: Tensor, prior: Tensor, variance: Tensor) -> Bounds:
+    """Bound the transfer risk of a student, and certify its decisions, (4.1) to (4.3).
+
+    Parameters
+    ----------
+    oracle, student : Tensor of shape (..., M, C)
+        Their logits on the same inputs; C = 1 for one logit.
+    residual_gram : Tensor of shape (..., C, C)
+        Gram matrix of w⊥ = Δw_* - Δŵ_n over classes: the sum of U_ia U_ib over i > n, (3.2).
+    prior, variance : Tensor of shape (M,)
+        Θ(x, x) = ‖φ(x)‖² and σ_n²(x).
+
+    Returns
+    -------
+    Bounds
+
+    References
+    ----------
+    Ji and Zhu 2020, theorem 2, for one logit; docs/theory.md §4 for C classes and the power bound.
+    """
+    distance = _class_distances(residual_gram)[..., None, :, :]
+    gap, rivals = _margins(oracle, distance)
+    length, power = prior.sqrt()[:, None], variance.sqrt()[:, None]
+    by_norm = (gap <= rivals * length).any(-1)
+    by_power = (gap <= rivals * power).any(-1)
+    own_gap, own_rivals = _margins(student, distance)
+    certified = (own_gap > own_rivals * power).all(-1)
+    return Bounds(_share(by_norm), _share(by_power), _share(certified), certified)
+
+
+def oracle_angle_tail(oracle: Tensor, oracle_norm: Tensor, prior: Tensor, angles: Tensor) -> Tensor:
+    """Give p(β), the share of inputs whose features lie at β or more from the oracle's weights.
+
+    Parameters
+    ----------
+    oracle : Tensor of shape (M,)
+        Logits Δw_*ᵀφ(x).
+    oracle_norm : Tensor of shape ()
+        ‖Δw_*‖.
+    prior : Tensor of shape (M,)
+        ‖φ(x)‖².
+    angles : Tensor of shape (B,)
+        β in [0, π/2].
+
+    Returns
+    -------
+    Tensor of shape (B,)
+    """
+    cosine = (oracle.abs() / (oracle_norm * prior.sqrt())).clamp(max=1)
+    return _share(torch.arccos(cosine)[None] >= angles[:, None])
+
+
+def prequential_scale(solution: Tensor, sizes: list[int]) -> Tensor:
+    """Give s², the mean of U² over the last third of the first n samples: (sizes, columns)."""
+    total = solution.square().cumsum(0)
+    rows = []
+    for n in sizes:
+        start = n - max(1, n // 3)
+        rows.append((total[n - 1] - (total[start - 1] if start else 0)) / (n - start))
+    return torch.stack(rows)
+
+
+def expected_transfer_risk(student: Tensor, scale: Tensor, variance: Tensor) -> Tensor:
+    """Give the chance that the oracle decides otherwise, averaged over inputs, (4.4).
+
+    Parameters
+    ----------
+    student : Tensor of shape (..., M, C)
+        f̂_n; C = 1 for one logit.
+    scale : Tensor of shape (..., C)
+        s_c², see `prequential_scale`.
+    variance : Tensor of shape (M,)
+        σ_n²(x).
+
+    Returns
+    -------
+    Tensor (...)
+
+    Examples
+    --------
+    >>> import torch
+    >>> expected_transfer_risk(torch.zeros(5, 1), torch.ones(1), torch.ones(5))
+    tensor(0.5000)
+    """
+    tiny = torch.finfo(student.dtype).tiny
+    spread = (scale[..., None, :] * variance[:, None]).sqrt().clamp_min(tiny**0.5)  # (..., M, C)
+    if student.shape[-1] == 1:
+        return torch.special.ndtr(-student.abs() / spread)[..., 0].mean(-1)
+    winner = student.argmax(-1, keepdim=True)
+    top, top_spread = student.gather(-1, winner), spread.gather(-1, winner)
+    rivals = torch.ones_like(student, dtype=torch.bool).scatter_(-1, winner, False)
+    lead, width = (top - student) / spread, top_spread / spread
+    nodes, weights = np.polynomial.hermite_e.hermegauss(_NODES)
+    keeps = torch.zeros_like(top[..., 0])
+    for node, weight in zip(nodes.tolist(), (weights / weights.sum()).tolist(), strict=True):
+        held = torch.special.ndtr(torch.add(lead, width, alpha=node))
+        keeps += weight * torch.where(rivals, held, 1.0).prod(-1)
+    return (1 - keeps).clamp(0, 1).mean(-1)
+
+
+def _class_distances(gram: Tensor) -> Tensor:
+    """‖w^c - w^k‖ from a Gram matrix over classes; for one logit ‖w‖."""
+    if gram.shape[-1] == 1:
+        return gram.clamp_min(0).sqrt()
+    squares = gram.diagonal(dim1=-2, dim2=-1)
+    return (squares[..., :, None] + squares[..., None, :] - 2 * gram).clamp_min(0).sqrt()
+
+
+def _margins(logits: Tensor, distance: Tensor) -> tuple[Tensor, Tensor]:
+    """Each input's margin over its rivals and the rivals' distances to its winner, (..., M, K)."""
+    if logits.shape[-1] == 1:
+        return logits.abs(), distance[..., 0].expand_as(logits)
+    winner = logits.argmax(-1, keepdim=True)
+    gap = logits.gather(-1, winner) - logits
+    # The winner is no rival of its own: an infinite gap never meets a bound.
+    gap = gap.scatter(-1, winner, float("inf"))
+    rows = distance.expand(*logits.shape, logits.shape[-1])
+    return gap, rows.gather(-2, winner[..., None].expand(*winner.shape, logits.shape[-1]))[..., 0, :]
+
+
+def _share(events: Tensor) -> Tensor:
+    return events.to(torch.float64).mean(-1)

@@ -1,0 +1,120 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from problems import problem
+from tolerances import assert_close
+
+from tutelage.exceptions import NumericsError
+from tutelage.theory import factor as module
+from tutelage.theory.factor import (
+    coefficients,
+    factor,
+    gram_matrices,
+    inner_products,
+    inverse_diagonal,
+    leave_one_out,
+    one_step_ahead,
+    predictions,
+    solve,
+    squared_norms,
+)
+
+SIZES = [1, 2, 7, 20, 33, 40]
+
+
+@pytest.fixture(params=[3, 512], ids=["many blocks", "one block"], autouse=True)
+def block(request, monkeypatch):
+    monkeypatch.setattr(module, "_BLOCK", request.param)
+
+
+def refit(p, jitter, n, rows=None):
+    """The student of some samples, solved for on its own."""
+    rows = torch.arange(n) if rows is None else rows
+    theta = p.theta[rows][:, rows] + jitter * torch.eye(len(rows), dtype=p.theta.dtype)
+    return torch.linalg.solve(theta, p.targets[rows])
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_every_size_agrees_with_a_refit(dtype):
+    p = problem(dtype=dtype)
+    factored = factor(p.theta)
+    u, v = solve(factored, p.targets), solve(factored, p.cross)
+    norms = squared_norms(u, SIZES)
+    for k, (n, mean, variance) in enumerate(predictions(u, v, p.prior, SIZES)):
+        weights = refit(p, factored.jitter, n)
+        theta = p.theta[:n, :n] + factored.jitter * torch.eye(n, dtype=dtype)
+        assert_close(mean, p.cross[:n].T @ weights)
+        assert_close(norms[k], (p.targets[:n] * weights).sum(0))
+        assert_close(variance, p.prior - (p.cross[:n] * torch.linalg.solve(theta, p.cross[:n])).sum(0))
+
+
+def test_inner_products_and_gram_matrices_are_those_of_the_weights():
+    p = problem(columns=4)
+    factored = factor(p.theta)
+    u = solve(factored, p.targets)
+    grams = gram_matrices(u.reshape(-1, 2, 2), SIZES)
+    for k, n in enumerate(SIZES):
+        exact = p.targets[:n].T @ refit(p, factored.jitter, n)
+        assert_close(inner_products(u[:, :2], u[:, 2:], SIZES)[k], exact.diagonal(2))
+        assert_close(grams[k, 0], exact[:2, :2])
+        assert_close(grams[k, 1], exact[2:, 2:])
+
+
+def test_one_step_ahead_and_leave_one_out_agree_with_refits():
+    p = problem(n=25)
+    factored = factor(p.theta)
+    u = solve(factored, p.targets)
+    ahead = one_step_ahead(factored, u, p.targets)
+    weights = coefficients(factored, u)
+    diagonal = inverse_diagonal(factored)
+    out = leave_one_out(weights, diagonal, p.targets)
+    jittered = p.theta + factored.jitter * torch.eye(25, dtype=torch.float64)
+    assert_close(weights, torch.linalg.solve(jittered, p.targets))
+    assert_close(diagonal, torch.linalg.inv(jittered).diagonal())
+    assert_close(ahead[0], torch.zeros(3, dtype=torch.float64))
+    for i in range(1, 25):
+        assert_close(ahead[i], p.theta[i, :i] @ refit(p, factored.jitter, i))
+    for i in range(25):
+        others = torch.arange(25) != i
+        assert_close(out[i], p.theta[i, others] @ refit(p, factored.jitter, 24, others.nonzero()[:, 0]))
+
+
+def test_factoring_in_place_makes_no_second_matrix_and_keeps_the_upper_triangle():
+    p = problem()
+    kernel = p.theta.clone()
+    factored = factor(kernel, overwrite=True)
+    assert factored.lower.data_ptr() == kernel.data_ptr()
+    assert_close(kernel.triu(1), p.theta.triu(1))
+    assert_close(kernel.tril() @ kernel.tril().T, p.theta + factored.jitter * torch.eye(40, dtype=torch.float64))
+    assert_close(factor(p.theta).lower.tril(), kernel.tril())
+
+
+def test_the_jitter_is_the_smallest_decade_that_succeeds():
+    p = problem(n=12)
+    assert factor(p.theta).relative_jitter == 1e-10
+    shifted = p.theta - (torch.linalg.eigvalsh(p.theta).min() + 1e-6 * p.theta.diagonal().mean()) * torch.eye(12)
+    factored = factor(shifted)
+    assert factored.relative_jitter == pytest.approx(1e-5)
+    assert factored.jitter == pytest.approx(1e-5 * shifted.diagonal().mean().item())
+    assert_close(factored.lower.tril() @ factored.lower.tril().T, shifted + factored.jitter * torch.eye(12))
+
+
+def test_a_kernel_that_cannot_be_factored_is_said():
+    with pytest.raises(NumericsError, match="not positive definite, even with 0.01 of its mean diagonal"):
+        factor(torch.tensor([[1.0, 2.0], [2.0, 1.0]], dtype=torch.float64))
+    with pytest.raises(NumericsError, match="NaN or infinite"):
+        factor(torch.tensor([[float("nan"), 0.0], [0.0, 1.0]]))
+
+
+@given(n=st.integers(2, 30), seed=st.integers(0, 1000))
+@settings(max_examples=30, deadline=None)
+def test_norms_grow_and_the_power_function_falls(n, seed):
+    p = problem(n=n, m=5, seed=seed)
+    factored = factor(p.theta)
+    u, v = solve(factored, p.targets), solve(factored, p.cross)
+    sizes = list(range(1, n + 1))
+    assert (squared_norms(u, sizes).diff(dim=0) >= 0).all()
+    variances = torch.stack([variance.clone() for _, _, variance in predictions(u, v, p.prior, sizes)])
+    assert (variances.diff(dim=0) <= 1e-12).all()
+    assert (variances >= 0).all()
