@@ -1,20 +1,25 @@
 """What distilling a teacher into a student will do, before the student is trained."""
 
-from tutelage import kernels
+from tutelage import datasets, kernels, lab
 from tutelage.curves import curves, load_curves, save_curves
 from tutelage.exceptions import TutelageError
+from tutelage.plan import Plan, plan
 from tutelage.task import Task
 from tutelage.theory.effective_logits import effective_logits, flip_ratio
 from tutelage.version import __version__
 
 __all__ = [
+    "Plan",
     "Task",
     "TutelageError",
     "__version__",
     "curves",
+    "datasets",
     "effective_logits",
     "flip_ratio",
     "kernels",
+    "lab",
     "load_curves",
+    "plan",
     "save_curves",
 ]

@@ -35,10 +35,12 @@ def written(path: Path) -> Iterator[Path]:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise an `OutputError` unless files can be written to `folder`, before any work is done."""
+    """Raise an `OutputError` unless files can be written to `folder`; the folder itself is not made yet."""
     with _as_sentences(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        existing = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
+        if not existing.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, "is a file")
+        with tempfile.TemporaryFile(dir=existing):
             pass
 
 

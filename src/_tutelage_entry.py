@@ -1,0 +1,15 @@
+"""The console script's way in: small, so that Ctrl-C while the libraries load ends as it does later."""
+
+import sys
+
+
+def main() -> None:
+    """Run the command line, and leave with its exit code."""
+    try:
+        from tutelage.cli import run
+
+        code = run(sys.argv[1:])
+    except KeyboardInterrupt:
+        sys.stderr.write("Interrupted; nothing was written.\n")
+        code = 130
+    sys.exit(code)

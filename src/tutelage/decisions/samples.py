@@ -1,0 +1,207 @@
+"""How many samples: the curve over n, the samples a target needs, the value of the next ones."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+INTERVAL = 0.9
+_DRAWS, _EXPONENTS = 400, np.linspace(0.05, 2.0, 79)
+
+
+@dataclass(frozen=True)
+class Target:
+    """Samples needed for a target error.
+
+    Attributes
+    ----------
+    error : float
+        The target.
+    n, n_low, n_high : int or None
+        Samples and their 90 % interval; None where the forecast levels off above the target.
+    extrapolated : bool
+        Whether n lies beyond the pool.
+    """
+
+    error: float
+    n: int | None
+    n_low: int | None
+    n_high: int | None
+    extrapolated: bool
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """The error predicted for a larger pool, with its 90 % interval."""
+
+    n: int
+    error: float
+    error_low: float
+    error_high: float
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The recommended setting over n; lists go with `sizes`, None where there are no labels or no teacher.
+
+    `next_1000` forecasts the error after 1,000 more samples.
+    """
+
+    sizes: list[int]
+    error: list[float] | None
+    error_se: list[float] | None
+    agreement: list[float] | None
+    expected_transfer_risk: list[float]
+    risk_bound: list[float]
+    power_bound: list[float]
+    target: Target | None
+    next_1000: Forecast | None
+
+
+def samples(data: xr.Dataset, target_error: float | None, seed: int) -> Samples:
+    """Read the sample-size decisions off the curves of one setting.
+
+    Parameters
+    ----------
+    data : xarray.Dataset
+        With dims `ordering` and `n` only.
+    target_error : float, optional
+    seed : int
+        Of the draws behind the intervals.
+
+    Returns
+    -------
+    Samples
+    """
+    sizes = data.n.values
+    mean = data.mean("ordering")
+
+    def listed(name: str) -> list[float]:
+        return [float(v) for v in mean[name].values]
+
+    error, error_se, target, ahead = None, None, None, None
+    if "error" in data:
+        curve = Curve.of(data)
+        error, error_se = curve.error.tolist(), curve.standard_error.tolist()
+        draws = curve.draws(seed)
+        target = None if target_error is None else _target(curve, draws, target_error)
+        ahead = _forecast(curve, draws, int(sizes[-1]) + 1000) if len(sizes) >= 4 else None
+    return Samples(
+        [int(n) for n in sizes],
+        error,
+        error_se,
+        [1 - risk for risk in listed("transfer_risk")] if "transfer_risk" in data else None,
+        listed("expected_transfer_risk"),
+        listed("risk_bound"),
+        listed("power_bound"),
+        target,
+        ahead,
+    )
+
+
+@dataclass(frozen=True)
+class Curve:
+    """Error over n, with its two kinds of noise: the held-out samples' (shared by all n) and the orderings'."""
+
+    sizes: np.ndarray
+    error: np.ndarray
+    sampling_se: np.ndarray
+    ordering_se: np.ndarray
+
+    @classmethod
+    def of(cls, data: xr.Dataset) -> "Curve":
+        """From the curves of one setting."""
+        values = data.error.transpose("ordering", "n").values
+        mean, orderings = values.mean(0), len(values)
+        # With one ordering its noise is unknown; a sample's own is then the best guess there is.
+        counted = np.clip(mean, 0.5 / data.evaluated.values, 1 - 0.5 / data.evaluated.values)
+        sampling = np.sqrt(counted * (1 - counted) / data.evaluated.values)
+        between = values.std(0, ddof=1) / orderings**0.5 if orderings > 1 else 0.5 * sampling
+        between[-1] = between[-1] if orderings > 1 else 0.0  # every ordering ends with the whole pool
+        return cls(data.n.values.astype(float), mean, sampling, between)
+
+    @property
+    def standard_error(self) -> np.ndarray:
+        """Of the error at each size."""
+        return np.hypot(self.sampling_se, self.ordering_se)
+
+    def draws(self, seed: int) -> np.ndarray:
+        """Curves that could as well have been seen, (draws, sizes)."""
+        rng = np.random.default_rng(seed)
+        shared = rng.standard_normal((_DRAWS, 1)) * self.sampling_se
+        own = rng.standard_normal((_DRAWS, len(self.sizes))) * np.hypot(self.ordering_se, 0.25 * self.sampling_se)
+        return np.clip(self.error + shared + own, 0, 1)
+
+
+def power_law(sizes: np.ndarray, errors: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fit a + b n^-c to curves (draws, sizes) by weighted least squares; a, b >= 0 and c in [0.05, 2].
+
+    For a given c the rest is linear, so that c is found on a grid and a, b in closed form.
+    """
+    scaled = (sizes / sizes[-1])[None] ** -_EXPONENTS[:, None]  # (exponents, sizes)
+    total = weights.sum()
+    mean_x = scaled @ weights / total
+    mean_y = errors @ weights / total
+    centred_x = scaled - mean_x[:, None]
+    covariance = (errors - mean_y[:, None]) @ (weights * centred_x).T  # (draws, exponents)
+    b = np.clip(covariance / (weights * centred_x**2).sum(1), 0, None)
+    a = mean_y[:, None] - b * mean_x
+    # An error floor below 0 is none: the line through the origin then fits best.
+    through = (errors * weights) @ scaled.T / (weights * scaled**2).sum(1)
+    a, b = np.where(a < 0, 0, a), np.where(a < 0, np.clip(through, 0, None), b)
+    residual = errors[:, None] - a[..., None] - b[..., None] * scaled
+    best = (weights * residual**2).sum(-1).argmin(1)
+    rows = np.arange(len(errors))
+    c = _EXPONENTS[best]
+    return a[rows, best], b[rows, best] * sizes[-1] ** c, c
+
+
+def _forecast(curve: Curve, draws: np.ndarray, n: int) -> Forecast:
+    central = _extrapolate(curve, curve.error[None], n)[0]
+    low, high = np.quantile(_extrapolate(curve, draws, n), _tails())
+    return Forecast(n, float(central), float(min(low, central)), float(max(high, central)))
+
+
+def _extrapolate(curve: Curve, errors: np.ndarray, n: int) -> np.ndarray:
+    """Move on from the last point by what the fitted law says is still to be gained."""
+    a, b, c = power_law(curve.sizes, errors, 1 / curve.standard_error**2)
+    drop = b * (curve.sizes[-1] ** -c - float(n) ** -c)
+    return np.clip(a + b * curve.sizes[-1] ** -c - drop, 0, 1)
+
+
+def _target(curve: Curve, draws: np.ndarray, target: float) -> Target:
+    central = _crossing(curve, curve.error[None], target)[0]
+    low, high = np.quantile(_crossing(curve, draws, target), _tails(), method="nearest")
+    return Target(
+        float(target),
+        _count(central),
+        _count(min(low, central)),
+        _count(max(high, central)),
+        bool(central > curve.sizes[-1]),
+    )
+
+
+def _crossing(curve: Curve, errors: np.ndarray, target: float) -> np.ndarray:
+    """The n at which each curve first stays at or below the target; inf where it never does."""
+    falling = np.minimum.accumulate(errors, axis=1)
+    a, b, c = power_law(curve.sizes, errors, 1 / curve.standard_error**2)
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        beyond = np.where(target > a, (b / (target - a)) ** (1 / c), np.inf)
+    found = np.maximum(beyond, curve.sizes[-1] * (1 + 1e-9))
+    log_n = np.log(curve.sizes)
+    for row in np.flatnonzero(falling[:, -1] <= target):
+        k = int(np.argmax(falling[row] <= target))
+        if k == 0:
+            found[row] = curve.sizes[0]
+            continue
+        above, below = falling[row, k - 1], falling[row, k]
+        found[row] = np.exp(log_n[k - 1] + (log_n[k] - log_n[k - 1]) * (above - target) / (above - below))
+    return found
+
+
+def _count(n: float) -> int | None:
+    return int(np.ceil(n)) if n < 1e12 else None
+
+
+def _tails() -> list[float]:
+    return [(1 - INTERVAL) / 2, (1 + INTERVAL) / 2]

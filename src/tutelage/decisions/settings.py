@@ -1,0 +1,128 @@
+"""Which soft ratio and temperature (docs/theory.md §7)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from tutelage.decisions.evidence import Evidence
+
+VERDICTS = ("clear", "flat", "labels suffice")
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The outcome of the rule, as indices into the evidence.
+
+    Attributes
+    ----------
+    chosen : int
+    equally_good : list of int
+        Every setting whose error is within one paired standard error of the least, the chosen one among them.
+    verdict : {"clear", "flat", "labels suffice"}
+    why : str
+        A sentence.
+    """
+
+    chosen: int
+    equally_good: list[int]
+    verdict: str
+    why: str
+
+
+def choose(evidence: Evidence) -> Choice:
+    """Choose among settings whose error is within one standard error of the least.
+
+    Of those the one with the lowest data inefficiency; inefficiencies closer than their own
+    standard error are ties, and ties go to the higher temperature, then the higher soft ratio.
+
+    Parameters
+    ----------
+    evidence : Evidence
+
+    Returns
+    -------
+    Choice
+    """
+    best = int(evidence.error.argmin())
+    equal = [s for s in range(len(evidence.error)) if _within(evidence, s, best)]
+    chosen = easiest(equal, evidence)
+    worst = int(evidence.error.argmax())
+    verdict = _verdict(evidence, equal, chosen, worst)
+    return Choice(chosen, equal, verdict, _why(evidence, equal, chosen, worst, verdict))
+
+
+def easiest(equal: list[int], evidence: Evidence) -> int:
+    """Of equally good settings the one that is easiest to learn: see `choose`."""
+    lowest = min(equal, key=lambda s: evidence.inefficiency[s])
+
+    def ties(s: int) -> bool:
+        own = max(evidence.inefficiency_se[s], evidence.inefficiency_se[lowest])
+        return bool(evidence.inefficiency[s] - evidence.inefficiency[lowest] <= own)
+
+    tied = [s for s in equal if ties(s)]
+    return max(tied, key=lambda s: (evidence.temperature[s], evidence.soft_ratio[s]))
+
+
+def _within(evidence: Evidence, setting: int, best: int) -> bool:
+    excess, error = evidence.excess(setting, best)
+    return excess <= error
+
+
+def _verdict(evidence: Evidence, equal: list[int], chosen: int, worst: int) -> str:
+    excess, error = evidence.excess(worst, chosen)
+    if excess <= error:
+        return "flat"
+    ratios = evidence.soft_ratio
+    equal_ratios = set(ratios[equal].tolist())
+    if ratios.max() == 1 and ratios.min() in equal_ratios and 1.0 not in equal_ratios:
+        return "labels suffice"
+    return "clear"
+
+
+def _why(evidence: Evidence, equal: list[int], chosen: int, worst: int, verdict: str) -> str:
+    error, what = evidence.error, "error" if evidence.against_labels else "disagreement with the teacher"
+    count, total = len(equal), len(error)
+    low, high = _range(evidence.soft_ratio[equal])
+    if not evidence.against_labels:
+        return (
+            "Without labels only a soft ratio of 1 can be analysed, and there the temperature does not move the "
+            f"converged student ({what} {_percent(error[chosen])}): do not tune."
+        )
+    if verdict == "flat":
+        return (
+            f"All {total} settings are predicted within one standard error of each other (error "
+            f"{_percent(error.min())} to {_percent(error.max())}): do not tune."
+        )
+    excess, spread = evidence.excess(worst, chosen)
+    lead = (
+        f"Predicted error {_percent(error[chosen])}, against {_percent(error[worst])} for the worst setting "
+        f"({_name(evidence, worst)}; {_points(excess)} ± {_points(spread)} points more); "
+    )
+    if verdict == "labels suffice":
+        return lead + (
+            f"soft ratios down to the grid's smallest ({low:g}) are as good, and 1 is not: the teacher adds little "
+            "that the labels lack."
+        )
+    if count == 1:
+        return lead + "no other setting of the grid is within one standard error."
+    cold, hot = _range(evidence.temperature[equal])
+    return lead + (
+        f"{count} of {total} settings are as good, with soft ratios from {low:g} to {high:g} and temperatures from "
+        f"{cold:g} to {hot:g}, and of those this one is the easiest to learn."
+    )
+
+
+def _range(values: np.ndarray) -> tuple[float, float]:
+    return float(values.min()), float(values.max())
+
+
+def _name(evidence: Evidence, s: int) -> str:
+    return f"ρ = {evidence.soft_ratio[s]:g}, T = {evidence.temperature[s]:g}"
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:.1f}"

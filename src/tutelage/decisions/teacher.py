@@ -1,0 +1,111 @@
+"""Which checkpoint, and where the teacher is wrong (docs/theory.md §6)."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import xarray as xr
+
+from tutelage.decisions.evidence import Evidence, paired
+from tutelage.decisions.settings import Choice
+from tutelage.task import Task
+from tutelage.theory.effective_logits import flip_ratio
+from tutelage.theory.imperfect_teacher import split_disagreements
+
+QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """A teacher's stopping epoch at its own recommended setting."""
+
+    epoch: int
+    error: float | None
+    error_se: float | None
+    transfer_risk: float | None
+    data_inefficiency: float
+    soft_ratio: float
+    temperature: float
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """The teacher's part of a plan; ids are positions in the pool.
+
+    `flip_ratio_quantiles` are those of the teacher's errors on the pool, at the recommended
+    temperature: the soft ratios under which a label would overrule it.
+    """
+
+    epochs: list[Epoch] | None
+    recommended_epoch: int | None
+    label_corrects_teacher: list[int]
+    teacher_corrects_label: list[int]
+    undecided: list[int]
+    flip_ratio_quantiles: dict[str, float]
+
+
+def choose_epoch(evidences: list[Evidence], choices: list[Choice]) -> int:
+    """Choose among epochs whose recommended settings err within one standard error of the best.
+
+    Of those the one whose students err least on average over all settings of the grid: with that
+    checkpoint the setting matters least, and so does any flaw in its prediction.
+    """
+    rows = [e.mistakes[c.chosen] for e, c in zip(evidences, choices, strict=True)]
+    best = int(np.argmin([row.mean() for row in rows]))
+    equal = []
+    for e, row in enumerate(rows):
+        excess, error = paired(row, rows[best])
+        if excess <= error:
+            equal.append(e)
+    return min(equal, key=lambda e: float(evidences[e].error.mean()))
+
+
+def describe_epoch(task: Task, data: xr.Dataset, index: int, evidence: Evidence, choice: Choice) -> Epoch:
+    """Summarise one epoch (`data` has no epoch axis left)."""
+    assert task.teacher_epochs is not None
+    s, risk = choice.chosen, None
+    setting = {"soft_ratio": evidence.soft_ratio[s], "temperature": evidence.temperature[s]}
+    if "transfer_risk" in data:
+        risk = float(data.transfer_risk.sel(setting).isel(n=-1).mean())
+    row = evidence.mistakes[s]
+    return Epoch(
+        int(task.teacher_epochs[index]),
+        float(row.mean()) if evidence.against_labels else None,
+        float(row.std() / len(row) ** 0.5) if evidence.against_labels else None,
+        risk,
+        float(evidence.inefficiency[s]),
+        float(evidence.soft_ratio[s]),
+        float(evidence.temperature[s]),
+    )
+
+
+def disagreements(task: Task, data: xr.Dataset, epoch: int, temperature: float, t_power: int) -> dict[str, object]:
+    """Split the pool where teacher and label differ, and say how firmly the teacher errs."""
+    if task.y_train is None:
+        return {"label_corrects_teacher": [], "teacher_corrects_label": [], "undecided": [], "flip_ratio_quantiles": {}}
+    votes = data.decision_loo.sel(temperature=temperature)
+    given, labels = task.teacher_decisions("train")[epoch], task.y_train
+    split = split_disagreements(
+        *(torch.as_tensor(np.asarray(v)) for v in (given, labels, votes.isel(soft_ratio=0), votes.isel(soft_ratio=-1)))
+    )
+    return {
+        "label_corrects_teacher": split.label_corrects_teacher.tolist(),
+        "teacher_corrects_label": split.teacher_corrects_label.tolist(),
+        "undecided": split.undecided.tolist(),
+        "flip_ratio_quantiles": _quantiles(error_flip_ratios(task, epoch, temperature, t_power)),
+    }
+
+
+def error_flip_ratios(task: Task, epoch: int, temperature: float, t_power: int) -> np.ndarray:
+    """The flip ratio, (2.3), of each pool sample on which the teacher is wrong."""
+    assert task.y_train is not None
+    logits = task.teacher_logits("train")[epoch]
+    wrong = task.teacher_decisions("train")[epoch] != task.y_train
+    flat = logits[wrong, 0] if task.n_logits == 1 else logits[wrong]
+    if not wrong.any():
+        return np.empty(0)
+    return flip_ratio(flat, task.y_train[wrong], temperature=temperature, t_power=t_power)
+
+
+def _quantiles(flips: np.ndarray) -> dict[str, float]:
+    return {f"{q:g}": float(np.quantile(flips, q)) for q in QUANTILES} if len(flips) else {}

@@ -1,0 +1,286 @@
+"""From curves to a plan: what to do, why, and how sure that is."""
+
+import json
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from tutelage.decisions.evidence import Evidence
+from tutelage.decisions.peers import peers
+from tutelage.decisions.samples import Samples, samples
+from tutelage.decisions.settings import Choice, choose
+from tutelage.decisions.teacher import Teacher, choose_epoch, describe_epoch, disagreements
+from tutelage.decisions.warnings import warnings_of
+from tutelage.exceptions import SettingError
+from tutelage.outputs import written
+from tutelage.report import render
+from tutelage.task import Task
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What one (soft ratio, temperature) is predicted to do with all N samples; None where it cannot be known."""
+
+    soft_ratio: float
+    temperature: float
+    error: float | None
+    error_se: float | None
+    transfer_risk: float | None
+    expected_transfer_risk: float
+    risk_bound: float
+    power_bound: float
+    certified_fraction: float
+    data_inefficiency: float
+    data_inefficiency_se: float
+    error_prequential: float | None
+    error_loo: float | None
+    distance: float
+
+
+@dataclass(frozen=True)
+class Gain:
+    """How much less the recommended setting errs than one that (nearly) trains on the labels alone."""
+
+    soft_ratio: float
+    temperature: float
+    error_reduction: float
+    se: float
+
+
+@dataclass(frozen=True)
+class Recommended(Setting):
+    """The setting to use, and why; `equally_good` are the (ρ, T) within one standard error of the least error."""
+
+    verdict: str
+    equally_good: list[tuple[float, float]]
+    why: str
+    gain_over_labels: Gain | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The decisions of one task, in the fields of plan.json."""
+
+    tutelage: str
+    task: dict[str, Any]
+    student: str
+    t_power: int
+    dtype: str
+    jitter: float
+    jitter_relative: float
+    seed: int
+    seconds: float
+    error_from: str
+    settings: list[Setting]
+    recommended: Recommended
+    samples: Samples
+    teacher: Teacher
+    peers: dict[str, Any]
+    warnings: list[str]
+    _task: Task = field(repr=False, compare=False)
+    _curves: xr.Dataset = field(repr=False, compare=False)
+
+    @property
+    def curves(self) -> xr.Dataset:
+        """The curves that the plan was made from."""
+        return self._curves
+
+    def as_dict(self) -> dict[str, Any]:
+        """The plan as plain data, NaN as None."""
+        public = {name: getattr(self, name) for name in self.__dataclass_fields__ if not name.startswith("_")}
+        plain = {k: [asdict(s) for s in v] if k == "settings" else _plain(v) for k, v in public.items()}
+        return dict(_without_nan(plain))
+
+    def to_json(self, path: str | Path | None = None) -> str:
+        """Give the plan as JSON, and write it to `path` if there is one.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        """
+        text = json.dumps(self.as_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+        if path is not None:
+            with written(Path(path)) as partial:
+                partial.write_text(text, encoding="utf-8")
+        return text
+
+    def to_html(self, path: str | Path) -> None:
+        """Write the report: one HTML file that needs nothing else.
+
+        Raises
+        ------
+        OutputError
+            If it cannot be written.
+        """
+        page = render(self.as_dict(), self._curves, self._task)
+        with written(Path(path)) as partial:
+            partial.write_text(page, encoding="utf-8")
+
+
+def plan(task: Task, curves: xr.Dataset, *, target_error: float | None = None) -> Plan:
+    """Decide: setting, sample size, teacher epoch, samples to look at.
+
+    Parameters
+    ----------
+    task : Task
+        The one that the curves were computed for.
+    curves : xarray.Dataset
+        From `tutelage.curves`, or loaded with `tutelage.load_curves`.
+    target_error : float, optional
+        In (0, 1): say how many samples reach it.
+
+    Returns
+    -------
+    Plan
+
+    Raises
+    ------
+    SettingError
+        If the target is out of range, or the curves are of another task.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import tutelage as tu
+    >>> x = np.random.default_rng(0).normal(size=(80, 4))
+    >>> task = tu.Task(x_train=x, teacher_logits_train=3 * x[:, 0], y_train=(x[:, 0] + x[:, 1] > 0).astype(int))
+    >>> found = tu.curves(task, tu.kernels.mlp(depth=1), soft_ratio=[0.1, 1.0], temperature=[1.0])
+    >>> tu.plan(task, found).recommended.soft_ratio
+    0.1
+    """
+    started = time.perf_counter()
+    _check(task, curves, target_error)
+    epochs = [curves.isel(epoch=e) for e in range(curves.sizes["epoch"])] if "epoch" in curves.dims else [curves]
+    evidences = [Evidence.of(task, data, e) for e, data in enumerate(epochs)]
+    choices = [choose(evidence) for evidence in evidences]
+    best = choose_epoch(evidences, choices)
+    data, evidence, choice = epochs[best], evidences[best], choices[best]
+    rho, t = float(evidence.soft_ratio[choice.chosen]), float(evidence.temperature[choice.chosen])
+    attrs, t_power = curves.attrs, int(curves.attrs["t_power"])
+    settings = [_setting(data, evidence, s) for s in range(len(evidence.soft_ratio))]
+    known = task.teacher_epochs is not None
+    ranked = [describe_epoch(task, d, e, evidences[e], choices[e]) for e, d in enumerate(epochs)] if known else None
+    teacher = Teacher(
+        epochs=None if ranked is None else sorted(ranked, key=lambda e: (e.error is None, e.error)),
+        recommended_epoch=None if ranked is None else ranked[best].epoch,
+        **disagreements(task, data, best, t, t_power),  # type: ignore[arg-type]
+    )
+    return Plan(
+        tutelage=attrs["tutelage"],
+        task=_describe(task, best),
+        student=attrs["student"],
+        t_power=t_power,
+        dtype=attrs["dtype"],
+        jitter=float(curves.jitter.max()),
+        jitter_relative=float(curves.jitter_relative.max()),
+        seed=int(attrs["seed"]),
+        seconds=float(attrs["seconds"]) + time.perf_counter() - started,
+        error_from=attrs["error_from"],
+        settings=_ranked(settings, choice),
+        recommended=_recommended(settings, evidence, choice),
+        samples=samples(data.sel(soft_ratio=rho, temperature=t), target_error, int(attrs["seed"])),
+        teacher=teacher,
+        peers=peers(rho, t, t_power),
+        warnings=json.loads(attrs["warnings"]) + warnings_of(task, best, teacher, rho, attrs),
+        _task=task,
+        _curves=curves,
+    )
+
+
+def _check(task: Task, curves: xr.Dataset, target_error: float | None) -> None:
+    if target_error is not None and not 0 < target_error < 1:
+        raise SettingError(f"A target error of {target_error:g} was given; expected a share between 0 and 1, such as 0.05.")
+    epochs = 1 if task.teacher_epochs is None else len(task.teacher_epochs)
+    if curves.sizes["pool_sample"] != task.n_train or curves.sizes.get("epoch", 1) != epochs:
+        raise SettingError(
+            f"The curves are of a pool of {curves.sizes['pool_sample']} samples and {curves.sizes.get('epoch', 1)} epoch(s), "
+            f"the task has {task.n_train} and {epochs}; give the task that the curves were computed for."
+        )
+
+
+def _setting(data: xr.Dataset, evidence: Evidence, s: int) -> Setting:
+    where = {"soft_ratio": evidence.soft_ratio[s], "temperature": evidence.temperature[s]}
+    here = data.sel(where).isel(n=-1)
+    row = evidence.mistakes[s]
+
+    def value(name: str) -> float | None:
+        return float(here[name].mean()) if name in here else None
+
+    def certain(name: str) -> float:
+        return float(here[name].mean())
+
+    return Setting(
+        soft_ratio=float(where["soft_ratio"]),
+        temperature=float(where["temperature"]),
+        error=float(row.mean()) if evidence.against_labels else None,
+        error_se=float(np.sqrt(max(row.mean() * (1 - row.mean()), 0.25 / len(row)) / len(row)))
+        if evidence.against_labels
+        else None,
+        transfer_risk=value("transfer_risk"),
+        expected_transfer_risk=certain("expected_transfer_risk"),
+        risk_bound=certain("risk_bound"),
+        power_bound=certain("power_bound"),
+        certified_fraction=certain("certified_fraction"),
+        data_inefficiency=float(evidence.inefficiency[s]),
+        data_inefficiency_se=float(evidence.inefficiency_se[s]),
+        error_prequential=value("error_prequential"),
+        error_loo=value("error_loo"),
+        distance=certain("distance"),
+    )
+
+
+def _ranked(settings: list[Setting], choice: Choice) -> list[Setting]:
+    """Best first: least error; among equals the recommended one, then hot and soft before cold and hard."""
+
+    def key(s: int) -> tuple[float, bool, float, float]:
+        error = settings[s].error
+        return (0.0 if error is None else error, s != choice.chosen, -settings[s].temperature, -settings[s].soft_ratio)
+
+    return [settings[s] for s in sorted(range(len(settings)), key=key)]
+
+
+def _recommended(settings: list[Setting], evidence: Evidence, choice: Choice) -> Recommended:
+    hardest = min(range(len(settings)), key=lambda s: (settings[s].soft_ratio, settings[s].temperature))
+    gain = None
+    if evidence.against_labels and settings[hardest].soft_ratio < 1:
+        more, error = evidence.excess(hardest, choice.chosen)
+        gain = Gain(settings[hardest].soft_ratio, settings[hardest].temperature, more, error)
+    return Recommended(
+        **asdict(settings[choice.chosen]),
+        verdict=choice.verdict,
+        equally_good=[(settings[s].soft_ratio, settings[s].temperature) for s in choice.equally_good],
+        why=choice.why,
+        gain_over_labels=gain,
+    )
+
+
+def _describe(task: Task, epoch: int) -> dict[str, Any]:
+    train, test = task.teacher_accuracy("train"), task.teacher_accuracy("test")
+    return {
+        "n_train": task.n_train,
+        "n_test": task.n_test,
+        "n_classes": task.n_classes,
+        "n_logits": task.n_logits,
+        "input_shape": list(task.input_shape),
+        "labels": task.y_train is not None,
+        "teacher_accuracy_train": None if train is None else float(train[epoch]),
+        "teacher_accuracy_test": None if test is None else float(test[epoch]),
+    }
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if hasattr(value, "__dataclass_fields__") else value
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

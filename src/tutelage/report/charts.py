@@ -1,0 +1,158 @@
+"""The report's charts. Those that depend on n share one parameter, `chosen_n`, which the page's slider sets."""
+
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+
+Chart = Any  # altair's chart classes have no common public base
+
+_HEIGHT = 280
+_ACCENT = "#c2410c"
+
+
+def error_by_soft_ratio(frame: pd.DataFrame, what: str, recommended: dict[str, Any], n: int) -> Chart:
+    """Error against soft ratio, a line per temperature, at the chosen n."""
+    low, high = float(frame["low"].min()), float(frame["high"].max())
+    scale = alt.Scale(domain=[max(0.0, low - 0.01), min(1.0, high + 0.01)], nice=False)
+    base = _at_chosen_n(frame, n).encode(
+        x=alt.X("soft_ratio:Q", title="soft ratio ρ", scale=alt.Scale(domain=[0, 1])),
+        color=alt.Color("temperature:O", title="temperature T", scale=alt.Scale(scheme="viridis")),
+    )
+    tooltip = [
+        alt.Tooltip("soft_ratio:Q", title="soft ratio"),
+        alt.Tooltip("temperature:O", title="temperature"),
+        alt.Tooltip("n:Q", title="samples"),
+        alt.Tooltip("shown:Q", title=what, format=".2%"),
+        alt.Tooltip("low:Q", title="95 % from", format=".2%"),
+        alt.Tooltip("high:Q", title="to", format=".2%"),
+    ]
+    y = alt.Y("shown:Q", title=what, axis=alt.Axis(format="%"), scale=scale)
+    bars = base.mark_rule(opacity=0.35).encode(y=alt.Y("low:Q", scale=scale), y2="high:Q")
+    line = base.mark_line().encode(y=y)
+    point = base.mark_point(filled=True, size=55).encode(y=y, tooltip=tooltip)
+    chosen = {k: recommended[k] for k in ("soft_ratio", "temperature")}
+    ring = (
+        base.mark_point(size=260, strokeWidth=2.5)
+        .encode(y=y, color=alt.value(_ACCENT))
+        .transform_filter(
+            f"datum.soft_ratio == {chosen['soft_ratio']!r} && datum.temperature == {chosen['temperature']!r}"
+        )
+    )
+    return _finish(bars + line + point + ring)
+
+
+def risks_over_n(frame: pd.DataFrame, n: int) -> Chart:
+    """Error, agreement, expected and bounded risk of the recommended setting against n."""
+    names = list(dict.fromkeys(frame["quantity"]))
+    colors = ["#0f172a", "#2563eb", "#16a34a", "#7c3aed", "#d97706", "#dc2626"]
+    base = alt.Chart(frame).encode(
+        x=_samples_axis(frame),
+        color=alt.Color(
+            "quantity:N", title=None, sort=names, scale=alt.Scale(domain=names, range=colors[: len(names)]),
+            legend=alt.Legend(orient="bottom", columns=2, labelLimit=300),
+        ),  # fmt: skip
+    )
+    y = alt.Y("value:Q", title="share of held-out samples", axis=alt.Axis(format="%"))
+    band = base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q"), y2="high:Q")
+    line = base.mark_line(point=True).encode(
+        y=y,
+        tooltip=[
+            alt.Tooltip("quantity:N", title=" "),
+            alt.Tooltip("n:Q", title="samples"),
+            alt.Tooltip("value:Q", title="share", format=".2%"),
+        ],
+    )
+    return _finish(band + line + _marker(n))
+
+
+def inefficiency_over_n(frame: pd.DataFrame, along: str, title: str, n: int) -> Chart:
+    """Data inefficiency against n, a line per soft ratio or per epoch."""
+    base = alt.Chart(frame).encode(
+        x=_samples_axis(frame), color=alt.Color(f"{along}:O", title=title, scale=alt.Scale(scheme="plasma"))
+    )
+    band = base.mark_area(opacity=0.12).encode(y="low:Q", y2="high:Q")
+    line = base.mark_line(point=True).encode(
+        y=alt.Y("value:Q", title="data inefficiency I(n)"),
+        tooltip=[
+            alt.Tooltip(f"{along}:O", title=title),
+            alt.Tooltip("n:Q", title="samples"),
+            alt.Tooltip("value:Q", title="I(n)", format=".3f"),
+        ],
+    )
+    return _finish(band + line + _marker(n))
+
+
+def correction_angles(frame: pd.DataFrame, temperature: float, n: int) -> Chart:
+    """Cosines with the labels' direction against soft ratio, at the chosen n."""
+    names = {
+        "cos_teacher_reference": "teacher",
+        "cos_effective_reference": "student (teacher corrected by labels)",
+        "cos_correction_reference": "correction alone",
+    }
+    here = frame[frame["temperature"] == temperature]
+    # At a soft ratio of 1 nothing is corrected, and so the correction has no direction.
+    melted = here.melt(["soft_ratio", "n"], list(names), "quantity", "value").replace({"quantity": names})
+    melted = melted[(melted["quantity"] != "correction alone") | (melted["soft_ratio"] < 1)]
+    line = (
+        _at_chosen_n(melted, n)
+        .mark_line(point=True)
+        .encode(
+            x=alt.X("soft_ratio:Q", title="soft ratio ρ", scale=alt.Scale(domain=[0, 1])),
+            y=alt.Y("value:Q", title="cosine with the labels' direction", scale=alt.Scale(zero=False)),
+            color=alt.Color("quantity:N", title=None, legend=alt.Legend(orient="bottom", columns=1, labelLimit=300)),
+            tooltip=[
+                alt.Tooltip("quantity:N", title=" "),
+                alt.Tooltip("soft_ratio:Q", title="soft ratio"),
+                alt.Tooltip("value:Q", title="cosine", format=".3f"),
+            ],
+        )
+    )
+    return _finish(line)
+
+
+def flip_ratio_histogram(flips: np.ndarray, soft_ratio: float) -> Chart:
+    """How firmly the teacher errs: flip ratios of its errors, and the recommended soft ratio."""
+    counts, edges = np.histogram(flips, bins=20, range=(0, 1))
+    frame = pd.DataFrame({"low": edges[:-1], "high": edges[1:], "count": counts})
+    bars = (
+        alt.Chart(frame)
+        .mark_bar()
+        .encode(
+            x=alt.X("low:Q", title="flip ratio of the teacher's errors", scale=alt.Scale(domain=[0, 1])),
+            x2="high:Q",
+            y=alt.Y("count:Q", title="samples"),
+            tooltip=["low:Q", "high:Q", alt.Tooltip("count:Q", title="samples")],
+        )
+    )
+    rule = (
+        alt.Chart(pd.DataFrame({"rho": [soft_ratio]}))
+        .mark_rule(color=_ACCENT, strokeWidth=2)
+        .encode(x="rho:Q", tooltip=alt.Tooltip("rho:Q", title="recommended soft ratio"))
+    )
+    return _finish(bars + rule)
+
+
+def _at_chosen_n(frame: pd.DataFrame, n: int) -> Chart:
+    return alt.Chart(frame).add_params(_chosen(n)).transform_filter("datum.n == chosen_n")
+
+
+def _marker(n: int) -> Chart:
+    base = alt.Chart(pd.DataFrame({"unit": [0]})).transform_calculate(at="chosen_n")
+    return base.mark_rule(color=_ACCENT, strokeDash=[4, 3]).encode(x="at:Q").add_params(_chosen(n))
+
+
+def _chosen(n: int) -> Any:
+    return alt.param(name="chosen_n", value=n)
+
+
+def _samples_axis(frame: pd.DataFrame) -> Any:
+    domain = [float(frame["n"].min()), float(frame["n"].max())]
+    return alt.X("n:Q", title="training samples n", scale=alt.Scale(type="log", domain=domain, nice=False))
+
+
+def _finish(chart: Chart) -> Chart:
+    return chart.properties(width="container", height=_HEIGHT).configure_view(stroke=None).configure(
+        font="system-ui, sans-serif", background="transparent", autosize={"type": "fit", "contains": "padding"}
+    )  # fmt: skip

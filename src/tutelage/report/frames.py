@@ -1,0 +1,68 @@
+"""Curves as the flat tables that charts are drawn from."""
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+INTERVAL = 1.96  # standard errors to either side: 95 %
+
+
+def one_epoch(curves: xr.Dataset, epoch: int | None) -> xr.Dataset:
+    """The curves of the recommended epoch, without an epoch axis."""
+    return curves if epoch is None else curves.sel(epoch=epoch)
+
+
+def settings_frame(data: xr.Dataset) -> pd.DataFrame:
+    """Error and correction angles of every setting at every n, with intervals."""
+    names = [v for v in ("error", "transfer_risk", "data_inefficiency") if v in data]
+    names += [str(v) for v in data.data_vars if str(v).startswith("cos_")]
+    frame = data[names].mean("ordering").to_dataframe().reset_index()
+    shown = "error" if "error" in data else "transfer_risk"
+    spread = standard_error(data, shown).rename("se").to_dataframe().reset_index()
+    frame["se"] = spread["se"]
+    frame["shown"] = frame[shown]
+    return _with_interval(frame, "shown", "se")
+
+
+def standard_error(data: xr.Dataset, name: str) -> xr.DataArray:
+    """Of a share, over held-out samples and orderings."""
+    mean = data[name].mean("ordering")
+    variance = mean * (1 - mean) / data.evaluated
+    if data.sizes["ordering"] > 1:
+        variance = variance + data[name].var("ordering", ddof=1) / data.sizes["ordering"]
+    return np.sqrt(variance)
+
+
+def risks_frame(data: xr.Dataset) -> pd.DataFrame:
+    """Every kind of error and risk of one setting over n, one row each."""
+    labels = {
+        "error": "error against labels",
+        "transfer_risk": "disagreement with the teacher",
+        "expected_transfer_risk": "expected risk (4.4)",
+        "oracle_risk": "disagreement with the whole pool's student",
+        "power_bound": "power bound (4.2)",
+        "risk_bound": "Ji and Zhu's bound (4.1)",
+    }
+    parts = []
+    for name, label in labels.items():
+        if name in data:
+            frame = pd.DataFrame({"n": data.n.values, "value": data[name].mean("ordering").values})
+            frame["se"] = standard_error(data, name).values if name in ("error", "transfer_risk") else 0.0
+            parts.append(frame.assign(quantity=label))
+    return _with_interval(pd.concat(parts), "value", "se")
+
+
+def inefficiency_frame(data: xr.Dataset, along: str) -> pd.DataFrame:
+    """Data inefficiency over n along one dim, with intervals over orderings or held-out samples."""
+    mean = data.data_inefficiency.mean("ordering")
+    orderings = data.sizes["ordering"]
+    own = data.data_inefficiency_se.mean("ordering")
+    between = data.data_inefficiency.std("ordering", ddof=1) / orderings**0.5 if orderings > 1 else 0 * own
+    frame = xr.Dataset({"value": mean, "se": np.hypot(own / orderings**0.5, between)}).to_dataframe().reset_index()
+    return _with_interval(frame[[along, "n", "value", "se"]], "value", "se", top=np.inf)
+
+
+def _with_interval(frame: pd.DataFrame, value: str, se: str, top: float = 1.0) -> pd.DataFrame:
+    frame["low"] = (frame[value] - INTERVAL * frame[se]).clip(0, None)
+    frame["high"] = (frame[value] + INTERVAL * frame[se]).clip(None, top)
+    return frame

@@ -1,0 +1,133 @@
+"""The HTML page: the decision in plain words, then the charts and samples behind it."""
+
+import json
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from tutelage.decisions.teacher import error_flip_ratios
+from tutelage.report import charts, frames
+from tutelage.report.pictures import thumbnail
+from tutelage.report.vega import bundle
+from tutelage.task import Task
+
+_SHOWN = 24  # samples per list; all of them are in plan.json
+
+Document = dict[str, Any]
+
+
+def render(document: Document, curves: xr.Dataset, task: Task) -> str:
+    """Give the report as one HTML page that needs nothing but itself.
+
+    Parameters
+    ----------
+    document : dict
+        plan.json, read or about to be written.
+    curves : xarray.Dataset
+    task : Task
+
+    Returns
+    -------
+    str
+    """
+    environment = Environment(loader=PackageLoader("tutelage.report"), autoescape=True, undefined=StrictUndefined)
+    environment.filters |= {"percent": _percent, "number": _number}
+    specs = {name: chart.to_dict() for name, chart in _charts(document, curves, task).items()}
+    return environment.get_template("page.html").render(
+        plan=document,
+        charts=specs,
+        specs=_script_json(specs),
+        sizes=document["samples"]["sizes"],
+        table=_script_json(_at_sizes(document["samples"])),
+        lists=_lists(document, task),
+        shown=_SHOWN,
+        script=Markup(bundle().replace("</script", "<\\/script")),  # noqa: S704 (our own dependency's code)
+    )
+
+
+def _charts(document: Document, curves: xr.Dataset, task: Task) -> dict[str, Any]:
+    best, n = document["recommended"], document["samples"]["sizes"][-1]
+    data = frames.one_epoch(curves, document["teacher"]["recommended_epoch"])
+    setting = {"soft_ratio": best["soft_ratio"], "temperature": best["temperature"]}
+    frame = frames.settings_frame(data)
+    what = "error against labels" if "error" in data else "disagreement with the teacher"
+    by_ratio = frames.inefficiency_frame(data.sel(temperature=best["temperature"]), "soft_ratio")
+    found = {
+        "error_by_soft_ratio": charts.error_by_soft_ratio(frame, what, best, n),
+        "risks_over_n": charts.risks_over_n(frames.risks_frame(data.sel(setting)), n),
+        "inefficiency_by_soft_ratio": charts.inefficiency_over_n(by_ratio, "soft_ratio", "soft ratio ρ", n),
+    }
+    if "epoch" in curves.dims:
+        by_epoch = frames.inefficiency_frame(curves.sel(setting), "epoch")
+        found["inefficiency_by_epoch"] = charts.inefficiency_over_n(by_epoch, "epoch", "epoch", n)
+    if "cos_teacher_reference" in data:
+        found["correction_angles"] = charts.correction_angles(frame, best["temperature"], n)
+    flips = _flips(document, task)
+    if len(flips):
+        found["flip_ratios"] = charts.flip_ratio_histogram(flips, best["soft_ratio"])
+    return found
+
+
+def _flips(document: Document, task: Task) -> np.ndarray:
+    if task.y_train is None:
+        return np.empty(0)
+    epoch = document["teacher"]["recommended_epoch"]
+    index = 0 if task.teacher_epochs is None else task.teacher_epochs.tolist().index(epoch)
+    return error_flip_ratios(task, index, document["recommended"]["temperature"], document["t_power"])
+
+
+def _lists(document: Document, task: Task) -> list[dict[str, Any]]:
+    titles = {
+        "label_corrects_teacher": ("The label corrects the teacher", "Students that have not seen the sample side with its label."),
+        "teacher_corrects_label": ("The teacher corrects the label", "Labels to look at: students that have not seen the sample side with the teacher."),
+        "undecided": ("Undecided", "Students at low and at high soft ratio vote differently, or for a third class."),
+    }
+    if task.y_train is None:
+        return []
+    epoch = document["teacher"]["recommended_epoch"]
+    index = 0 if task.teacher_epochs is None else task.teacher_epochs.tolist().index(epoch)
+    given = task.teacher_decisions("train")[index]
+    return [
+        {
+            "title": title,
+            "note": note,
+            "count": len(document["teacher"][key]),
+            "samples": [
+                {"id": i, "teacher": int(given[i]), "label": int(task.y_train[i]), "picture": thumbnail(task, i)}
+                for i in document["teacher"][key][:_SHOWN]
+            ],
+        }
+        for key, (title, note) in titles.items()
+    ]
+
+
+def _at_sizes(samples: Document) -> list[Document]:
+    """What the slider's line says at each n."""
+    names = ("error", "error_se", "agreement", "expected_transfer_risk", "risk_bound")
+    return [
+        {"n": n} | {name: None if samples[name] is None else samples[name][k] for name in names}
+        for k, n in enumerate(samples["sizes"])
+    ]
+
+
+def _script_json(value: Any) -> Markup:
+    """JSON that cannot end the script element it stands in."""
+    text = json.dumps(value, allow_nan=False, default=_scalar)
+    for character in "<>&\u2028\u2029":
+        text = text.replace(character, f"\\u{ord(character):04x}")
+    return Markup(text)  # noqa: S704 (escaped above)
+
+
+def _scalar(value: Any) -> Any:
+    return value.item()
+
+
+def _percent(value: float | None, digits: int = 1) -> str:
+    return "not known" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def _number(value: float | None, digits: int = 2) -> str:
+    return "not known" if value is None else f"{value:.{digits}f}"

@@ -1,0 +1,63 @@
+"""The decision as a short table for the terminal."""
+
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+_ROWS = 6
+
+
+def summary(document: dict[str, Any]) -> RenderableType:
+    """Give the decision and the best few settings, ready to print.
+
+    Parameters
+    ----------
+    document : dict
+        plan.json.
+    """
+    best, epoch = document["recommended"], document["teacher"]["recommended_epoch"]
+    where = f"soft ratio {best['soft_ratio']:g}, temperature {best['temperature']:g}"
+    where += "" if epoch is None else f", teacher of epoch {epoch}"
+    parts: list[RenderableType] = [
+        Text.assemble((f"[{best['verdict']}] ", "bold magenta"), (where, "bold")),
+        Text(best["why"]),
+        _settings(document),
+    ]
+    parts += [Text(line) for line in _sample_lines(document["samples"])]
+    parts += [Text(f"warning: {sentence}", style="yellow") for sentence in document["warnings"]]
+    return Group(*parts)
+
+
+def _settings(document: dict[str, Any]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("soft ratio", "temperature", "error", "± s.e.", "disagreement", "expected risk", "data inefficiency"):
+        table.add_column(title, justify="right")
+    best = document["recommended"]
+    for s in document["settings"][:_ROWS]:
+        chosen = (s["soft_ratio"], s["temperature"]) == (best["soft_ratio"], best["temperature"])
+        cells = [_percent(s[k]) for k in ("error", "error_se", "transfer_risk", "expected_transfer_risk")]
+        row = [f"{s['soft_ratio']:g}", f"{s['temperature']:g}", *cells, f"{s['data_inefficiency']:.3f}"]
+        table.add_row(*row, style="bold" if chosen else None)
+    return table
+
+
+def _sample_lines(samples: dict[str, Any]) -> list[str]:
+    lines = []
+    if (target := samples["target"]) is not None:
+        low, high = (_count(target[k]) for k in ("n_low", "n_high"))
+        beyond = "; beyond the pool, extrapolated" if target["extrapolated"] else ""
+        lines.append(f"For an error of {_percent(target['error'])}: {_count(target['n'])} samples (90 %: {low} to {high}{beyond}).")
+    if (ahead := samples["next_1000"]) is not None:
+        low, high = _percent(ahead["error_low"]), _percent(ahead["error_high"])
+        lines.append(f"With 1,000 more samples: error {_percent(ahead['error'])} (90 %: {low} to {high}).")
+    return lines
+
+
+def _percent(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def _count(n: int | None) -> str:
+    return "out of reach" if n is None else f"{n:,}"
