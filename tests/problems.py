@@ -35,10 +35,13 @@ def task(n=60, m=30, n_classes=3, seed=0, epochs=None, labels=True, test=True, n
     y = (truth > 0).astype(int) if n_classes == 2 else truth.argmax(1)
     count = (len(epochs),) if epochs is not None else ()
     z = 2 * truth + noise * rng.normal(size=(*count, *truth.shape))
-    train, held = (..., slice(0, n), *([slice(None)] if truth.ndim == 2 else [])), (
-        ...,
-        slice(n, None),
-        *([slice(None)] if truth.ndim == 2 else []),
+    train, held = (
+        (..., slice(0, n), *([slice(None)] if truth.ndim == 2 else [])),
+        (
+            ...,
+            slice(n, None),
+            *([slice(None)] if truth.ndim == 2 else []),
+        ),
     )
     return Task(
         x_train=x[:n],

@@ -19,6 +19,7 @@ from tutelage.lab import quick_task
 from tutelage.outputs import check_writable
 from tutelage.plan import Plan, plan
 from tutelage.progress import Advance
+from tutelage.progress import Progress as Reports
 from tutelage.report import summary
 from tutelage.task import Task
 from tutelage.version import __version__
@@ -61,7 +62,9 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _main(
-    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
 ) -> None:
     """Tell what distilling a teacher into a student will do, before the student is trained."""
 
@@ -78,7 +81,9 @@ def plan_command(
     seed: Seed = 0,
     target_error: Annotated[float | None, typer.Option(metavar="E", help="Say how many samples reach it.")] = None,
     dtype: Annotated[str, typer.Option(metavar="float64|float32")] = "float64",
-    standardise: Annotated[bool, typer.Option("--standardise/--no-standardise", help="Centre and scale inputs.")] = True,
+    standardise: Annotated[
+        bool, typer.Option("--standardise/--no-standardise", help="Centre and scale inputs.")
+    ] = True,
     out: Out = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -135,10 +140,16 @@ def _numbers(text: str, option: str, kind: Callable[[str], float]) -> list:  # t
 
 
 @contextmanager
-def _bars(quiet: bool) -> Iterator[Callable[..., object]]:
+def _bars(quiet: bool) -> Iterator[Reports]:
     """Draw the library's progress as bars on stderr, if that is a terminal."""
     console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeElapsedColumn(), TimeRemainingColumn())
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
     with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bars:
 
         @contextmanager

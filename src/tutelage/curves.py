@@ -17,7 +17,7 @@ from tutelage.outputs import written
 from tutelage.progress import Progress, silent
 from tutelage.task import Task
 from tutelage.theory import data_inefficiency, sweep
-from tutelage.theory.effective_logits import centred, check_settings, effective_logits
+from tutelage.theory.effective_logits import check_settings, effective_logits
 from tutelage.theory.factor import Factor, factor, inverse_diagonal, solve
 from tutelage.theory.imperfect_teacher import reference_logits
 from tutelage.variables import DESCRIPTIONS
@@ -175,7 +175,11 @@ class _Grid:
         ratios = torch.tensor(self.soft_ratios, dtype=torch.float64)[:, None]
         temperatures = torch.tensor(self.temperatures, dtype=torch.float64)[None]
         solved = effective_logits(
-            flat[:, 0] if columns == 1 else flat, tiled, soft_ratio=ratios, temperature=temperatures, t_power=self.t_power
+            flat[:, 0] if columns == 1 else flat,
+            tiled,
+            soft_ratio=ratios,
+            temperature=temperatures,
+            t_power=self.t_power,
         )
         return solved.reshape(-1, epochs, n, columns).permute(2, 1, 0, 3).contiguous()
 
@@ -341,7 +345,9 @@ def _sizes(sizes: Sequence[int] | None, n_train: int) -> list[int]:
         sizes = np.geomspace(max(2, min(32, n_train // 4)), n_train, 16).round().astype(int).tolist()
     for n in sizes:
         if not 2 <= n <= n_train:
-            raise SettingError(f"A size of {n} was asked for; the pool has {n_train} samples, so sizes lie in 2 … {n_train}.")
+            raise SettingError(
+                f"A size of {n} was asked for; the pool has {n_train} samples, so sizes lie in 2 … {n_train}."
+            )
     return sorted({*(int(n) for n in sizes), n_train})
 
 

@@ -42,7 +42,9 @@ class Dataset:
             return x[chosen], (y[chosen] == second).astype(np.int64)
 
         names = (self.classes[first], self.classes[second])
-        return Dataset(f"{self.name} {names[0]}/{names[1]}", *keep(self.x, self.y), *keep(self.x_test, self.y_test), names)
+        return Dataset(
+            f"{self.name} {names[0]}/{names[1]}", *keep(self.x, self.y), *keep(self.x_test, self.y_test), names
+        )
 
 
 def digits() -> Dataset:
@@ -72,7 +74,9 @@ def fashion_mnist(folder: str | Path = FASHION_MNIST_FOLDER) -> Dataset:
         If a file is missing or is not in idx format.
     """
     parts = [
-        _idx(Path(folder), f"{part}-{kind}-ubyte") for part in ("train", "t10k") for kind in ("images-idx3", "labels-idx1")
+        _idx(Path(folder), f"{part}-{kind}-ubyte")
+        for part in ("train", "t10k")
+        for kind in ("images-idx3", "labels-idx1")
     ]
     x, y, x_test, y_test = parts
     names = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
@@ -90,7 +94,9 @@ def cifar10(folder: str | Path) -> Dataset:
     folder = Path(folder)
     batches = sorted(folder.glob("data_batch_*.bin"))
     if not batches or not (folder / "test_batch.bin").exists():
-        raise TaskError(f"{folder} does not hold CIFAR-10's binary files; expected data_batch_1.bin … and test_batch.bin.")
+        raise TaskError(
+            f"{folder} does not hold CIFAR-10's binary files; expected data_batch_1.bin … and test_batch.bin."
+        )
     train = [_cifar_batch(path) for path in batches]
     names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
     x, y = (np.concatenate(arrays) for arrays in zip(*train, strict=True))
@@ -132,7 +138,9 @@ def _idx(folder: Path, name: str) -> np.ndarray:
 def _cifar_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     raw = np.fromfile(path, np.uint8)
     if raw.size == 0 or raw.size % _CIFAR_RECORD:
-        raise TaskError(f"{path} is cut short: {raw.size} bytes are no whole number of records of {_CIFAR_RECORD} bytes.")
+        raise TaskError(
+            f"{path} is cut short: {raw.size} bytes are no whole number of records of {_CIFAR_RECORD} bytes."
+        )
     records = raw.reshape(-1, _CIFAR_RECORD)
     images = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
     return np.ascontiguousarray(images), records[:, 0].astype(np.int64)

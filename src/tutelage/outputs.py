@@ -49,16 +49,24 @@ def _as_sentences(path: Path) -> Iterator[None]:
     try:
         yield
     except (FileExistsError, NotADirectoryError) as error:
-        raise OutputError(f"{path} cannot be made: a file stands where a folder should. Choose another folder.") from error
+        raise OutputError(
+            f"{path} cannot be made: a file stands where a folder should. Choose another folder."
+        ) from error
     except IsADirectoryError as error:
-        raise OutputError(f"{path} cannot be written: a folder of that name stands there. Choose another name.") from error
+        raise OutputError(
+            f"{path} cannot be written: a folder of that name stands there. Choose another name."
+        ) from error
     except PermissionError as error:
-        raise OutputError(f"{path} cannot be written: permission denied. Choose a folder that you may write to.") from error
+        raise OutputError(
+            f"{path} cannot be written: permission denied. Choose a folder that you may write to."
+        ) from error
     except OSError as error:
         if isinstance(error, OutputError):
             raise
         if error.errno == errno.ENOSPC:
-            raise OutputError(f"{path} cannot be written: the disk is full. Free some space, or choose another folder.") from error
+            raise OutputError(
+                f"{path} cannot be written: the disk is full. Free some space, or choose another folder."
+            ) from error
         raise OutputError(f"{path} cannot be written: {error.strerror or error}. Choose another folder.") from error
 
 

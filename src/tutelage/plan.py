@@ -195,7 +195,9 @@ def plan(task: Task, curves: xr.Dataset, *, target_error: float | None = None) -
 
 def _check(task: Task, curves: xr.Dataset, target_error: float | None) -> None:
     if target_error is not None and not 0 < target_error < 1:
-        raise SettingError(f"A target error of {target_error:g} was given; expected a share between 0 and 1, such as 0.05.")
+        raise SettingError(
+            f"A target error of {target_error:g} was given; expected a share between 0 and 1, such as 0.05."
+        )
     epochs = 1 if task.teacher_epochs is None else len(task.teacher_epochs)
     if curves.sizes["pool_sample"] != task.n_train or curves.sizes.get("epoch", 1) != epochs:
         raise SettingError(

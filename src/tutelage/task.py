@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, cast, overload
 
 import numpy as np
 import torch
@@ -107,7 +107,7 @@ class Task:
         TaskError
             If there is no such file, or it does not hold a task.
         """
-        return cls(**read_arrays(Path(path)))
+        return cls(**cast(dict[str, Any], read_arrays(Path(path))))
 
     def save(self, path: str | Path) -> None:
         """Write the task to .npz, .safetensors, or (a name without an ending) a folder of .npy.
@@ -117,7 +117,9 @@ class Task:
         OutputError
             If it cannot be written; nothing half-written is left.
         """
-        write_arrays(Path(path), {key: getattr(self, key) for key in ARRAYS if getattr(self, key) is not None}, self.image_layout)
+        write_arrays(
+            Path(path), {key: getattr(self, key) for key in ARRAYS if getattr(self, key) is not None}, self.image_layout
+        )
 
     @property
     def n_train(self) -> int:
@@ -180,7 +182,9 @@ class Task:
         that the pool's features have a mean square of one.
         """
         pool = _channels_first(torch.as_tensor(self.x_train).to(dtype), self.image_layout)
-        test = None if self.x_test is None else _channels_first(torch.as_tensor(self.x_test).to(dtype), self.image_layout)
+        test = (
+            None if self.x_test is None else _channels_first(torch.as_tensor(self.x_test).to(dtype), self.image_layout)
+        )
         if not standardise:
             return pool, test
         mean = pool.mean(0)

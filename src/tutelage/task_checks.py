@@ -15,13 +15,19 @@ def inputs(value: Any, key: str) -> np.ndarray:
     """Inputs of shape (n, ...): real, finite, with at least one feature."""
     x = _real(value, key)
     if x.ndim < 2:
-        raise TaskError(f"{key} has shape {x.shape}; expected (n, ...), one row a sample. For a single feature reshape to (n, 1).")
+        raise TaskError(
+            f"{key} has shape {x.shape}; expected (n, ...), one row a sample. For a single feature reshape to (n, 1)."
+        )
     if key == "x_train" and len(x) < 2:
         raise TaskError(f"x_train holds {len(x)} sample(s); expected at least 2.")
     if x[:1].size == 0 or len(x) == 0:
-        raise TaskError(f"{key} has shape {x.shape}, so it holds no features or no samples; expected at least one of each.")
+        raise TaskError(
+            f"{key} has shape {x.shape}, so it holds no features or no samples; expected at least one of each."
+        )
     if key == "x_train" and bool((x == x[:1]).all()):
-        raise TaskError(f"All {len(x)} inputs of x_train are the same, so nothing can be learned from them; check how it was made.")
+        raise TaskError(
+            f"All {len(x)} inputs of x_train are the same, so nothing can be learned from them; check how it was made."
+        )
     return x
 
 
@@ -29,7 +35,9 @@ def epochs(value: Any) -> np.ndarray:
     """Stopping epochs (E,): whole numbers, ascending."""
     e = _whole(_real(value, "teacher_epochs"), "teacher_epochs")
     if e.ndim != 1 or len(e) == 0 or bool((np.diff(e) <= 0).any()):
-        raise TaskError("teacher_epochs is not a list of ascending epochs; expected shape (E,), for example 1, 2, 5, 10.")
+        raise TaskError(
+            "teacher_epochs is not a list of ascending epochs; expected shape (E,), for example 1, 2, 5, 10."
+        )
     return e
 
 
@@ -39,7 +47,11 @@ def teacher_logits(value: Any, key: str, n: int, teacher_epochs: np.ndarray | No
     if not np.issubdtype(z.dtype, np.floating):
         z = z.astype(np.float64)
     leading = () if teacher_epochs is None else (len(teacher_epochs),)
-    expected = f"({n},) or ({n}, C)" if not leading else f"({leading[0]}, {n}) or ({leading[0]}, {n}, C), with an axis for teacher_epochs"
+    expected = (
+        f"({n},) or ({n}, C)"
+        if not leading
+        else f"({leading[0]}, {n}) or ({leading[0]}, {n}, C), with an axis for teacher_epochs"
+    )
     body = z.shape[len(leading) :]
     if z.shape[: len(leading)] != leading or len(body) not in (1, 2) or body[0] != n:
         extra = " Give teacher_epochs if the first axis is epochs." if z.ndim == 3 and not leading else ""
@@ -53,8 +65,15 @@ def teacher_logits(value: Any, key: str, n: int, teacher_epochs: np.ndarray | No
 def labels(value: Any, key: str, n: int, n_classes: int) -> np.ndarray:
     """Labels (n,): whole numbers in 0 … C - 1."""
     y = _real(value, key)
-    if y.ndim == 2 and y.shape[1] > 1 and bool((np.sort(y, 1)[:, -1] == 1).all()) and bool((np.abs(y).sum(1) == 1).all()):
-        raise TaskError(f"{key} is one-hot, shape {y.shape}; expected class indices of shape ({n},). Pass {key}.argmax(1).")
+    if (
+        y.ndim == 2
+        and y.shape[1] > 1
+        and bool((np.sort(y, 1)[:, -1] == 1).all())
+        and bool((np.abs(y).sum(1) == 1).all())
+    ):
+        raise TaskError(
+            f"{key} is one-hot, shape {y.shape}; expected class indices of shape ({n},). Pass {key}.argmax(1)."
+        )
     if y.shape != (n,):
         raise TaskError(f"{key} has shape {y.shape}; expected ({n},), one label for each input.")
     y = _whole(y, key)
@@ -62,7 +81,9 @@ def labels(value: Any, key: str, n: int, n_classes: int) -> np.ndarray:
     if bool(outside.any()):
         first = int(np.flatnonzero(outside)[0])
         what = "is negative" if y[first] < 0 else f"is beyond the teacher's {n_classes} classes"
-        raise TaskError(f"{key} holds the label {y[first]} (first at index {first}), which {what}; expected 0 … {n_classes - 1}.")
+        raise TaskError(
+            f"{key} holds the label {y[first]} (first at index {first}), which {what}; expected 0 … {n_classes - 1}."
+        )
     return y
 
 
@@ -74,9 +95,13 @@ def test_part(x_train: np.ndarray, x_test: Any, teacher_logits_test: Any, y_test
                 raise TaskError(f"{key} came without x_test; give the test inputs too, or leave the test part out.")
         return
     if x_test.shape[1:] != x_train.shape[1:]:
-        raise TaskError(f"x_test has inputs of shape {x_test.shape[1:]}, x_train of {x_train.shape[1:]}; expected the same.")
+        raise TaskError(
+            f"x_test has inputs of shape {x_test.shape[1:]}, x_train of {x_train.shape[1:]}; expected the same."
+        )
     if teacher_logits_test is None and y_test is None:
-        raise TaskError("x_test came without teacher_logits_test and y_test; give at least one of them, or leave x_test out.")
+        raise TaskError(
+            "x_test came without teacher_logits_test and y_test; give at least one of them, or leave x_test out."
+        )
 
 
 def same_classes(train: np.ndarray, test: np.ndarray | None) -> None:
@@ -91,7 +116,9 @@ def more_than_one_class(y_train: np.ndarray | None, last_decisions: np.ndarray) 
     """The labels, or without them the teacher of the last epoch, tell at least two classes apart."""
     if y_train is not None:
         if bool((y_train == y_train[0]).all()):
-            raise TaskError(f"y_train holds one class only ({y_train[0]}, {len(y_train)} times); expected samples of at least two.")
+            raise TaskError(
+                f"y_train holds one class only ({y_train[0]}, {len(y_train)} times); expected samples of at least two."
+            )
     elif bool((last_decisions == last_decisions[0]).all()):
         raise TaskError(
             f"The teacher gives class {last_decisions[0]} to every sample of the pool: one class only, so there is nothing to "
@@ -125,9 +152,13 @@ def _real(value: Any, key: str) -> np.ndarray:
     try:
         array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
     except (TypeError, ValueError) as error:
-        raise TaskError(f"{key} cannot be made an array ({error}); expected numbers in rows of equal length.") from error
+        raise TaskError(
+            f"{key} cannot be made an array ({error}); expected numbers in rows of equal length."
+        ) from error
     if array.dtype == object or not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
-        kind = {"U": "strings", "S": "strings", "O": "Python objects", "M": "dates"}.get(array.dtype.kind, str(array.dtype))
+        kind = {"U": "strings", "S": "strings", "O": "Python objects", "M": "dates"}.get(
+            array.dtype.kind, str(array.dtype)
+        )
         raise TaskError(f"{key} holds {kind}; expected real numbers. Convert it to float or int before saving.")
     if np.issubdtype(array.dtype, np.complexfloating):
         raise TaskError(f"{key} holds complex numbers; expected real ones. Pass its real part, or its magnitude.")
@@ -149,7 +180,9 @@ def _whole(array: np.ndarray, key: str) -> np.ndarray:
         fraction = array != np.round(array)
         if bool(fraction.any()):
             first = int(np.flatnonzero(fraction)[0])
-            raise TaskError(f"{key} holds {array[first]:g} (index {first}), which is not a whole number; expected class indices.")
+            raise TaskError(
+                f"{key} holds {array[first]:g} (index {first}), which is not a whole number; expected class indices."
+            )
     return array.astype(np.int64)
 
 

@@ -39,7 +39,9 @@ def read_arrays(path: Path) -> dict[str, np.ndarray | str]:
         elif path.suffix == ".safetensors":
             values = _read_safetensors(path)
         elif path.suffix == ".npy":
-            raise TaskError(f"{path} is a single array; put it with the others of the task in a folder, and give the folder.")
+            raise TaskError(
+                f"{path} is a single array; put it with the others of the task in a folder, and give the folder."
+            )
         else:
             raise TaskError(f"{path} is not a task file; expected {_FORMATS}.")
     except (zipfile.BadZipFile, zlib.error, EOFError, SafetensorError, OSError, ValueError) as error:
@@ -53,7 +55,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], image_layout: str
     """Write a task file in the format that the name of `path` asks for; a name without an ending is a folder."""
     if path.suffix == ".npz":
         with written(path) as partial, partial.open("wb") as file:
-            np.savez(file, image_layout=np.array(image_layout), **arrays)
+            np.savez(file, allow_pickle=False, image_layout=np.array(image_layout), **dict(arrays))
     elif path.suffix == ".safetensors":
         tensors = {key: torch.as_tensor(np.ascontiguousarray(value)) for key, value in arrays.items()}
         with written(path) as partial:
@@ -66,18 +68,22 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], image_layout: str
         raise TaskError(f"{path} does not name a task file; expected {_FORMATS}.")
 
 
-def _read_folder(path: Path) -> dict[str, np.ndarray]:
+def _read_folder(path: Path) -> dict[str, np.ndarray | str]:
     files = sorted(path.glob("*.npy"))
     if not files:
-        raise TaskError(f"The folder {path} holds no .npy files; expected {', '.join(KEYS[:2])} and others, one file each.")
+        raise TaskError(
+            f"The folder {path} holds no .npy files; expected {', '.join(KEYS[:2])} and others, one file each."
+        )
     return {file.stem: np.load(file, allow_pickle=False) for file in files}
 
 
-def _read_npz(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path, allow_pickle=False) as archive:
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise TaskError(f"{path} is not an .npz archive but a single array; expected {_FORMATS}.")
-        return {key: archive[key] for key in archive.files}
+def _read_npz(path: Path) -> dict[str, np.ndarray | str]:
+    with path.open("rb") as file:
+        if not zipfile.is_zipfile(file):
+            raise ValueError("it is no zip archive, as .npz files are")
+        file.seek(0)
+        with np.load(file, allow_pickle=False) as archive:
+            return {key: archive[key] for key in archive.files}
 
 
 def _read_safetensors(path: Path) -> dict[str, np.ndarray | str]:
@@ -92,7 +98,9 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray | str]:
 def _known(path: Path, values: Mapping[str, np.ndarray | str]) -> dict[str, np.ndarray | str]:
     for key in values:
         if key not in KEYS:
-            raise TaskError(f"{path} has a key {key!r} that no task has{nearest(key, KEYS)}; the keys are {', '.join(KEYS)}.")
+            raise TaskError(
+                f"{path} has a key {key!r} that no task has{nearest(key, KEYS)}; the keys are {', '.join(KEYS)}."
+            )
     for key in KEYS[:2]:
         if key not in values:
             raise TaskError(f"{path} lacks {key}; a task needs x_train and teacher_logits_train at least.")

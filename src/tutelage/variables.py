@@ -3,7 +3,10 @@
 DESCRIPTIONS: dict[str, tuple[str, str]] = {
     "error": ("share of held-out samples on which the student misses the true label", "1"),
     "transfer_risk": ("share of held-out samples on which the student decides otherwise than the teacher", "1"),
-    "oracle_risk": ("share of held-out samples on which the student decides otherwise than that of the whole pool", "1"),
+    "oracle_risk": (
+        "share of held-out samples on which the student decides otherwise than that of the whole pool",
+        "1",
+    ),
     "expected_transfer_risk": ("transfer risk expected without held-out labels or teacher, (4.4)", "1"),
     "risk_bound": ("Ji and Zhu's bound on oracle_risk, (4.1)", "1"),
     "power_bound": ("bound on oracle_risk through the power function, (4.2)", "1"),

@@ -1,3 +1,4 @@
+import itertools
 import json
 from pathlib import Path
 
@@ -9,8 +10,8 @@ from hypothesis import strategies as st
 from mpmath import mp, mpf
 
 from tutelage.exceptions import StudentError
-from tutelage.kernels import gram, mlp, student
 from tutelage.kernels import dense as module
+from tutelage.kernels import gram, mlp, student
 
 REFERENCE = Path(__file__).parents[2] / ".." / "shared" / "reference"
 CASES = ["mlp-relu-d1", "mlp-relu-d3", "mlp-relu-d5-nobias", "mlp-erf-d1", "mlp-erf-d3", "mlp-gelu-d1", "mlp-gelu-d3"]
@@ -37,12 +38,16 @@ def test_agrees_with_neural_tangents(case):
 def exact_relu(a, b, depth, weight_var, bias_var):
     with mp.workdps(40):
         weight_var, bias_var = mpf(weight_var), mpf(bias_var)
-        k, q1, q2 = (sum(mpf(p) * mpf(q) for p, q in zip(u, v, strict=True)) / len(a) * weight_var + bias_var for u, v in ((a, b), (a, a), (b, b)))
+        k, q1, q2 = (
+            sum(mpf(p) * mpf(q) for p, q in zip(u, v, strict=True)) / len(a) * weight_var + bias_var
+            for u, v in ((a, b), (a, a), (b, b))
+        )
         tangent = k
         for _ in range(depth):
             angle = mp.acos(min(k / mp.sqrt(q1 * q2), mpf(1)))
             k, slope = (
-                weight_var * mp.sqrt(q1 * q2) * (mp.sin(angle) + (mp.pi - angle) * mp.cos(angle)) / (2 * mp.pi) + bias_var,
+                weight_var * mp.sqrt(q1 * q2) * (mp.sin(angle) + (mp.pi - angle) * mp.cos(angle)) / (2 * mp.pi)
+                + bias_var,
                 weight_var * (mp.pi - angle) / (2 * mp.pi),
             )
             q1, q2 = weight_var * q1 / 2 + bias_var, weight_var * q2 / 2 + bias_var
@@ -63,7 +68,7 @@ def sampled_kernel(x, depth, act, weight_var, bias_var, width, seeds):
     for seed in range(seeds):
         generator = torch.Generator().manual_seed(seed)
         sizes = [x.shape[1], *[width] * depth, 1]
-        weights = [torch.randn(o, i, generator=generator, dtype=x.dtype) for i, o in zip(sizes, sizes[1:], strict=False)]
+        weights = [torch.randn(o, i, generator=generator, dtype=x.dtype) for i, o in itertools.pairwise(sizes)]
         biases = [torch.randn(o, generator=generator, dtype=x.dtype) for o in sizes[1:]]
 
         def forward(parameters, one):
@@ -90,7 +95,12 @@ def test_agrees_with_sampled_wide_networks(name, act):
     assert (sampled - mlp(depth=1, activation=name, weight_var=1.7, bias_var=0.3)(x)).abs().max() > 0.1 * exact.max()
 
 
-@given(n=st.integers(1, 7), m=st.integers(1, 7), depth=st.integers(0, 4), name=st.sampled_from(["relu", "erf", "gelu", "identity"]))
+@given(
+    n=st.integers(1, 7),
+    m=st.integers(1, 7),
+    depth=st.integers(0, 4),
+    name=st.sampled_from(["relu", "erf", "gelu", "identity"]),
+)
 @settings(max_examples=40, deadline=None)
 def test_is_symmetric_positive_semi_definite_and_a_function_of_pairs(n, m, depth, name):
     generator = torch.Generator().manual_seed(n * 100 + m)

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
+
 from problems import problem
 from tolerances import assert_close
-
 from tutelage.kernels import mlp
 from tutelage.theory.data_inefficiency import fresh_sample, leave_one_out, log_cosine_from, slope
 from tutelage.theory.factor import coefficients, factor, inverse_diagonal, predictions, solve, squared_norms
@@ -17,7 +17,9 @@ def test_a_fresh_sample_grows_the_norm_as_a_refit_with_it_does():
     fresh = torch.randn(8, 2, dtype=torch.float64)
     grown = []
     for x in range(8):
-        theta = torch.cat([torch.cat([p.theta, p.cross[:, x : x + 1]], 1), torch.cat([p.cross[:, x], p.prior[x : x + 1]])[None]])
+        theta = torch.cat(
+            [torch.cat([p.theta, p.cross[:, x : x + 1]], 1), torch.cat([p.cross[:, x], p.prior[x : x + 1]])[None]]
+        )
         z = torch.cat([p.targets, fresh[x : x + 1]])
         theta = theta + factored.jitter * torch.eye(21, dtype=torch.float64)
         grown.append((z * torch.linalg.solve(theta, z)).sum().sqrt())

@@ -9,7 +9,9 @@ from tutelage.exceptions import NumericsError, SettingError
 from tutelage.theory import effective_logits as module
 from tutelage.theory.effective_logits import effective_logits, flip_ratio
 
-SETTINGS = [(rho, t, a) for rho in (1e-6, 0.05, 0.5, 0.9, 0.999, 1.0) for t in (0.05, 0.5, 1.0, 4.0, 100.0) for a in (0, 2)]
+SETTINGS = [
+    (rho, t, a) for rho in (1e-6, 0.05, 0.5, 0.9, 0.999, 1.0) for t in (0.05, 0.5, 1.0, 4.0, 100.0) for a in (0, 2)
+]
 
 
 @pytest.mark.parametrize(("rho", "t", "a"), SETTINGS)
@@ -120,9 +122,9 @@ def test_at_the_flip_ratio_label_and_teacher_tie(shape, t, a):
 @given(rho=st.floats(0.01, 0.98), t=st.floats(0.1, 20), z=st.floats(-30, 30))
 @settings(max_examples=60, deadline=None)
 def test_a_lower_soft_ratio_pulls_further_toward_the_label(rho, t, z):
-    low, high = effective_logits(
-        np.array([z]), np.array([1]), soft_ratio=np.array([rho, rho + 0.01]), temperature=t
-    )[:, 0]
+    low, high = effective_logits(np.array([z]), np.array([1]), soft_ratio=np.array([rho, rho + 0.01]), temperature=t)[
+        :, 0
+    ]
     assert low >= high >= z
 
 

@@ -2,9 +2,9 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from problems import problem
 from tolerances import assert_close
-
 from tutelage.exceptions import NumericsError
 from tutelage.theory import factor as module
 from tutelage.theory.factor import (

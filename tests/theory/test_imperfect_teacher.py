@@ -1,9 +1,9 @@
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from problems import problem
 from tolerances import assert_close
-
 from tutelage.theory.factor import factor, solve
 from tutelage.theory.imperfect_teacher import angles, reference_logits, split_disagreements
 

@@ -3,8 +3,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tolerances import assert_close
 
+from tolerances import assert_close
 from tutelage.theory.transfer_risk import bounds, expected_transfer_risk, oracle_angle_tail, prequential_scale
 
 
@@ -78,10 +78,7 @@ def test_expected_risk_is_the_share_of_drawn_functions_that_decide_otherwise(n_l
     student, variance = rng.normal(size=(6, n_logits)), rng.uniform(0.1, 1, 6)
     scale = rng.uniform(0.3, 2, n_logits)
     draws = student + rng.normal(size=(200_000, 6, n_logits)) * np.sqrt(variance[:, None] * scale)
-    if n_logits == 1:
-        share = ((draws > 0) != (student > 0)).mean()
-    else:
-        share = (draws.argmax(-1) != student.argmax(-1)).mean()
+    share = ((draws > 0) != (student > 0)).mean() if n_logits == 1 else (draws.argmax(-1) != student.argmax(-1)).mean()
     ours = expected_transfer_risk(torch.as_tensor(student), torch.as_tensor(scale), torch.as_tensor(variance))
     assert ours.item() == pytest.approx(share, abs=2e-3)
 

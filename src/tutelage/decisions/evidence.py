@@ -57,7 +57,14 @@ class Evidence:
         return paired(self.mistakes[setting], self.mistakes[other])
 
 
+def within_one_se(mistakes: np.ndarray, best: np.ndarray) -> bool:
+    """Whether a row of mistakes exceeds the best one by no more than the paired standard error."""
+    excess, error = paired(mistakes, best)
+    # A single sample more is exactly one standard error, which rounding must not undo.
+    return excess <= error * (1 + 1e-9)
+
+
 def paired(mistakes: np.ndarray, others: np.ndarray) -> tuple[float, float]:
     """Mean difference of two rows of mistakes on the same samples, and its standard error."""
     difference = mistakes.astype(float) - others
-    return float(difference.mean()), float(difference.std() / len(difference) ** 0.5)
+    return float(difference.mean()), float(difference.std(ddof=1) / len(difference) ** 0.5)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tutelage.decisions.evidence import Evidence
+from tutelage.decisions.evidence import Evidence, within_one_se
 
 VERDICTS = ("clear", "flat", "labels suffice")
 
@@ -44,7 +44,8 @@ def choose(evidence: Evidence) -> Choice:
     Choice
     """
     best = int(evidence.error.argmin())
-    equal = [s for s in range(len(evidence.error)) if _within(evidence, s, best)]
+    mistakes = evidence.mistakes
+    equal = [s for s in range(len(mistakes)) if within_one_se(mistakes[s], mistakes[best])]
     chosen = easiest(equal, evidence)
     worst = int(evidence.error.argmax())
     verdict = _verdict(evidence, equal, chosen, worst)
@@ -63,14 +64,8 @@ def easiest(equal: list[int], evidence: Evidence) -> int:
     return max(tied, key=lambda s: (evidence.temperature[s], evidence.soft_ratio[s]))
 
 
-def _within(evidence: Evidence, setting: int, best: int) -> bool:
-    excess, error = evidence.excess(setting, best)
-    return excess <= error
-
-
 def _verdict(evidence: Evidence, equal: list[int], chosen: int, worst: int) -> str:
-    excess, error = evidence.excess(worst, chosen)
-    if excess <= error:
+    if within_one_se(evidence.mistakes[worst], evidence.mistakes[chosen]):
         return "flat"
     ratios = evidence.soft_ratio
     equal_ratios = set(ratios[equal].tolist())

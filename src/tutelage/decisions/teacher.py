@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from tutelage.decisions.evidence import Evidence, paired
+from tutelage.decisions.evidence import Evidence, within_one_se
 from tutelage.decisions.settings import Choice
 from tutelage.task import Task
 from tutelage.theory.effective_logits import flip_ratio
@@ -52,11 +52,7 @@ def choose_epoch(evidences: list[Evidence], choices: list[Choice]) -> int:
     """
     rows = [e.mistakes[c.chosen] for e, c in zip(evidences, choices, strict=True)]
     best = int(np.argmin([row.mean() for row in rows]))
-    equal = []
-    for e, row in enumerate(rows):
-        excess, error = paired(row, rows[best])
-        if excess <= error:
-            equal.append(e)
+    equal = [e for e, row in enumerate(rows) if within_one_se(row, rows[best])]
     return min(equal, key=lambda e: float(evidences[e].error.mean()))
 
 

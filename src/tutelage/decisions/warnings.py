@@ -9,7 +9,11 @@ from tutelage.task import Task
 
 def warnings_of(task: Task, epoch: int, teacher: Teacher, soft_ratio: float, attrs: Mapping[str, Any]) -> list[str]:
     """Give the sentences that a reader of the plan should not miss."""
-    found = [_in_sample_teacher(task, epoch), _error_from_pool(task, attrs), _label_noise(task, teacher, soft_ratio, attrs)]
+    found = [
+        _in_sample_teacher(task, epoch),
+        _error_from_pool(task, attrs),
+        _label_noise(task, teacher, soft_ratio, attrs),
+    ]
     return [sentence for sentence in found if sentence is not None]
 
 

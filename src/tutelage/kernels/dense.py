@@ -49,7 +49,9 @@ class DenseKernel:
         column_variances = row_variances if x2 is None else self._variances(columns)
         for i, j in _blocks(len(rows), len(columns), symmetric=x2 is None):
             covariance = self._affine(rows[i] @ columns[j].mT, rows.shape[1])
-            block = self._propagate(covariance, [q[i, None] for q in row_variances], [q[None, j] for q in column_variances])
+            block = self._propagate(
+                covariance, [q[i, None] for q in row_variances], [q[None, j] for q in column_variances]
+            )
             kernel[i, j] = block
             if x2 is None:
                 kernel[j, i] = block.mT if i != j else block.tril() + block.tril(-1).mT

@@ -37,21 +37,27 @@ def student(spec: str) -> Kernel:
     """
     family, _, tail = spec.partition(":")
     if family not in _FAMILIES:
-        raise StudentError(f"The student {family!r} is not known; choose one of {', '.join(_FAMILIES)}{nearest(family, _FAMILIES)}.")
+        raise StudentError(
+            f"The student {family!r} is not known; choose one of {', '.join(_FAMILIES)}{nearest(family, _FAMILIES)}."
+        )
     make = _FAMILIES[family]
     defaults = {name: parameter.default for name, parameter in inspect.signature(make).parameters.items()}
     arguments = {}
     for item in tail.split(",") if tail else []:
         name, equals, text = item.partition("=")
         if not equals or not text:
-            raise StudentError(f"The student {spec!r} cannot be read at {item!r}; expected {family}:name=value,name=value.")
+            raise StudentError(
+                f"The student {spec!r} cannot be read at {item!r}; expected {family}:name=value,name=value."
+            )
         if name == "width":
             _infinite(text)
         elif name in defaults:
             arguments[name] = _value(name, text, type(defaults[name]))
         else:
             known = [*defaults, "width"]
-            raise StudentError(f"The student {family} takes no {name!r}{nearest(name, known)}; it takes {', '.join(known)}.")
+            raise StudentError(
+                f"The student {family} takes no {name!r}{nearest(name, known)}; it takes {', '.join(known)}."
+            )
     return make(**arguments)
 
 

@@ -14,8 +14,7 @@ _ACCENT = "#c2410c"
 
 def error_by_soft_ratio(frame: pd.DataFrame, what: str, recommended: dict[str, Any], n: int) -> Chart:
     """Error against soft ratio, a line per temperature, at the chosen n."""
-    low, high = float(frame["low"].min()), float(frame["high"].max())
-    scale = alt.Scale(domain=[max(0.0, low - 0.01), min(1.0, high + 0.01)], nice=False)
+    scale = alt.Scale(zero=False)
     base = _at_chosen_n(frame, n).encode(
         x=alt.X("soft_ratio:Q", title="soft ratio ρ", scale=alt.Scale(domain=[0, 1])),
         color=alt.Color("temperature:O", title="temperature T", scale=alt.Scale(scheme="viridis")),
@@ -50,9 +49,12 @@ def risks_over_n(frame: pd.DataFrame, n: int) -> Chart:
     base = alt.Chart(frame).encode(
         x=_samples_axis(frame),
         color=alt.Color(
-            "quantity:N", title=None, sort=names, scale=alt.Scale(domain=names, range=colors[: len(names)]),
-            legend=alt.Legend(orient="bottom", columns=2, labelLimit=300),
-        ),  # fmt: skip
+            "quantity:N",
+            title=None,
+            sort=names,
+            scale=alt.Scale(domain=names, range=colors[: len(names)]),
+            legend=alt.Legend(columns=1),
+        ),
     )
     y = alt.Y("value:Q", title="share of held-out samples", axis=alt.Axis(format="%"))
     band = base.mark_area(opacity=0.15).encode(y=alt.Y("low:Q"), y2="high:Q")
@@ -101,7 +103,7 @@ def correction_angles(frame: pd.DataFrame, temperature: float, n: int) -> Chart:
         .encode(
             x=alt.X("soft_ratio:Q", title="soft ratio ρ", scale=alt.Scale(domain=[0, 1])),
             y=alt.Y("value:Q", title="cosine with the labels' direction", scale=alt.Scale(zero=False)),
-            color=alt.Color("quantity:N", title=None, legend=alt.Legend(orient="bottom", columns=1, labelLimit=300)),
+            color=alt.Color("quantity:N", title=None, legend=alt.Legend(columns=1)),
             tooltip=[
                 alt.Tooltip("quantity:N", title=" "),
                 alt.Tooltip("soft_ratio:Q", title="soft ratio"),
@@ -118,11 +120,12 @@ def flip_ratio_histogram(flips: np.ndarray, soft_ratio: float) -> Chart:
     frame = pd.DataFrame({"low": edges[:-1], "high": edges[1:], "count": counts})
     bars = (
         alt.Chart(frame)
-        .mark_bar()
+        .mark_rect()
         .encode(
             x=alt.X("low:Q", title="flip ratio of the teacher's errors", scale=alt.Scale(domain=[0, 1])),
             x2="high:Q",
             y=alt.Y("count:Q", title="samples"),
+            y2=alt.datum(0),
             tooltip=["low:Q", "high:Q", alt.Tooltip("count:Q", title="samples")],
         )
     )
@@ -153,6 +156,10 @@ def _samples_axis(frame: pd.DataFrame) -> Any:
 
 
 def _finish(chart: Chart) -> Chart:
-    return chart.properties(width="container", height=_HEIGHT).configure_view(stroke=None).configure(
-        font="system-ui, sans-serif", background="transparent", autosize={"type": "fit", "contains": "padding"}
-    )  # fmt: skip
+    return (
+        chart.properties(width="container", height=_HEIGHT)
+        .configure(font="system-ui, sans-serif", background="transparent")
+        .configure_view(stroke=None)
+        .configure_legend(orient="bottom", columns=4, labelLimit=280, symbolOpacity=1)
+        .configure_axis(labelOverlap=True)
+    )

@@ -34,7 +34,7 @@ def render(document: Document, curves: xr.Dataset, task: Task) -> str:
     str
     """
     environment = Environment(loader=PackageLoader("tutelage.report"), autoescape=True, undefined=StrictUndefined)
-    environment.filters |= {"percent": _percent, "number": _number}
+    environment.filters |= {"percent": _percent, "number": _number, "brief": "{:g}".format}
     specs = {name: chart.to_dict() for name, chart in _charts(document, curves, task).items()}
     return environment.get_template("page.html").render(
         plan=document,
@@ -81,8 +81,14 @@ def _flips(document: Document, task: Task) -> np.ndarray:
 
 def _lists(document: Document, task: Task) -> list[dict[str, Any]]:
     titles = {
-        "label_corrects_teacher": ("The label corrects the teacher", "Students that have not seen the sample side with its label."),
-        "teacher_corrects_label": ("The teacher corrects the label", "Labels to look at: students that have not seen the sample side with the teacher."),
+        "label_corrects_teacher": (
+            "The label corrects the teacher",
+            "Students that have not seen the sample side with its label.",
+        ),
+        "teacher_corrects_label": (
+            "The teacher corrects the label",
+            "Labels to look at: students that have not seen the sample side with the teacher.",
+        ),
         "undecided": ("Undecided", "Students at low and at high soft ratio vote differently, or for a third class."),
     }
     if task.y_train is None:

@@ -30,7 +30,7 @@ def _as_image(x: np.ndarray, image_layout: str) -> np.ndarray | None:
         return image if image.shape[-1] in (1, 3) else image[..., :1]
     if x.ndim == 2 and min(x.shape) > 1:
         return x[..., None]
-    side = int(round(x.size**0.5))
+    side = round(x.size**0.5)
     return x.reshape(side, side, 1) if x.ndim == 1 and side >= 8 and side * side == x.size else None
 
 

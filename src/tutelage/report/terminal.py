@@ -48,7 +48,9 @@ def _sample_lines(samples: dict[str, Any]) -> list[str]:
     if (target := samples["target"]) is not None:
         low, high = (_count(target[k]) for k in ("n_low", "n_high"))
         beyond = "; beyond the pool, extrapolated" if target["extrapolated"] else ""
-        lines.append(f"For an error of {_percent(target['error'])}: {_count(target['n'])} samples (90 %: {low} to {high}{beyond}).")
+        lines.append(
+            f"For an error of {_percent(target['error'])}: {_count(target['n'])} samples (90 %: {low} to {high}{beyond})."
+        )
     if (ahead := samples["next_1000"]) is not None:
         low, high = _percent(ahead["error_low"]), _percent(ahead["error_high"])
         lines.append(f"With 1,000 more samples: error {_percent(ahead['error'])} (90 %: {low} to {high}).")

@@ -22,7 +22,7 @@ def bundle() -> str:
     try:
         return path.read_text(encoding="utf-8")
     except OSError:
-        script: str = vl_convert.javascript_bundle()
+        script: str = vl_convert.javascript_bundle()  # type: ignore[call-arg]
     try:
         with written(path) as partial:
             partial.write_text(script, encoding="utf-8")

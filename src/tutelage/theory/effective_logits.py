@@ -71,7 +71,7 @@ def effective_logits(
     array([[ 2.66,  1.19],
            [ 2.11, -0.4 ]])
     """
-    logits = _logits(teacher_logits)
+    logits: Tensor = _logits(teacher_logits)
     ratios, temperatures = _settings(soft_ratio, temperature, t_power)
     targets = None if labels is None else _labels(labels, logits)
     if targets is None and bool((ratios < 1).any()):
@@ -85,9 +85,7 @@ def effective_logits(
     return shaped if isinstance(teacher_logits, Tensor) else shaped.numpy()
 
 
-def flip_ratio(
-    teacher_logits: Array, labels: Array, *, temperature: float = 1.0, t_power: int = 2
-) -> Array:
+def flip_ratio(teacher_logits: Array, labels: Array, *, temperature: float = 1.0, t_power: int = 2) -> Array:
     """Give the soft ratio below which the label overrules a teacher that is wrong on it, (2.3).
 
     Parameters
@@ -198,8 +196,8 @@ def _settings(
     ratios = torch.as_tensor(soft_ratio, dtype=torch.float64)
     temperatures = torch.as_tensor(temperature, dtype=torch.float64)
     check_settings(ratios.flatten().tolist(), temperatures.flatten().tolist(), t_power)
-    ratios, temperatures = torch.broadcast_tensors(ratios, temperatures)
-    return ratios, temperatures
+    shape = torch.broadcast_shapes(ratios.shape, temperatures.shape)
+    return ratios.expand(shape), temperatures.expand(shape)
 
 
 def check_settings(soft_ratios: list[float], temperatures: list[float], t_power: int) -> None:

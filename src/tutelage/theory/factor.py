@@ -70,7 +70,9 @@ def factor(kernel: Tensor, *, overwrite: bool = False, progress: Progress = sile
     """
     diagonal = kernel.diagonal().clone()
     if not bool(torch.isfinite(diagonal).all()):
-        raise NumericsError("The kernel holds values that are NaN or infinite; look at the student's weights and inputs.")
+        raise NumericsError(
+            "The kernel holds values that are NaN or infinite; look at the student's weights and inputs."
+        )
     lower = kernel if overwrite else kernel.clone()
     mean, relative = float(diagonal.mean()), _FIRST_JITTER
     while relative <= _LAST_JITTER:

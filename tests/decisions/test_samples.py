@@ -1,0 +1,97 @@
+import numpy as np
+import pytest
+import xarray as xr
+
+from tutelage.decisions.samples import Curve, power_law, samples
+
+SIZES = np.geomspace(50, 3200, 13).round().astype(int)
+
+
+def curve(law, *, orderings=4, evaluated=2000, noise=0.004, seed=0, sizes=SIZES):
+    rng = np.random.default_rng(seed)
+    shared = rng.standard_normal() * np.sqrt(law(sizes[-1]) / evaluated)
+    values = np.clip(law(sizes) + shared + noise * rng.standard_normal((orderings, len(sizes))), 0, 1)
+    values[:, -1] = values[:, -1].mean()
+    zero = xr.zeros_like(xr.DataArray(values, dims=("ordering", "n")))
+    return xr.Dataset(
+        {
+            "error": (("ordering", "n"), values),
+            "transfer_risk": zero,
+            "expected_transfer_risk": zero,
+            "risk_bound": zero,
+            "power_bound": zero,
+            "evaluated": ("n", np.full(len(sizes), evaluated)),
+        },
+        coords={"n": sizes},
+    )
+
+
+def law(n):
+    return 0.04 + 1.2 * np.asarray(n, float) ** -0.5
+
+
+def test_a_power_law_with_offset_is_found_again():
+    a, b, c = power_law(SIZES.astype(float), law(SIZES)[None], np.ones(len(SIZES)))
+    assert (a[0], b[0], c[0]) == pytest.approx((0.04, 1.2, 0.5), rel=1e-6)
+
+
+def test_an_offset_below_zero_is_none():
+    a, _, _ = power_law(SIZES.astype(float), (3 * SIZES**-0.4 - 0.05)[None], np.ones(len(SIZES)))
+    assert a[0] == 0
+
+
+def test_a_target_inside_the_pool_is_read_off_the_curve():
+    found = samples(curve(law, noise=0.0), 0.1, seed=0).target
+    assert not found.extrapolated
+    assert found.n == pytest.approx(400, rel=0.1)
+    assert found.n_low < found.n < found.n_high
+
+
+def test_a_target_beyond_the_pool_comes_with_an_interval_that_holds_the_truth():
+    hits = 0
+    for seed in range(40):
+        found = samples(curve(law, seed=seed), 0.053, seed=0).target  # truth: (1.2 / 0.013)² = 8521
+        hits += found.n_low <= 8521 and (found.n_high is None or found.n_high >= 8521)
+    assert hits >= 32
+
+
+def test_a_target_beyond_the_pool_is_said_to_be_extrapolated():
+    found = samples(curve(law, noise=0.0, evaluated=10**7), 0.053, seed=0).target
+    assert found.extrapolated
+    assert found.n == pytest.approx(8521, rel=0.05)
+
+
+def test_a_target_below_the_floor_is_out_of_reach():
+    flat = samples(curve(lambda n: 0.2 + 0 * np.asarray(n, float), noise=0.0, evaluated=10**6), 0.05, seed=0).target
+    assert flat.n is None
+    assert flat.n_high is None
+    assert flat.extrapolated
+
+
+def test_the_forecast_of_the_next_thousand_holds_the_truth_nine_times_in_ten():
+    hits = 0
+    for seed in range(60):
+        ahead = samples(curve(law, seed=seed), None, seed=0).next_1000
+        assert ahead.error_low <= ahead.error <= ahead.error_high
+        hits += ahead.error_low <= law(4200) <= ahead.error_high
+    assert hits >= 48
+
+
+def test_standard_errors_join_held_out_samples_and_orderings():
+    data = curve(law, noise=0.02)
+    found = Curve.of(data)
+    expected = np.sqrt(found.error * (1 - found.error) / 2000 + data.error.values.var(0, ddof=1) / 4)
+    np.testing.assert_allclose(found.standard_error, expected)
+    single = Curve.of(curve(law, orderings=1))
+    assert (single.standard_error > 0).all()
+
+
+def test_the_same_seed_draws_the_same():
+    assert samples(curve(law), 0.053, seed=7) == samples(curve(law), 0.053, seed=7)
+
+
+def test_without_labels_there_is_no_error_curve():
+    found = samples(curve(law).drop_vars("error"), 0.05, seed=0)
+    assert found.error is None
+    assert found.target is None
+    assert found.agreement == [1.0] * len(SIZES)

@@ -1,0 +1,76 @@
+import numpy as np
+import pytest
+
+from tutelage.decisions.evidence import Evidence, paired
+from tutelage.decisions.settings import choose
+
+
+def evidence(errors, inefficiency=None, ratios=None, temperatures=None, se=0.01, m=1000, against_labels=True):
+    """Settings with the given numbers of mistakes among m, nested so that differences are sure."""
+    errors = np.asarray(errors)
+    s = len(errors)
+    mistakes = np.arange(m)[None] < errors[:, None]
+    return Evidence(
+        np.linspace(0.1, 1, s) if ratios is None else np.asarray(ratios, float),
+        np.ones(s) if temperatures is None else np.asarray(temperatures, float),
+        mistakes,
+        np.zeros(s) if inefficiency is None else np.asarray(inefficiency, float),
+        np.full(s, se),
+        against_labels,
+    )
+
+
+def test_the_least_error_wins_where_it_is_sure():
+    choice = choose(evidence([300, 100, 200]))
+    assert (choice.chosen, choice.equally_good, choice.verdict) == (1, [1], "clear")
+    assert "no other setting" in choice.why
+
+
+def test_of_equals_the_lowest_inefficiency_wins():
+    choice = choose(evidence([300, 100, 101, 101], inefficiency=[0, 0.5, 0.2, 0.4]))
+    assert choice.equally_good == [1, 2, 3]
+    assert choice.chosen == 2
+
+
+def test_ties_go_to_the_higher_temperature_then_the_higher_soft_ratio():
+    tied = evidence(
+        [100, 100, 100, 100, 400],
+        [0.2, 0.205, 0.2, 0.2, 0],
+        ratios=[0.2, 0.2, 0.4, 0.3, 0.9],
+        temperatures=[1, 4, 4, 8, 1],
+    )
+    assert choose(tied).chosen == 3
+    assert choose(evidence([100, 100], [0.2, 0.2], ratios=[0.2, 0.8])).chosen == 1
+    assert choose(evidence([100, 100], [0.2, 0.25], ratios=[0.2, 0.8], se=0.01)).chosen == 0
+
+
+def test_all_alike_is_flat():
+    choice = choose(evidence([100, 100, 101]))
+    assert choice.verdict == "flat"
+    assert "do not tune" in choice.why
+
+
+def test_labels_suffice_when_the_smallest_ratio_is_as_good_and_the_teacher_alone_is_not():
+    assert choose(evidence([100, 100, 300])).verdict == "labels suffice"
+    assert choose(evidence([100, 101, 300], ratios=[0.1, 0.5, 0.9])).verdict == "clear"
+    assert choose(evidence([200, 100, 300])).verdict == "clear"
+
+
+def test_without_labels_nothing_is_tuned():
+    assert "Without labels" in choose(evidence([10, 10], against_labels=False)).why
+
+
+def test_a_paired_comparison_sees_what_two_intervals_do_not():
+    rng = np.random.default_rng(0)
+    hard = rng.random(2000) < 0.3
+    slightly_worse = hard | (rng.random(2000) < 0.01)
+    difference, error = paired(slightly_worse, hard)
+    assert difference > 2 * error
+    assert error < 0.2 * np.hypot(hard.std(), slightly_worse.std()) / 2000**0.5
+
+
+def test_a_paired_error_is_that_of_repeated_draws():
+    rng = np.random.default_rng(1)
+    a, b = rng.random((2, 500, 400)) < np.array([0.2, 0.25])[:, None, None]
+    differences, errors = zip(*(paired(x, y) for x, y in zip(a, b, strict=True)), strict=True)
+    assert np.mean(errors) == pytest.approx(np.std(differences), rel=0.1)

@@ -1,0 +1,115 @@
+import re
+
+import numpy as np
+import pytest
+
+import tutelage as tu
+from problems import task
+from tutelage.report.pictures import thumbnail
+
+CHROMIUM = "/usr/bin/chromium"
+ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+
+
+def written(folder, problem, name="report.html", **grid):
+    grid = {"soft_ratio": [0.1, 0.5, 1.0], "temperature": [1.0, 4.0], "orderings": 2} | grid
+    made = tu.plan(problem, tu.curves(problem, tu.kernels.mlp(depth=1), **grid), target_error=0.15)
+    made.to_html(folder / name)
+    return folder / name, made
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory):
+    return written(tmp_path_factory.mktemp("report"), task(n=150, m=200, noise=1.5, epochs=[1, 5]))
+
+
+@pytest.fixture(scope="module")
+def browser():
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield started
+        started.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_opens_offline_draws_everything_and_follows_n(report, browser, width):
+    path, made = report
+    context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
+    page, faults = context.new_page(), []
+    page.on("pageerror", lambda error: faults.append(str(error)))
+    page.on("console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None)
+    page.on(
+        "request", lambda request: None if request.url.startswith(("file:", "data:")) else faults.append(request.url)
+    )
+    page.goto(path.as_uri())
+    page.wait_for_selector("body[data-ready]", timeout=30_000)
+    for chart in (
+        "error_by_soft_ratio", "risks_over_n", "inefficiency_by_soft_ratio", "inefficiency_by_epoch",
+        "correction_angles", "flip_ratios",
+    ):  # fmt: skip
+        assert page.locator(f"#{chart} svg path").count() > 3, chart
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+    def points():
+        return page.locator("#error_by_soft_ratio svg .mark-symbol path").evaluate_all(
+            "e => e.map(p => p.getAttribute('transform'))"
+        )
+
+    at_pool, said = points(), page.inner_text("#at-n")
+    assert said.startswith("n = 150: error")
+    page.locator("#n").fill("0")
+    page.wait_for_function("document.getElementById('at-n').textContent.startsWith('n = 32')")
+    page.wait_for_timeout(300)
+    assert points() != at_pool
+    page.locator("#risks_over_n svg .mark-symbol path").first.hover(force=True)
+    page.wait_for_selector("#vg-tooltip-element.visible")
+    assert "share" in page.inner_text("#vg-tooltip-element")
+    assert not faults
+    context.close()
+    best = made.recommended
+    assert f"soft ratio {best.soft_ratio:g}, temperature {best.temperature:g}" in path.read_text()
+
+
+def test_the_page_needs_nothing_but_itself(report):
+    text = report[0].read_text()
+    markup = re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
+    assert not re.search(r"""(?:src|href)=["'](?!data:)""", markup)
+
+
+def test_what_users_write_is_escaped(tmp_path):
+    class Odd:
+        spec = "<script>alert(1)</script>&"
+        inner = tu.kernels.mlp(depth=1)
+
+        def __call__(self, x1, x2=None):
+            return self.inner(x1, x2)
+
+        def diag(self, x):
+            return self.inner.diag(x)
+
+    problem = task()
+    tu.plan(problem, tu.curves(problem, Odd(), orderings=1, soft_ratio=[0.5, 1])).to_html(tmp_path / "r.html")
+    text = (tmp_path / "r.html").read_text()
+    assert "<script>alert(1)" not in text
+    assert "&lt;script&gt;alert(1)" in text
+
+
+@pytest.mark.parametrize(
+    "problem",
+    [task(labels=False), task(test=False), task(n_classes=2), task(n_classes=2, labels=False, test=False)],
+    ids=["no labels", "no test part", "one logit", "bare"],
+)
+def test_every_kind_of_task_has_a_report(tmp_path, problem):
+    path, _ = written(tmp_path, problem)
+    assert "Use soft ratio" in path.read_text() or "Do not tune" in path.read_text()
+
+
+def test_images_are_shown():
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(8, 2))
+    for shape in ((9, 9, 3), (9, 9), (9, 9, 1), (81,)):
+        pictured = tu.Task(rng.integers(0, 255, (8, *shape)).astype(np.uint8), z)
+        assert thumbnail(pictured, 0).startswith("data:image/png;base64,iVBOR")
+    assert thumbnail(tu.Task(rng.normal(size=(8, 5)), z), 0) is None

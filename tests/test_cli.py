@@ -1,0 +1,189 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from problems import task
+from tutelage import cli
+
+FAST = ["--student", "mlp:depth=1", "--soft-ratio", "0.2,1", "--temperature", "1,4", "--orderings", "1"]
+
+
+@pytest.fixture
+def task_file(tmp_path):
+    task().save(tmp_path / "task.npz")
+    return tmp_path / "task.npz"
+
+
+def run(capsys, *arguments):
+    code = cli.run([str(a) for a in arguments])
+    return code, *capsys.readouterr()
+
+
+def test_plan_writes_its_three_files_and_prints_the_decision(capsys, task_file, tmp_path):
+    code, out, err = run(capsys, "plan", task_file, *FAST, "--out", tmp_path / "found", "--target-error", "0.2")
+    assert code == 0
+    assert sorted(p.name for p in (tmp_path / "found").iterdir()) == ["curves.nc", "plan.json", "report.html"]
+    assert "soft ratio" in out
+    assert str(tmp_path / "found" / "report.html") in out
+    assert err == ""
+    assert json.loads((tmp_path / "found" / "plan.json").read_text())["samples"]["target"]["error"] == 0.2
+
+
+def test_json_goes_to_stdout_and_all_else_to_stderr(capsys, task_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(capsys, "plan", task_file, *FAST, "--json")
+    assert code == 0
+    assert json.loads(out)["settings"]
+    assert "soft ratio" in err
+    assert not (tmp_path / "tutelage-plan").exists()
+    assert run(capsys, "plan", task_file, *FAST, "--json", "--quiet")[2] == ""
+
+
+def test_quiet_prints_nothing(capsys, task_file, tmp_path):
+    assert run(capsys, "plan", task_file, *FAST, "--out", tmp_path / "found", "--quiet") == (0, "", "")
+
+
+def test_the_same_command_gives_the_same_plan_apart_from_seconds(capsys, task_file):
+    plans = [json.loads(run(capsys, "plan", task_file, *FAST, "--json")[1]) | {"seconds": 0} for _ in range(2)]
+    assert plans[0] == plans[1]
+
+
+@pytest.fixture
+def files(tmp_path):
+    task().save(tmp_path / "task.npz")
+    (tmp_path / "cut.npz").write_bytes((tmp_path / "task.npz").read_bytes()[:300])
+    (tmp_path / "table.csv").write_text("1")
+    (tmp_path / "file").write_text("")
+    good = {"x_train": np.random.default_rng(0).normal(size=(9, 2)), "teacher_logits_train": np.linspace(-1, 2, 9)}
+    variants = {
+        "nan": {"x_train": np.full((9, 2), np.nan)},
+        "lengths": {"y_train": np.zeros(8, int)},
+        "strings": {"y_train": np.array(["a"] * 9)},
+        "pickled": {"y_train": np.array([{}] * 9, object)},
+        "oneclass": {"y_train": np.ones(9, int)},
+        "probabilities": {"teacher_logits_train": np.linspace(0.1, 0.9, 9)},
+        "unknown": {"y_trian": np.ones(9, int)},
+    }
+    for name, change in variants.items():
+        np.savez(tmp_path / f"{name}.npz", **(good | change))
+    return tmp_path
+
+
+COMMANDS = [
+    ("plan missing.npz", "There is no task at missing.npz"),
+    ("plan table.csv", "table.csv is not a task file"),
+    ("plan cut.npz", "truncated, corrupted"),
+    ("plan nan.npz", "x_train holds 18 values that are NaN or infinite (first at index [0, 0])"),
+    ("plan lengths.npz", "y_train has shape (8,); expected (9,)"),
+    ("plan strings.npz", "y_train holds strings"),
+    ("plan pickled.npz", "holds pickled Python objects"),
+    ("plan oneclass.npz", "holds one class only"),
+    ("plan probabilities.npz", "lies between 0 and 1 everywhere"),
+    ("plan unknown.npz", "(did you mean y_train?)"),
+    ("plan task.npz --soft-ratio 0,0.5", "A soft ratio of 0 is training on the labels alone"),
+    ("plan task.npz --soft-ratio 2", "in (0, 1]"),
+    ("plan task.npz --soft-ratio nan", "in (0, 1]"),
+    ("plan task.npz --soft-ratio half", "--soft-ratio is 'half'; expected numbers with commas between them"),
+    ("plan task.npz --temperature 0", "expected a positive, finite number"),
+    ("plan task.npz --temperature inf", "expected a positive, finite number"),
+    ("plan task.npz --t-power 1", "t_power is 1; expected 0"),
+    ("plan task.npz --sizes 10,100", "the pool has 60 samples"),
+    ("plan task.npz --sizes 10,ten", "expected whole numbers with commas"),
+    ("plan task.npz --orderings 0", "expected at least 1"),
+    ("plan task.npz --dtype half", "expected float64 or float32"),
+    ("plan task.npz --target-error 5", "expected a share between 0 and 1"),
+    ("plan task.npz --student cnm", "The student 'cnm' is not known"),
+    ("plan task.npz --student mlp:activation=tanh", "The activation 'tanh' is not known; choose one of"),
+    ("plan task.npz --student mlp:depth", "cannot be read at 'depth'"),
+    ("plan task.npz --out file", "a file stands where a folder should"),
+    ("plan task.npz --out /proc/none", "cannot be"),
+    ("plan task.npz --outt x", "No such option"),
+    ("plan", "Missing argument"),
+    ("plann task.npz", "No such command"),
+    ("plan task.npz --seed -1", "Invalid value for '--seed'"),
+]
+
+
+@pytest.mark.parametrize(("command", "message"), COMMANDS, ids=[c for c, _ in COMMANDS])
+def test_bad_input_is_one_sentence_exit_code_2_and_nothing_written(capsys, files, monkeypatch, command, message):
+    monkeypatch.chdir(files)
+    before = sorted(p.name for p in files.rglob("*"))
+    code, out, err = run(capsys, *command.split())
+    assert code == 2
+    assert out == ""
+    assert message in err
+    assert "Traceback" not in err
+    assert err.count("\n") == 1
+    assert sorted(p.name for p in files.rglob("*")) == before
+
+
+def test_a_full_disk_is_said_and_leaves_nothing_half_written(capsys, task_file, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_text", full)
+    code, _, err = run(capsys, "plan", task_file, *FAST, "--out", tmp_path / "found")
+    assert code == 2
+    assert "the disk is full" in err
+    assert [p.name for p in (tmp_path / "found").iterdir()] == ["curves.nc"]
+
+
+def test_too_little_memory_is_said(capsys, task_file, monkeypatch):
+    def starve(*_, **__):
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: not enough memory")
+
+    monkeypatch.setattr(cli, "curves", starve)
+    code, _, err = run(capsys, "plan", task_file, "--json")
+    assert code == 2
+    assert "use fewer samples, or --dtype float32" in err
+
+
+def test_a_defect_of_ours_is_exit_code_1(capsys, task_file, monkeypatch):
+    monkeypatch.setattr(cli, "curves", lambda *_, **__: 1 / 0)
+    code, _, err = run(capsys, "plan", task_file, "--json")
+    assert code == 1
+    assert "This is a defect of tutelage" in err
+
+
+@pytest.mark.parametrize("seconds", [0.1, 0.8, 3.0, 5.0])
+def test_ctrl_c_at_any_moment_is_exit_code_130_and_nothing_written(tmp_path, seconds):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(5000, 50))
+    np.savez(tmp_path / "task.npz", x_train=x, teacher_logits_train=x[:, 0], y_train=(x[:, 0] > 0.1).astype(int))
+    script = Path(sys.executable).with_name("tutelage")
+    command = [script, "plan", tmp_path / "task.npz", "--orderings", "50", "--out", tmp_path / "found"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        time.sleep(seconds)
+        os.kill(process.pid, signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert not (tmp_path / "found").exists()
+    if seconds > 0.5:  # before that Python itself may still be on its way to our first line
+        assert process.returncode == 130
+        assert err == "Interrupted; nothing was written.\n"
+
+
+def test_version_and_help(capsys):
+    code, out, _ = run(capsys, "--version")
+    assert code == 0
+    assert out.startswith("tutelage 0.")
+    code, out, _ = run(capsys, "plan", "--help")
+    assert code == 0
+    assert "--soft-ratio" in out
+
+
+def test_demo_plans_real_digits(capsys, tmp_path):
+    code, out, _ = run(capsys, "demo", "--out", tmp_path)
+    assert code == 0
+    assert "teacher of epoch" in out
+    document = json.loads((tmp_path / "plan.json").read_text())
+    assert document["recommended"]["error"] < 0.06
+    assert [e["epoch"] for e in sorted(document["teacher"]["epochs"], key=lambda e: e["epoch"])] == [1, 2, 4, 8, 16, 32]
+    again = run(capsys, "plan", tmp_path / "task.npz", "--json", "--quiet")[1]
+    assert json.loads(again) | {"seconds": 0} == document | {"seconds": 0}

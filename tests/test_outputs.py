@@ -1,0 +1,57 @@
+import errno
+
+import pytest
+
+from tutelage.exceptions import OutputError
+from tutelage.outputs import check_writable, written
+
+
+def test_nothing_stands_under_the_final_name_until_all_is_written(tmp_path):
+    path = tmp_path / "new" / "plan.json"
+    with written(path) as partial:
+        partial.write_text("done")
+        assert not path.exists()
+    assert path.read_text() == "done"
+    assert [p.name for p in path.parent.iterdir()] == ["plan.json"]
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, ValueError])
+def test_an_interrupted_write_leaves_the_old_file_and_no_litter(tmp_path, interruption):
+    path = tmp_path / "plan.json"
+    path.write_text("old")
+    with pytest.raises(interruption), written(path) as partial:
+        partial.write_text("half")
+        raise interruption
+    assert path.read_text() == "old"
+    assert [p.name for p in tmp_path.iterdir()] == ["plan.json"]
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (errno.ENOSPC, "the disk is full. Free some space"),
+        (errno.EACCES, "permission denied"),
+        (errno.EIO, "Input/output error"),
+    ],
+)
+def test_what_the_system_refuses_is_said_in_a_sentence(tmp_path, code, message):
+    with pytest.raises(OutputError) as caught, written(tmp_path / "plan.json"):
+        raise OSError(code, "Input/output error")
+    assert message in str(caught.value)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_is_checked_without_being_made(tmp_path):
+    check_writable(tmp_path / "a" / "b")
+    assert not list(tmp_path.iterdir())
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="a file stands where a folder should"):
+        check_writable(tmp_path / "file")
+    with pytest.raises(OutputError):
+        check_writable(tmp_path / "file" / "below")
+
+
+def test_a_folder_in_the_place_of_a_file_is_said(tmp_path):
+    (tmp_path / "plan.json").mkdir()
+    with pytest.raises(OutputError, match="a folder of that name stands there"), written(tmp_path / "plan.json"):
+        pass

@@ -1,0 +1,186 @@
+import json
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from problems import task
+from tutelage import Task
+from tutelage.exceptions import OutputError, TaskError
+
+
+def arrays(n=12, m=6, c=3):
+    rng = np.random.default_rng(0)
+    return {
+        "x_train": rng.normal(size=(n, 4)),
+        "teacher_logits_train": rng.normal(size=(n, c)),
+        "y_train": np.arange(n) % c,
+        "x_test": rng.normal(size=(m, 4)),
+        "teacher_logits_test": rng.normal(size=(m, c)),
+        "y_test": np.arange(m) % c,
+    }
+
+
+PROBABILITIES = torch.softmax(torch.randn(12, 3, generator=torch.Generator().manual_seed(0)), 1).numpy()
+
+BAD = [
+    ({"x_train": np.array([["a"] * 4] * 12)}, "x_train holds strings; expected real numbers"),
+    ({"x_train": np.ones((12, 4), complex) * np.arange(12)[:, None]}, "x_train holds complex numbers; expected real ones"),
+    ({"x_train": np.array([[object()]] * 12)}, "x_train holds Python objects; expected real numbers"),
+    ({"x_train": [[1, 2], [3]]}, "x_train cannot be made an array"),
+    ({"y_train": np.array(["cat"] * 12)}, "y_train holds strings"),
+    ({"x_train": np.full((12, 4), np.nan)}, "x_train holds 48 values that are NaN or infinite (first at index [0, 0])"),
+    ({"teacher_logits_train": np.where(np.eye(12, 3), np.inf, 0)}, "teacher_logits_train holds 3 values that are NaN or infinite"),
+    ({"x_train": np.ones(12)}, "x_train has shape (12,); expected (n, ...)"),
+    ({"x_train": np.ones((12, 0))}, "holds no features"),
+    ({"x_train": np.ones((1, 4))}, "x_train holds 1 sample(s); expected at least 2"),
+    ({"x_train": np.ones((12, 4))}, "All 12 inputs of x_train are the same"),
+    ({"teacher_logits_train": np.ones((11, 3)) * -1}, "teacher_logits_train has shape (11, 3); expected (12,) or (12, C)"),
+    ({"teacher_logits_train": np.ones((2, 12, 3)) * -1}, "Give teacher_epochs if the first axis is epochs"),
+    ({"y_train": np.arange(11) % 3}, "y_train has shape (11,); expected (12,)"),
+    ({"y_train": np.arange(12) % 4}, "y_train holds the label 3 (first at index 3), which is beyond the teacher's 3 classes"),
+    ({"y_train": np.arange(12) % 3 - 1}, "y_train holds the label -1 (first at index 0), which is negative"),
+    ({"y_train": np.arange(12) / 5}, "y_train holds 0.2 (index 1), which is not a whole number"),
+    ({"y_train": np.eye(3)[np.arange(12) % 3]}, "y_train is one-hot, shape (12, 3); expected class indices of shape (12,). Pass y_train.argmax(1)"),
+    ({"teacher_logits_train": PROBABILITIES}, "teacher_logits_train holds probabilities: every row sums to 1"),
+    ({"y_train": np.zeros(12, int)}, "y_train holds one class only (0, 12 times)"),
+    ({"x_test": None}, "teacher_logits_test came without x_test"),
+    ({"x_test": np.ones((6, 5))}, "x_test has inputs of shape (5,), x_train of (4,)"),
+    ({"teacher_logits_test": None, "y_test": None}, "x_test came without teacher_logits_test and y_test"),
+    ({"teacher_logits_test": np.ones((6, 4)) * -1}, "teacher_logits_train has 3 column(s), teacher_logits_test 4"),
+    ({"teacher_epochs": np.array([3, 2])}, "teacher_epochs is not a list of ascending epochs"),
+    ({"teacher_epochs": np.array([1, 2])}, "expected (2, 12) or (2, 12, C), with an axis for teacher_epochs"),
+    ({"image_layout": "hwc"}, "image_layout is 'hwc'; expected channels_last or channels_first"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "message"), BAD, ids=[m[:40] for _, m in BAD])
+def test_bad_arrays_are_said_in_a_sentence(change, message):
+    with pytest.raises(TaskError) as caught:
+        Task(**(arrays() | change))
+    assert message in str(caught.value)
+
+
+def test_probabilities_of_one_class_are_said_too():
+    x = np.random.default_rng(0).normal(size=(20, 2))
+    with pytest.raises(TaskError, match=r"lies between 0 and 1 everywhere.*pass log\(p / \(1 - p\)\)"):
+        Task(x, np.linspace(0.01, 0.99, 20))
+
+
+def test_a_teacher_that_sees_one_class_only_has_nothing_to_distil():
+    x = np.random.default_rng(0).normal(size=(20, 2))
+    with pytest.raises(TaskError, match="The teacher gives class 1 to every sample"):
+        Task(x, 1 + x[:, 0] ** 2)
+
+
+def test_whole_floats_booleans_columns_and_tensors_are_taken_for_what_they_are():
+    given = arrays(c=2)
+    one = Task(
+        torch.as_tensor(given["x_train"]),
+        torch.as_tensor(given["teacher_logits_train"][:, :1]).half(),
+        given["y_train"] == 1,
+    )
+    assert one.n_logits == 1
+    assert one.y_train.tolist() == given["y_train"].tolist()
+    assert Task(**(arrays() | {"y_train": np.arange(12) % 3 + 0.0})).y_train.dtype == np.int64
+
+
+def test_duplicate_inputs_with_different_targets_are_warned_of():
+    given = arrays()
+    given["x_train"][7] = given["x_train"][2]
+    warning = Task(**given).warnings[0]
+    assert "1 pair(s) of pool inputs are identical but have different targets (samples 2 and 7)" in warning
+    given["teacher_logits_train"][7], given["y_train"][7] = given["teacher_logits_train"][2], given["y_train"][2]
+    assert Task(**given).warnings == ()
+
+
+def test_standardised_inputs_have_no_mean_and_one_scale():
+    given = arrays()
+    given["x_train"] = given["x_train"] * [1, 10, 1, 1] + 5
+    pool, test = Task(**given).inputs(torch.float64)
+    torch.testing.assert_close(pool.mean(0), torch.zeros(4, dtype=torch.float64))
+    assert pool.square().mean() == pytest.approx(1)
+    scale = (given["x_train"] - given["x_train"].mean(0)).std()
+    np.testing.assert_allclose(test, (given["x_test"] - given["x_train"].mean(0)) / scale)
+    plain, _ = Task(**given).inputs(torch.float64, standardise=False)
+    np.testing.assert_array_equal(plain, given["x_train"])
+
+
+@pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
+def test_images_come_channels_first(layout):
+    given = arrays()
+    images = np.random.default_rng(0).integers(0, 255, (18, 5, 6, 3)).astype(np.uint8)
+    first = np.moveaxis(images, -1, 1)
+    stored = images if layout == "channels_last" else first
+    one = Task(**(given | {"x_train": stored[:12], "x_test": stored[12:], "image_layout": layout}))
+    pool, test = one.inputs(torch.float32, standardise=False)
+    np.testing.assert_array_equal(pool, first[:12])
+    np.testing.assert_array_equal(test, first[12:])
+
+
+@pytest.mark.parametrize("name", ["task.npz", "task.safetensors", "folder"])
+@pytest.mark.parametrize("problem", [task(), task(n_classes=2, epochs=[1, 2, 5]), task(labels=False, test=False)])
+def test_what_is_saved_is_loaded_again(tmp_path, name, problem):
+    problem.save(tmp_path / name)
+    assert Task.load(tmp_path / name) == problem
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_saving_where_nothing_can_be_written_is_said(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(OutputError, match="a file stands where a folder should"):
+        task().save(tmp_path / "file" / "task.npz")
+
+
+def broken(tmp_path):
+    good = tmp_path / "good.npz"
+    task().save(good)
+    raw = good.read_bytes()
+    (tmp_path / "cut.npz").write_bytes(raw[: len(raw) // 2])
+    (tmp_path / "noise.npz").write_bytes(b"\x00" * 500)
+    (tmp_path / "empty.npz").write_bytes(b"")
+    corrupt = bytearray(raw)
+    middle = len(raw) // 3
+    corrupt[middle : middle + 64] = bytes(64)
+    (tmp_path / "corrupt.npz").write_bytes(corrupt)
+    np.savez(tmp_path / "pickled.npz", x_train=np.ones((3, 2)), teacher_logits_train=np.array([{}, {}, {}], object))
+    np.savez(tmp_path / "lacking.npz", x_train=np.ones((3, 2)))
+    np.savez(tmp_path / "unknown.npz", **{**arrays(), "ytrain": 1})
+    np.save(tmp_path / "single.npy", np.ones(3))
+    (tmp_path / "cut.safetensors").write_bytes(b"\x10")
+    save_file({"x_train": torch.ones(3, 2)}, tmp_path / "lacking.safetensors")
+    (tmp_path / "hollow").mkdir()
+    (tmp_path / "table.csv").write_text("1,2")
+    with zipfile.ZipFile(tmp_path / "foreign.npz", "w") as archive:
+        archive.writestr("readme.txt", "hello")
+    return tmp_path
+
+
+FILES = [
+    ("missing.npz", "There is no task at"),
+    ("goood.npz", "(did you mean good.npz?)"),
+    ("cut.npz", "truncated, corrupted, or not what its name says"),
+    ("noise.npz", "truncated, corrupted, or not what its name says"),
+    ("empty.npz", "truncated, corrupted, or not what its name says"),
+    ("corrupt.npz", "truncated, corrupted, or not what its name says"),
+    ("pickled.npz", "holds pickled Python objects"),
+    ("lacking.npz", "lacks teacher_logits_train"),
+    ("unknown.npz", "has a key 'ytrain' that no task has (did you mean y_train?)"),
+    ("foreign.npz", "has a key 'readme.txt' that no task has"),
+    ("single.npy", "is a single array"),
+    ("cut.safetensors", "truncated, corrupted, or not what its name says"),
+    ("lacking.safetensors", "lacks teacher_logits_train"),
+    ("hollow", "holds no .npy files"),
+    ("table.csv", "is not a task file; expected a .npz file"),
+]
+
+
+@pytest.mark.parametrize(("name", "message"), FILES)
+def test_a_bad_file_is_said_in_a_sentence(tmp_path, name, message):
+    folder = broken(tmp_path)
+    with pytest.raises(TaskError) as caught:
+        Task.load(folder / name)
+    assert message in str(caught.value)
+    assert json.dumps(str(caught.value)).count("\\n") == 0
