@@ -10,6 +10,6 @@ def main() -> None:
 
         code = run(sys.argv[1:])
     except KeyboardInterrupt:
-        sys.stderr.write("Interrupted; nothing was written.\n")
+        sys.stderr.write("Interrupted; nothing half-written was left.\n")
         code = 130
     sys.exit(code)

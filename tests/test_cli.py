@@ -125,7 +125,7 @@ def test_bad_input_is_one_sentence_exit_code_2_and_nothing_written(capsys, files
 
 
 def test_a_full_disk_is_said_and_leaves_nothing_half_written(capsys, task_file, tmp_path, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(Path, "write_text", full)
@@ -166,7 +166,7 @@ def test_ctrl_c_at_any_moment_is_exit_code_130_and_nothing_written(tmp_path, sec
     assert not (tmp_path / "found").exists()
     if seconds > 0.5:  # before that Python itself may still be on its way to our first line
         assert process.returncode == 130
-        assert err == "Interrupted; nothing was written.\n"
+        assert err == "Interrupted; nothing half-written was left.\n"
 
 
 def test_version_and_help(capsys):

@@ -19,9 +19,14 @@ def test_nothing_stands_under_the_final_name_until_all_is_written(tmp_path):
 def test_an_interrupted_write_leaves_the_old_file_and_no_litter(tmp_path, interruption):
     path = tmp_path / "plan.json"
     path.write_text("old")
-    with pytest.raises(interruption), written(path) as partial:
-        partial.write_text("half")
-        raise interruption
+
+    def write_and_fail():
+        with written(path) as partial:
+            partial.write_text("half")
+            raise interruption
+
+    with pytest.raises(interruption):
+        write_and_fail()
     assert path.read_text() == "old"
     assert [p.name for p in tmp_path.iterdir()] == ["plan.json"]
 

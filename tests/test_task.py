@@ -43,7 +43,10 @@ BAD = [
     ({"y_train": np.arange(12) % 4}, "y_train holds the label 3 (first at index 3), which is beyond the teacher's 3 classes"),
     ({"y_train": np.arange(12) % 3 - 1}, "y_train holds the label -1 (first at index 0), which is negative"),
     ({"y_train": np.arange(12) / 5}, "y_train holds 0.2 (index 1), which is not a whole number"),
-    ({"y_train": np.eye(3)[np.arange(12) % 3]}, "y_train is one-hot, shape (12, 3); expected class indices of shape (12,). Pass y_train.argmax(1)"),
+    (
+        {"y_train": np.eye(3)[np.arange(12) % 3]},
+        "y_train is one-hot, shape (12, 3); expected class indices of shape (12,). Pass y_train.argmax(1)",
+    ),
     ({"teacher_logits_train": PROBABILITIES}, "teacher_logits_train holds probabilities: every row sums to 1"),
     ({"y_train": np.zeros(12, int)}, "y_train holds one class only (0, 12 times)"),
     ({"x_test": None}, "teacher_logits_test came without x_test"),

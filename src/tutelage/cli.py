@@ -35,13 +35,14 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors (
 def run(arguments: Sequence[str]) -> int:
     """Run a command line; give its exit code: 0 done, 1 our defect, 2 bad input, 130 interrupted."""
     try:
-        return int(app(list(arguments), prog_name="tutelage", standalone_mode=False) or 0)
+        code = int(app(list(arguments), prog_name="tutelage", standalone_mode=False) or 0)
+        return _complain(INTERRUPTED, code) if code == 130 else code  # typer turns Ctrl-C into a code, and says nothing
     except TutelageError as error:
         return _complain(str(error), 2)
     except TyperException as error:
         return _complain(f"{error.format_message().rstrip('.')}. See tutelage --help.", 2)
     except (KeyboardInterrupt, typer.Abort):
-        return _complain("Interrupted; nothing was written.", 130)
+        return _complain(INTERRUPTED, 130)
     except MemoryError:
         return _complain(_NO_MEMORY, 2)
     except Exception as error:
@@ -51,6 +52,7 @@ def run(arguments: Sequence[str]) -> int:
         return _complain("This is a defect of tutelage, not of your input; please report it with the lines above.", 1)
 
 
+INTERRUPTED = "Interrupted; nothing half-written was left."
 _NO_MEMORY = "The memory does not suffice for the kernel of this pool; use fewer samples, or --dtype float32."
 
 

@@ -101,7 +101,7 @@ def test_the_jitter_is_the_smallest_decade_that_succeeds():
 
 
 def test_a_kernel_that_cannot_be_factored_is_said():
-    with pytest.raises(NumericsError, match="not positive definite, even with 0.01 of its mean diagonal"):
+    with pytest.raises(NumericsError, match=r"not positive definite, even with 0\.01 of its mean diagonal"):
         factor(torch.tensor([[1.0, 2.0], [2.0, 1.0]], dtype=torch.float64))
     with pytest.raises(NumericsError, match="NaN or infinite"):
         factor(torch.tensor([[float("nan"), 0.0], [0.0, 1.0]]))

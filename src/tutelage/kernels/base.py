@@ -1,8 +1,9 @@
 """What a student is to this project: a kernel."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from tutelage.progress import Progress, silent
@@ -10,6 +11,7 @@ from tutelage.progress import Progress, silent
 _PANEL = 2048
 
 
+@runtime_checkable
 class Kernel(Protocol):
     """A student seen as its neural tangent kernel Θ, (1.1).
 
@@ -17,14 +19,16 @@ class Kernel(Protocol):
     in results.
     """
 
-    def __call__(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, x1: Float[Tensor, "n1 ..."], x2: Float[Tensor, "n2 ..."] | None = None
+    ) -> Float[Tensor, "n1 n2"]:
         """Θ(x1, x2) of shape (n1, n2), in the dtype of x1; Θ(x1, x1) without x2."""
 
-    def diag(self, x: Tensor) -> Tensor:
+    def diag(self, x: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Θ(x, x) of each input, shape (n,)."""
 
 
-def gram(kernel: Kernel, x: Tensor, *, progress: Progress = silent) -> Tensor:
+def gram(kernel: Kernel, x: Float[Tensor, "N ..."], *, progress: Progress = silent) -> Float[Tensor, "N N"]:
     """Θ of a pool against itself, symmetric to the bit, a panel of rows at a time.
 
     Parameters

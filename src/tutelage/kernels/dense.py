@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from math import inf
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from tutelage.exceptions import StudentError
@@ -41,7 +42,10 @@ class DenseKernel:
         )
 
     @torch.no_grad()
-    def __call__(self, x1: Tensor, x2: Tensor | None = None) -> Tensor:
+    def __call__(
+        self, x1: Float[Tensor, "n1 ..."], x2: Float[Tensor, "n2 ..."] | None = None
+    ) -> Float[Tensor, "n1 n2"]:
+        """Θ(x1, x2), block by block; of Θ(x1, x1) only the lower half is computed."""
         rows = x1.flatten(1)
         columns = rows if x2 is None else x2.flatten(1)
         kernel = torch.empty(len(rows), len(columns), dtype=rows.dtype, device=rows.device)
@@ -60,7 +64,8 @@ class DenseKernel:
         return kernel
 
     @torch.no_grad()
-    def diag(self, x: Tensor) -> Tensor:
+    def diag(self, x: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+        """Θ(x, x) of each input."""
         return self._diag(self._variances(x.flatten(1)))
 
     def _diag(self, variances: list[Tensor]) -> Tensor:

@@ -66,7 +66,7 @@ def risks_over_n(frame: pd.DataFrame, n: int) -> Chart:
             alt.Tooltip("value:Q", title="share", format=".2%"),
         ],
     )
-    return _finish(band + line + _marker(n))
+    return _finish(_marker(n) + band + line)
 
 
 def inefficiency_over_n(frame: pd.DataFrame, along: str, title: str, n: int) -> Chart:
@@ -83,7 +83,7 @@ def inefficiency_over_n(frame: pd.DataFrame, along: str, title: str, n: int) -> 
             alt.Tooltip("value:Q", title="I(n)", format=".3f"),
         ],
     )
-    return _finish(band + line + _marker(n))
+    return _finish(_marker(n) + band + line)
 
 
 def correction_angles(frame: pd.DataFrame, temperature: float, n: int) -> Chart:
@@ -142,8 +142,9 @@ def _at_chosen_n(frame: pd.DataFrame, n: int) -> Chart:
 
 
 def _marker(n: int) -> Chart:
+    """A line at the chosen n; it goes below the points, which would not feel the mouse through it."""
     base = alt.Chart(pd.DataFrame({"unit": [0]})).transform_calculate(at="chosen_n")
-    return base.mark_rule(color=_ACCENT, strokeDash=[4, 3]).encode(x="at:Q").add_params(_chosen(n))
+    return base.mark_rule(color=_ACCENT, strokeDash=[4, 3]).encode(x=alt.X("at:Q", title="training samples n")).add_params(_chosen(n))
 
 
 def _chosen(n: int) -> Any:

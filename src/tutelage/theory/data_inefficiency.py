@@ -2,12 +2,17 @@
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 
 def fresh_sample(
-    squared_norm: Tensor, residual: Tensor, variance: Tensor, jitter: float, n: int
-) -> tuple[Tensor, Tensor]:
+    squared_norm: Float[Tensor, "*settings"],
+    residual: Float[Tensor, "M *settings C"],
+    variance: Float[Tensor, " M"],
+    jitter: float,
+    n: int,
+) -> tuple[Float[Tensor, "*settings"], Float[Tensor, "*settings"]]:
     """Estimate I(n) by drawing the next sample from held-out inputs, (5.1) with (5.2).
 
     Parameters
@@ -43,7 +48,11 @@ def fresh_sample(
     return n * mean.log(), n * spread / (mean * len(ratio) ** 0.5)
 
 
-def leave_one_out(squared_norm: Tensor, coefficients: Tensor, inverse_diagonal: Tensor) -> tuple[Tensor, Tensor]:
+def leave_one_out(
+    squared_norm: Float[Tensor, "*settings"],
+    coefficients: Float[Tensor, "N *settings C"],
+    inverse_diagonal: Float[Tensor, " N"],
+) -> tuple[Float[Tensor, "*settings"], Float[Tensor, "*settings"]]:
     """Estimate I(N) within the pool: what each sample added to the students of all the others.
 
     Taking sample i out lowers ‖Δŵ_N‖² by [Θ⁻¹Z]_i² / [Θ⁻¹]_ii, so that no held-out input is needed.

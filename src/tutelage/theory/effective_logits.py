@@ -196,8 +196,8 @@ def _settings(
     ratios = torch.as_tensor(soft_ratio, dtype=torch.float64)
     temperatures = torch.as_tensor(temperature, dtype=torch.float64)
     check_settings(ratios.flatten().tolist(), temperatures.flatten().tolist(), t_power)
-    shape = torch.broadcast_shapes(ratios.shape, temperatures.shape)
-    return ratios.expand(shape), temperatures.expand(shape)
+    ratios, temperatures = torch.broadcast_tensors(ratios, temperatures)  # type: ignore[no-untyped-call]
+    return ratios, temperatures
 
 
 def check_settings(soft_ratios: list[float], temperatures: list[float], t_power: int) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from tutelage.exceptions import NumericsError
@@ -39,7 +40,7 @@ class Factor:
         return len(self.lower)
 
 
-def factor(kernel: Tensor, *, overwrite: bool = False, progress: Progress = silent) -> Factor:
+def factor(kernel: Float[Tensor, "N N"], *, overwrite: bool = False, progress: Progress = silent) -> Factor:
     """Factor Θ + λI = L Lᵀ with the smallest jitter λ that succeeds.
 
     Parameters
@@ -88,7 +89,9 @@ def factor(kernel: Tensor, *, overwrite: bool = False, progress: Progress = sile
     )
 
 
-def solve(factor: Factor, targets: Tensor, *, overwrite: bool = False) -> Tensor:
+def solve(
+    factor: Factor, targets: Float[Tensor, "N columns"], *, overwrite: bool = False
+) -> Float[Tensor, "N columns"]:
     """Give U = L⁻¹ Z, each setting and class a column: the standardised one-step-ahead residuals.
 
     Parameters
@@ -108,7 +111,7 @@ def solve(factor: Factor, targets: Tensor, *, overwrite: bool = False) -> Tensor
     return _forward(factor.lower, result)
 
 
-def coefficients(factor: Factor, solution: Tensor) -> Tensor:
+def coefficients(factor: Factor, solution: Float[Tensor, "N columns"]) -> Float[Tensor, "N columns"]:
     """Give Θ⁻¹Z = L⁻ᵀ U, the weight of each sample in the student of the whole pool, (3.1)."""
     result, lower = solution.clone(), factor.lower
     for start in reversed(range(0, len(lower), _BLOCK)):
@@ -118,7 +121,7 @@ def coefficients(factor: Factor, solution: Tensor) -> Tensor:
     return result
 
 
-def inverse_diagonal(factor: Factor, *, progress: Progress = silent) -> Tensor:
+def inverse_diagonal(factor: Factor, *, progress: Progress = silent) -> Float[Tensor, " N"]:
     """Give diag Θ⁻¹, all that leave-one-out needs of the inverse, a block of columns at a time."""
     lower = factor.lower
     result = lower.new_empty(len(lower))
@@ -133,27 +136,33 @@ def inverse_diagonal(factor: Factor, *, progress: Progress = silent) -> Tensor:
     return result
 
 
-def one_step_ahead(factor: Factor, solution: Tensor, targets: Tensor) -> Tensor:
+def one_step_ahead(
+    factor: Factor, solution: Float[Tensor, "N columns"], targets: Float[Tensor, "N columns"]
+) -> Float[Tensor, "N columns"]:
     """Predict each sample from those before it in the ordering, (3.5)."""
     return targets - factor.lower.diagonal()[:, None] * solution
 
 
-def leave_one_out(coefficients: Tensor, inverse_diagonal: Tensor, targets: Tensor) -> Tensor:
+def leave_one_out(
+    coefficients: Float[Tensor, "N columns"], inverse_diagonal: Float[Tensor, " N"], targets: Float[Tensor, "N columns"]
+) -> Float[Tensor, "N columns"]:
     """Predict each sample from all the others, (3.6)."""
     return targets - coefficients / inverse_diagonal[:, None]
 
 
-def squared_norms(solution: Tensor, sizes: list[int]) -> Tensor:
+def squared_norms(solution: Float[Tensor, "N columns"], sizes: list[int]) -> Float[Tensor, "sizes columns"]:
     """Give ‖Δŵ_n‖² of every column at every size: (sizes, columns), (3.2)."""
     return solution.square().cumsum(0)[torch.tensor(sizes, device=solution.device) - 1]
 
 
-def inner_products(left: Tensor, right: Tensor, sizes: list[int]) -> Tensor:
+def inner_products(
+    left: Float[Tensor, "N *columns"], right: Float[Tensor, "N *#columns"], sizes: list[int]
+) -> Float[Tensor, "sizes *columns"]:
     """Give Δŵ_n^a · Δŵ_n^b of paired columns at every size: (sizes, columns), (3.2)."""
     return (left * right).cumsum(0)[torch.tensor(sizes, device=left.device) - 1]
 
 
-def gram_matrices(solution: Tensor, sizes: list[int]) -> Tensor:
+def gram_matrices(solution: Float[Tensor, "N *settings C"], sizes: list[int]) -> Float[Tensor, "sizes *settings C C"]:
     """Give the Gram matrices of the weights over the last axis: (n, ..., C) -> (sizes, ..., C, C), (3.2)."""
     grams, start, total = [], 0, solution.new_zeros(())
     for n in sizes:
@@ -165,8 +174,11 @@ def gram_matrices(solution: Tensor, sizes: list[int]) -> Tensor:
 
 
 def predictions(
-    solution: Tensor, test_solution: Tensor, prior: Tensor, sizes: list[int]
-) -> Iterator[tuple[int, Tensor, Tensor]]:
+    solution: Float[Tensor, "N columns"],
+    test_solution: Float[Tensor, "N M"],
+    prior: Float[Tensor, " M"],
+    sizes: list[int],
+) -> Iterator[tuple[int, Float[Tensor, "M columns"], Float[Tensor, " M"]]]:
     """Walk through the sizes with each student's predictions and power function.
 
     Parameters

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 import torch
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from tutelage.theory.factor import inner_products
@@ -40,7 +41,12 @@ class Angles:
         return self.effective_reference > self.teacher_reference
 
 
-def angles(teacher: Tensor, effective: Tensor, reference: Tensor, sizes: list[int]) -> Angles:
+def angles(
+    teacher: Float[Tensor, "N C"],
+    effective: Float[Tensor, "N *settings C"],
+    reference: Float[Tensor, "N C"],
+    sizes: list[int],
+) -> Angles:
     """Give all cosines of §6 at all sizes.
 
     Parameters
@@ -79,7 +85,7 @@ def angles(teacher: Tensor, effective: Tensor, reference: Tensor, sizes: list[in
     )
 
 
-def reference_logits(labels: Tensor, n_logits: int) -> Tensor:
+def reference_logits(labels: Int[Tensor, " n"], n_logits: int) -> Float[Tensor, "n n_logits"]:
     """Give centred one-hot labels e_y - 1/C, shape (n, C), or 2y - 1, shape (n, 1), as reference direction z_g."""
     if n_logits == 1:
         return (2.0 * labels.to(torch.float64) - 1)[:, None]
@@ -96,7 +102,9 @@ class Split:
     undecided: Tensor
 
 
-def split_disagreements(teacher: Tensor, labels: Tensor, vote_low: Tensor, vote_high: Tensor) -> Split:
+def split_disagreements(
+    teacher: Int[Tensor, " N"], labels: Int[Tensor, " N"], vote_low: Int[Tensor, " N"], vote_high: Int[Tensor, " N"]
+) -> Split:
     """Split the samples on which teacher and label disagree by the leave-one-out vote of two students.
 
     Parameters

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 _NODES = 32
@@ -41,7 +42,13 @@ def decisions(logits: Tensor, *, n_logits: int) -> Tensor:
     return (logits > 0).to(torch.int64) if n_logits == 1 else logits.argmax(-1)
 
 
-def bounds(oracle: Tensor, student: Tensor, residual_gram: Tensor, prior: Tensor, variance: Tensor) -> Bounds:
+def bounds(
+    oracle: Float[Tensor, "*#settings M C"],
+    student: Float[Tensor, "*#settings M C"],
+    residual_gram: Float[Tensor, "*#settings C C"],
+    prior: Float[Tensor, " M"],
+    variance: Float[Tensor, " M"],
+) -> Bounds:
     """Bound the transfer risk of a student, and certify its decisions, (4.1) to (4.3).
 
     Parameters
@@ -71,7 +78,9 @@ def bounds(oracle: Tensor, student: Tensor, residual_gram: Tensor, prior: Tensor
     return Bounds(_share(by_norm), _share(by_power), _share(certified), certified)
 
 
-def oracle_angle_tail(oracle: Tensor, oracle_norm: Tensor, prior: Tensor, angles: Tensor) -> Tensor:
+def oracle_angle_tail(
+    oracle: Float[Tensor, " M"], oracle_norm: Float[Tensor, ""], prior: Float[Tensor, " M"], angles: Float[Tensor, " B"]
+) -> Float[Tensor, " B"]:
     """Give p(β), the share of inputs whose features lie at β or more from the oracle's weights.
 
     Parameters
@@ -93,7 +102,7 @@ def oracle_angle_tail(oracle: Tensor, oracle_norm: Tensor, prior: Tensor, angles
     return _share(torch.arccos(cosine)[None] >= angles[:, None])
 
 
-def prequential_scale(solution: Tensor, sizes: list[int]) -> Tensor:
+def prequential_scale(solution: Float[Tensor, "N *columns"], sizes: list[int]) -> Float[Tensor, "sizes *columns"]:
     """Give s², the mean of U² over the last third of the first n samples: (sizes, columns)."""
     total = solution.square().cumsum(0)
     rows = []
@@ -103,7 +112,9 @@ def prequential_scale(solution: Tensor, sizes: list[int]) -> Tensor:
     return torch.stack(rows)
 
 
-def expected_transfer_risk(student: Tensor, scale: Tensor, variance: Tensor) -> Tensor:
+def expected_transfer_risk(
+    student: Float[Tensor, "*settings M C"], scale: Float[Tensor, "*settings C"], variance: Float[Tensor, " M"]
+) -> Float[Tensor, "*settings"]:
     """Give the chance that the oracle decides otherwise, averaged over inputs, (4.4).
 
     Parameters
