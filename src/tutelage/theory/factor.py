@@ -14,7 +14,7 @@ from torch import Tensor
 from tutelage.exceptions import NumericsError
 from tutelage.progress import Progress, silent
 
-_BLOCK = 512
+_BLOCK = 384  # not a power of two: rows that far apart would share cache sets
 _FIRST_JITTER, _LAST_JITTER = 1e-10, 1e-2
 
 
