@@ -42,6 +42,11 @@ def main() -> None:
         f"The best soft ratio at n = {SIZES[-1]} is {best:g}; the teacher itself errs on {1 - accuracy[WEAK]:.1%}.\n"
     )
     _expected(console, mean.sel(soft_ratio=1.0))
+    nested = (found.oracle_risk <= found.power_bound) & (found.power_bound <= found.risk_bound)
+    console.print(f"Measured risk ≤ power bound (4.2) ≤ bound (4.1) in {int(nested.sum())} of {nested.size} cases.")
+    console.print(
+        f"The least of the power bounds before the whole pool is {float(found.power_bound.isel(n=slice(-1)).min()):.1%}."
+    )
 
 
 def _expected(console: Console, mean: xr.Dataset) -> None:

@@ -18,7 +18,7 @@ from tutelage.progress import Progress, silent
 from tutelage.task import Task
 from tutelage.theory import data_inefficiency, sweep
 from tutelage.theory.effective_logits import check_settings, effective_logits
-from tutelage.theory.factor import Factor, factor, inverse_diagonal, solve
+from tutelage.theory.factor import Factor, factor, inverse_diagonal, reordered, solve
 from tutelage.theory.imperfect_teacher import reference_logits
 from tutelage.variables import DESCRIPTIONS
 from tutelage.version import __version__
@@ -298,7 +298,7 @@ def _sweep(
     pool_rows: list[list[sweep.Tensors]] = []
     for r, order in enumerate(orders):
         final = r == len(orders) - 1
-        factored = factor(theta if final else theta[order][:, order], overwrite=True, progress=progress)
+        factored = factor(theta if final else reordered(theta, order), overwrite=True, progress=progress)
         students = sweep.Students.of(factored, targets.reordered(order), sizes)
         variables = sweep.of_ordering(students)
         if held_out is not None and cross is not None:

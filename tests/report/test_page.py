@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import tutelage as tu
+from needed import needed
 from problems import task
 from tutelage.report.pictures import thumbnail
 
@@ -28,7 +29,7 @@ def browser():
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        started = playwright.chromium.launch(executable_path=needed(CHROMIUM), args=ARGUMENTS)
         yield started
         started.close()
 

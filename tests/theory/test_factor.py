@@ -16,6 +16,7 @@ from tutelage.theory.factor import (
     leave_one_out,
     one_step_ahead,
     predictions,
+    reordered,
     solve,
     squared_norms,
 )
@@ -98,6 +99,11 @@ def test_the_jitter_is_the_smallest_decade_that_succeeds():
     assert factored.relative_jitter == pytest.approx(1e-5)
     assert factored.jitter == pytest.approx(1e-5 * shifted.diagonal().mean().item())
     assert_close(factored.lower.tril() @ factored.lower.tril().T, shifted + factored.jitter * torch.eye(12))
+
+
+def test_another_order_is_the_same_kernel():
+    p, order = problem(), torch.randperm(40, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(reordered(p.theta, order), p.theta[order][:, order])
 
 
 def test_a_kernel_that_cannot_be_factored_is_said():

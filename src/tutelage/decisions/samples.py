@@ -163,10 +163,14 @@ def _forecast(curve: Curve, draws: np.ndarray, n: int) -> Forecast:
 
 
 def _extrapolate(curve: Curve, errors: np.ndarray, n: int) -> np.ndarray:
-    """Move on from the last point by what the fitted law says is still to be gained."""
-    a, b, c = power_law(curve.sizes, errors, 1 / curve.standard_error**2)
-    drop = b * (curve.sizes[-1] ** -c - float(n) ** -c)
-    return np.clip(a + b * curve.sizes[-1] ** -c - drop, 0, 1)
+    a, b, c = _law_from_last(curve, errors)
+    return np.clip(a + b * float(n) ** -c, 0, 1)
+
+
+def _law_from_last(curve: Curve, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Move on from the last point, which no ordering blurs, by what the fitted law says is still to be gained."""
+    _, b, c = power_law(curve.sizes, errors, 1 / curve.standard_error**2)
+    return errors[:, -1] - b * curve.sizes[-1] ** -c, b, c
 
 
 def _target(curve: Curve, draws: np.ndarray, target: float) -> Target:
@@ -184,7 +188,7 @@ def _target(curve: Curve, draws: np.ndarray, target: float) -> Target:
 def _crossing(curve: Curve, errors: np.ndarray, target: float) -> np.ndarray:
     """The n at which each curve first stays at or below the target; inf where it never does."""
     falling = np.minimum.accumulate(errors, axis=1)
-    a, b, c = power_law(curve.sizes, errors, 1 / curve.standard_error**2)
+    a, b, c = _law_from_last(curve, errors)
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
         beyond = np.where(target > a, (b / (target - a)) ** (1 / c), np.inf)
     found = np.maximum(beyond, curve.sizes[-1] * (1 + 1e-9))

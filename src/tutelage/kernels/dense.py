@@ -72,7 +72,8 @@ class DenseKernel:
         return self._propagate(variances[0].clone(), variances, variances)
 
     def _affine(self, covariance: Tensor, fan_in: int = 1) -> Tensor:
-        return covariance.mul_(self.weight_var / fan_in).add_(self.bias_var)
+        bias = covariance.new_tensor(self.bias_var)
+        return torch.add(bias, covariance, alpha=self.weight_var / fan_in, out=covariance)
 
     def _variances(self, rows: Tensor) -> list[Tensor]:
         """The variance of each input's pre-activations, layer by layer."""
@@ -89,7 +90,7 @@ class DenseKernel:
         for layer in range(self.depth):
             value, derivative = dual(covariance, q1[layer], q2[layer])
             covariance = self._affine(value)
-            tangent.mul_(derivative.mul_(self.weight_var)).add_(covariance)
+            torch.addcmul(covariance, tangent, derivative, value=self.weight_var, out=tangent)
         return tangent
 
 

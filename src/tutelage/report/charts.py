@@ -144,7 +144,11 @@ def _at_chosen_n(frame: pd.DataFrame, n: int) -> Chart:
 def _marker(n: int) -> Chart:
     """A line at the chosen n; it goes below the points, which would not feel the mouse through it."""
     base = alt.Chart(pd.DataFrame({"unit": [0]})).transform_calculate(at="chosen_n")
-    return base.mark_rule(color=_ACCENT, strokeDash=[4, 3]).encode(x=alt.X("at:Q", title="training samples n")).add_params(_chosen(n))
+    return (
+        base.mark_rule(color=_ACCENT, strokeDash=[4, 3])
+        .encode(x=alt.X("at:Q", title="training samples n"))
+        .add_params(_chosen(n))
+    )
 
 
 def _chosen(n: int) -> Any:

@@ -32,7 +32,7 @@ def summary(document: dict[str, Any]) -> RenderableType:
 
 def _settings(document: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("soft ratio", "temperature", "error", "± s.e.", "disagreement", "expected risk", "data inefficiency"):
+    for title in ("soft ratio", "temperature", "error", "± s.e.", "≠ teacher", "expected risk", "data inefficiency"):
         table.add_column(title, justify="right")
     best = document["recommended"]
     for s in document["settings"][:_ROWS]:

@@ -1,0 +1,34 @@
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+BIN := .venv/bin
+
+.PHONY: demo test lint check system clean
+
+demo: .venv/demo ## a real teacher on real digits, planned
+	$(BIN)/tutelage demo
+
+test: .venv/dev ## all tests, doctests included
+	$(BIN)/python -m pytest -q -n 2
+
+lint: .venv/dev ## format, lint and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+check: lint test
+
+system: ## what tests and benchmarks take from Debian: a browser, and Fashion-MNIST
+	scripts/system-packages
+
+clean:
+	rm -rf .venv tutelage-demo tutelage-plan benchmarks/cache benchmarks/envs
+
+.venv/bin/python:
+	$(PYTHON) -m venv .venv
+
+.venv/demo: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e .
+	touch $@
+
+.venv/dev: .venv/bin/python pyproject.toml constraints.txt
+	$(BIN)/python -m pip install -q -c constraints.txt -e ".[dev]"
+	touch $@ .venv/demo
