@@ -43,6 +43,7 @@ def _label_noise(task: Task, teacher: Teacher, soft_ratio: float, attrs: Mapping
     if share < 0.03 or soft_ratio >= 0.5 or "width=inf" not in attrs["student"]:
         return None
     return (
-        f"{100 * share:.1f} % of the labels look wrong. An infinitely wide student shrugs wrong labels off more easily than "
-        "practical networks do, so that the recommended soft ratio may be too low."
+        f"On {100 * share:.1f} % of the pool, the teacher and students that have not seen the sample agree against its label. If "
+        "those labels are wrong, the recommended soft ratio may be too low: an infinitely wide student shrugs wrong labels off more "
+        "easily than practical networks do."
     )
