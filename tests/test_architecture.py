@@ -18,6 +18,8 @@ LAYERS = [
     {"outputs"},
     {"task_files", "task_checks"},
     {"task", "kernels", "theory", "datasets"},
+    {"grid"},
+    {"orderings"},
     {"curves"},
     {"decisions"},
     {"report"},

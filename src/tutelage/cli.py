@@ -12,10 +12,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from typer.exceptions import TyperException
 
-from tutelage import datasets, kernels
+from tutelage import datasets, kernels, lab
 from tutelage.curves import SOFT_RATIOS, TEMPERATURES, curves, save_curves
 from tutelage.exceptions import SettingError, TutelageError
-from tutelage.lab import quick_task
 from tutelage.outputs import check_writable
 from tutelage.plan import Plan, plan
 from tutelage.progress import Advance
@@ -74,12 +73,24 @@ def _main(
 @app.command("plan")
 def plan_command(
     task: Annotated[str, typer.Argument(metavar="TASK", help="A task file, or digits or fashion-mnist.")],
-    student: Annotated[str, typer.Option(metavar="SPEC", help="Such as mlp:depth=3,activation=relu.")] = "mlp",
+    student: Annotated[
+        str, typer.Option(metavar="SPEC", help="mlp:depth=3, mlp:width=512, cnn:width=32, or my_module:factory.")
+    ] = "mlp",
     soft_ratio: Annotated[str, typer.Option(metavar="ρ,ρ,…")] = ",".join(f"{v:g}" for v in SOFT_RATIOS),
     temperature: Annotated[str, typer.Option(metavar="T,T,…")] = ",".join(f"{v:g}" for v in TEMPERATURES),
     t_power: Annotated[int, typer.Option(metavar="0|2", help="Power of T before the teacher's term.")] = 2,
     sizes: Annotated[str | None, typer.Option(metavar="N,N,…", help="Sample sizes; by default log-spaced.")] = None,
-    orderings: Annotated[int, typer.Option(metavar="R", help="Random orders of the pool to average.")] = 4,
+    orderings: Annotated[
+        int | None, typer.Option(metavar="R", help="Random orders of the pool to average. [default: 4]")
+    ] = None,
+    linearise: Annotated[str, typer.Option(metavar="warm|init", help="Where a network is linearised.")] = "warm",
+    warm_starts: Annotated[
+        int | None, typer.Option(metavar="K", help="Brief trainings of a network to average. [default: 3]")
+    ] = None,
+    warm_epochs: Annotated[str, typer.Option(metavar="N|auto", help="Epochs of a brief training.")] = "auto",
+    learning_rate: Annotated[
+        float | None, typer.Option(metavar="LR", help="Of a brief training. [default: found by a range test]")
+    ] = None,
     seed: Seed = 0,
     target_error: Annotated[float | None, typer.Option(metavar="E", help="Say how many samples reach it.")] = None,
     dtype: Annotated[str, typer.Option(metavar="float64|float32")] = "float64",
@@ -91,7 +102,8 @@ def plan_command(
     quiet: Quiet = False,
 ) -> None:
     """Plan a distillation: soft ratio, temperature, checkpoint, samples, and what is left of the error."""
-    kernel = kernels.student(student)
+    kernel = lab.student(student, linearise=linearise, training=_training(warm_epochs, learning_rate))
+    repeats = _repeats(kernel, orderings, warm_starts)
     ratios, temperatures = _numbers(soft_ratio, "--soft-ratio", float), _numbers(temperature, "--temperature", float)
     size_list = None if sizes is None else _numbers(sizes, "--sizes", int)
     folder = Path("tutelage-plan") if out is None and not as_json else out
@@ -99,9 +111,9 @@ def plan_command(
         check_writable(folder)
     with _bars(quiet) as progress:
         built_in = task in datasets.BUILT_IN and not Path(task).exists()
-        loaded = quick_task(task, seed=seed, progress=progress) if built_in else Task.load(task)
+        loaded = lab.quick_task(task, seed=seed, progress=progress) if built_in else Task.load(task)
         found = curves(
-            loaded, kernel, ratios, temperatures, t_power, size_list, orderings, seed, dtype, standardise, progress
+            loaded, kernel, ratios, temperatures, t_power, size_list, repeats, seed, dtype, standardise, progress
         )  # fmt: skip
         made = plan(loaded, found, target_error=target_error)
     _deliver(made, folder, as_json=as_json, quiet=quiet)
@@ -113,7 +125,7 @@ def demo(out: Out = None, seed: Seed = 0, as_json: AsJson = False, quiet: Quiet 
     folder = Path("tutelage-demo") if out is None else out
     check_writable(folder)
     with _bars(quiet) as progress:
-        task = quick_task("digits", seed=seed, progress=progress)
+        task = lab.quick_task("digits", seed=seed, progress=progress)
         made = plan(task, curves(task, kernels.mlp(), seed=seed, progress=progress))
         task.save(folder / "task.npz")
     _deliver(made, folder, as_json=as_json, quiet=quiet)
@@ -139,6 +151,25 @@ def _numbers(text: str, option: str, kind: Callable[[str], float]) -> list:  # t
     except ValueError:
         what = "whole numbers" if kind is int else "numbers"
         raise SettingError(f"{option} is {text!r}; expected {what} with commas between them.") from None
+
+
+def _training(epochs: str, learning_rate: float | None) -> lab.Training:
+    if epochs == "auto":
+        return lab.Training(learning_rate=learning_rate)
+    if not epochs.isdecimal() or int(epochs) < 1:
+        raise SettingError(f"--warm-epochs is {epochs!r}; expected a whole number of 1 or more, or auto.")
+    return lab.Training(epochs=int(epochs), learning_rate=learning_rate)
+
+
+def _repeats(kernel: kernels.Kernel | kernels.FiniteStudent, orderings: int | None, starts: int | None) -> int | None:
+    """How often to repeat: an ordering of a closed form is a start of a network."""
+    if isinstance(kernel, kernels.FiniteStudent):
+        if orderings is not None:
+            raise SettingError("--orderings is for students of infinite width; a network takes --warm-starts.")
+        return starts
+    if starts is not None:
+        raise SettingError("--warm-starts is for networks, such as mlp:width=512; this student has infinite width.")
+    return orderings
 
 
 @contextmanager

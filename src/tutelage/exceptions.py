@@ -5,6 +5,7 @@
     ├── SettingError               soft ratios, temperatures, sizes, labels given to the theory
     ├── StudentError               the student: its SPEC, its activation, the inputs it can take
     ├── NumericsError              a matrix that cannot be factored, a sample that does not converge
+    ├── MissingExtraError          an optional part of tutelage that is not installed
     └── OutputError                a place that cannot be written
 
 Every message says what came, what was expected and what to do. Anything else that escapes is a
@@ -33,6 +34,10 @@ class StudentError(TutelageError, ValueError):
 
 class NumericsError(TutelageError, ArithmeticError):
     """A matrix cannot be factored, or a sample does not converge."""
+
+
+class MissingExtraError(TutelageError, ImportError):
+    """What was asked for needs an extra that is not installed."""
 
 
 class OutputError(TutelageError, OSError):

@@ -7,10 +7,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
-from tutelage.decisions.evidence import Evidence
+from tutelage.decisions.evidence import Evidence, standard_error
 from tutelage.decisions.peers import peers
 from tutelage.decisions.samples import Samples, samples
 from tutelage.decisions.settings import Choice, choose
@@ -221,9 +220,7 @@ def _setting(data: xr.Dataset, evidence: Evidence, s: int) -> Setting:
         soft_ratio=float(where["soft_ratio"]),
         temperature=float(where["temperature"]),
         error=float(row.mean()) if evidence.against_labels else None,
-        error_se=float(np.sqrt(max(row.mean() * (1 - row.mean()), 0.25 / len(row)) / len(row)))
-        if evidence.against_labels
-        else None,
+        error_se=max(standard_error(row), 0.5 / row.shape[1]) if evidence.against_labels else None,
         transfer_risk=value("transfer_risk"),
         expected_transfer_risk=certain("expected_transfer_risk"),
         risk_bound=certain("risk_bound"),

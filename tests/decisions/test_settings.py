@@ -13,9 +13,9 @@ def evidence(errors, inefficiency=None, ratios=None, temperatures=None, se=0.01,
     return Evidence(
         np.linspace(0.1, 1, s) if ratios is None else np.asarray(ratios, float),
         np.ones(s) if temperatures is None else np.asarray(temperatures, float),
-        mistakes,
-        np.zeros(s) if inefficiency is None else np.asarray(inefficiency, float),
-        np.full(s, se),
+        mistakes[:, None],
+        *(effort := (np.zeros(s) if inefficiency is None else np.asarray(inefficiency, float), np.full(s, se))),
+        *effort,
         against_labels,
     )
 
@@ -64,7 +64,7 @@ def test_a_paired_comparison_sees_what_two_intervals_do_not():
     rng = np.random.default_rng(0)
     hard = rng.random(2000) < 0.3
     slightly_worse = hard | (rng.random(2000) < 0.01)
-    difference, error = paired(slightly_worse, hard)
+    difference, error = paired(slightly_worse[None], hard[None])
     assert difference > 2 * error
     assert error < 0.2 * np.hypot(hard.std(), slightly_worse.std()) / 2000**0.5
 
@@ -72,5 +72,5 @@ def test_a_paired_comparison_sees_what_two_intervals_do_not():
 def test_a_paired_error_is_that_of_repeated_draws():
     rng = np.random.default_rng(1)
     a, b = rng.random((2, 500, 400)) < np.array([0.2, 0.25])[:, None, None]
-    differences, errors = zip(*(paired(x, y) for x, y in zip(a, b, strict=True)), strict=True)
+    differences, errors = zip(*(paired(x[None], y[None]) for x, y in zip(a, b, strict=True)), strict=True)
     assert np.mean(errors) == pytest.approx(np.std(differences), rel=0.1)

@@ -15,9 +15,13 @@ class Evidence:
     Attributes
     ----------
     soft_ratio, temperature : array of shape (S,)
-    mistakes : bool array of shape (S, M)
-        Which held-out samples each setting's student gets wrong; paired, as all see the same ones.
+    mistakes : bool array of shape (S, R, M)
+        Which held-out samples each setting's student gets wrong, for each of its R starts (1 for a closed
+        form); paired, as all settings see the same ones.
     inefficiency, inefficiency_se : array of shape (S,)
+    effort, effort_se : array of shape (S,)
+        What makes one of two equally good settings the harder to learn: data inefficiency, or for a network that
+        is linearised the distance ‖Δŵ_N‖ that it must travel.
     against_labels : bool
         Whether mistakes are against true labels; without labels they are against the teacher.
     """
@@ -27,6 +31,8 @@ class Evidence:
     mistakes: np.ndarray
     inefficiency: np.ndarray
     inefficiency_se: np.ndarray
+    effort: np.ndarray
+    effort_se: np.ndarray
     against_labels: bool
 
     @classmethod
@@ -38,23 +44,39 @@ class Evidence:
         truth = labels if labels is not None else task.teacher_decisions(part)[epoch]  # type: ignore[index]
         ratios, temperatures = np.meshgrid(data.soft_ratio.values, data.temperature.values, indexing="ij")
         at_pool = data.isel(n=-1)
+        inefficiency = at_pool.data_inefficiency.mean("ordering").values.ravel()
+        inefficiency_se = at_pool.data_inefficiency_se.mean("ordering").values.ravel()
+        effort, effort_se = _distance(data) if data.attrs["finite"] else (inefficiency, inefficiency_se)
+        known = np.ones(len(truth), bool)
+        if not from_test:
+            known = (decided.values >= 0).all((0, 1))  # a start that has seen a sample cannot tell it left out
+            decided = decided.expand_dims("start")
+        answers = decided.transpose(..., "start", decided.dims[-1]).values
         return cls(
             ratios.ravel(),
             temperatures.ravel(),
-            decided.values.reshape(ratios.size, -1) != truth,
-            at_pool.data_inefficiency.mean("ordering").values.ravel(),
-            at_pool.data_inefficiency_se.mean("ordering").values.ravel(),
+            (answers != truth)[..., known].reshape(ratios.size, answers.shape[-2], -1),
+            inefficiency,
+            inefficiency_se,
+            effort,
+            effort_se,
             labels is not None,
         )
 
     @property
     def error(self) -> np.ndarray:
         """Mean mistakes of each setting, (S,)."""
-        return self.mistakes.mean(1)
+        return self.mistakes.mean((1, 2))
 
     def excess(self, setting: int, other: int) -> tuple[float, float]:
         """How much more often one setting errs than another, and the paired standard error."""
         return paired(self.mistakes[setting], self.mistakes[other])
+
+
+def _distance(data: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
+    starts = data.sizes["ordering"]
+    spread = data.distance.std("ordering", ddof=1) / starts**0.5 if starts > 1 else 0 * data.distance[0]
+    return data.distance.mean("ordering").values.ravel(), spread.values.ravel()
 
 
 def within_one_se(mistakes: np.ndarray, best: np.ndarray) -> bool:
@@ -65,6 +87,15 @@ def within_one_se(mistakes: np.ndarray, best: np.ndarray) -> bool:
 
 
 def paired(mistakes: np.ndarray, others: np.ndarray) -> tuple[float, float]:
-    """Mean difference of two rows of mistakes on the same samples, and its standard error."""
+    """Mean difference of mistakes (R, M) on the same samples, and its standard error over samples and starts."""
     difference = mistakes.astype(float) - others
-    return float(difference.mean()), float(difference.std(ddof=1) / len(difference) ** 0.5)
+    return float(difference.mean()), standard_error(difference)
+
+
+def standard_error(values: np.ndarray) -> float:
+    """Of the mean of values (R, M): over M samples, and over R starts if there are several."""
+    by_sample, by_start = values.mean(0), values.mean(1)
+    variance = by_sample.var(ddof=1) / len(by_sample)
+    if len(by_start) > 1:
+        variance += by_start.var(ddof=1) / len(by_start)
+    return float(variance**0.5)

@@ -32,8 +32,9 @@ class Choice:
 def choose(evidence: Evidence) -> Choice:
     """Choose among settings whose error is within one standard error of the least.
 
-    Of those the one with the lowest data inefficiency; inefficiencies closer than their own
-    standard error are ties, and ties go to the higher temperature, then the higher soft ratio.
+    Of those the one that takes the least effort: the lowest data inefficiency, or for a network the
+    least distance to travel. Efforts closer than their own standard error are ties, and ties go to the
+    higher temperature, then the higher soft ratio.
 
     Parameters
     ----------
@@ -54,11 +55,11 @@ def choose(evidence: Evidence) -> Choice:
 
 def easiest(equal: list[int], evidence: Evidence) -> int:
     """Of equally good settings the one that is easiest to learn: see `choose`."""
-    lowest = min(equal, key=lambda s: evidence.inefficiency[s])
+    lowest = min(equal, key=lambda s: evidence.effort[s])
 
     def ties(s: int) -> bool:
-        own = max(evidence.inefficiency_se[s], evidence.inefficiency_se[lowest])
-        return bool(evidence.inefficiency[s] - evidence.inefficiency[lowest] <= own)
+        own = max(evidence.effort_se[s], evidence.effort_se[lowest])
+        return bool(evidence.effort[s] - evidence.effort[lowest] <= own)
 
     tied = [s for s in equal if ties(s)]
     return max(tied, key=lambda s: (evidence.temperature[s], evidence.soft_ratio[s]))

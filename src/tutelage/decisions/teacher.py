@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from tutelage.decisions.evidence import Evidence, within_one_se
+from tutelage.decisions.evidence import Evidence, standard_error, within_one_se
 from tutelage.decisions.settings import Choice
 from tutelage.task import Task
 from tutelage.theory.effective_logits import flip_ratio
@@ -67,7 +67,7 @@ def describe_epoch(task: Task, data: xr.Dataset, index: int, evidence: Evidence,
     return Epoch(
         int(task.teacher_epochs[index]),
         float(row.mean()) if evidence.against_labels else None,
-        float(row.std() / len(row) ** 0.5) if evidence.against_labels else None,
+        standard_error(row) if evidence.against_labels else None,
         risk,
         float(evidence.inefficiency[s]),
         float(evidence.soft_ratio[s]),

@@ -1,5 +1,7 @@
 """What a student is to this project: a kernel."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -16,7 +18,7 @@ class Kernel(Protocol):
     """A student seen as its neural tangent kernel Θ, (1.1).
 
     Anything callable on (x1, x2=None), with a `.diag`, is a kernel; `spec`, if it has one, names it
-    in results.
+    in results; `gram(x, progress=)`, if it has one, is used for a pool against itself.
     """
 
     def __call__(
@@ -26,6 +28,46 @@ class Kernel(Protocol):
 
     def diag(self, x: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
         """Θ(x, x) of each input, shape (n,)."""
+
+
+@dataclass(frozen=True)
+class Tangent:
+    """A finite student where it is linearised, (3.7).
+
+    Attributes
+    ----------
+    kernel : Kernel
+        Θ from the gradients there.
+    logits : callable
+        z_0: from inputs (n, ...) to logits (n, C) there, centred over classes.
+    notes : tuple of str
+        What the person who plans should know of it.
+    """
+
+    kernel: Kernel
+    logits: Callable[[Tensor], Tensor]
+    notes: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class FiniteStudent(Protocol):
+    """A student of finite width: a kernel for every place where it is linearised."""
+
+    @property
+    def spec(self) -> str:
+        """What results call it."""
+
+    def tangent(
+        self,
+        x: Tensor,
+        teacher: Tensor,
+        labels: Tensor | None,
+        *,
+        t_power: int,
+        seed: int,
+        progress: Progress,
+    ) -> Tangent:
+        """Linearise a fresh network, which has seen these samples and no others."""
 
 
 def gram(kernel: Kernel, x: Float[Tensor, "N ..."], *, progress: Progress = silent) -> Float[Tensor, "N N"]:
@@ -42,6 +84,10 @@ def gram(kernel: Kernel, x: Float[Tensor, "N ..."], *, progress: Progress = sile
     -------
     Tensor of shape (N, N)
     """
+    own = getattr(kernel, "gram", None)
+    if own is not None:
+        whole: Tensor = own(x, progress=progress)
+        return whole
     n = len(x)
     result = torch.empty(n, n, dtype=x.dtype, device=x.device)
     with progress("kernel", n * n) as advance:

@@ -1,5 +1,9 @@
 """Real teachers and students."""
 
+from tutelage.lab.loss import DistillationLoss
 from tutelage.lab.quick import quick_task
+from tutelage.lab.students import student
+from tutelage.lab.training import Training
+from tutelage.lab.warm import TorchStudent
 
-__all__ = ["quick_task"]
+__all__ = ["DistillationLoss", "TorchStudent", "Training", "quick_task", "student"]

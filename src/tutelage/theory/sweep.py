@@ -26,6 +26,8 @@ class Targets:
         The direction z_g that a better teacher or the labels point in (docs/theory.md §6).
     teacher_decision : integer Tensor of shape (E, N)
     labels : integer Tensor of shape (N,), optional
+    start : Tensor of shape (N, C), optional
+        z_0, the student's logits where it is linearised; 0 for a centred student.
     """
 
     effective: Tensor
@@ -33,6 +35,7 @@ class Targets:
     reference: Tensor | None
     teacher_decision: Tensor
     labels: Tensor | None
+    start: Tensor | None = None
 
     def reordered(self, order: Tensor) -> "Targets":
         """The same targets in another ordering."""
@@ -42,7 +45,12 @@ class Targets:
             None if self.reference is None else self.reference[order],
             self.teacher_decision[:, order],
             None if self.labels is None else self.labels[order],
+            None if self.start is None else self.start[order],
         )
+
+    def still_to_learn(self, logits: Tensor) -> Tensor:
+        """Logits (N, ..., C) less those of the start, (3.7)."""
+        return logits if self.start is None else logits - _spread(self.start, logits.ndim)
 
 
 @dataclass(frozen=True)
@@ -56,12 +64,15 @@ class HeldOut:
     teacher_decision : integer Tensor of shape (E, M), optional
     labels : integer Tensor of shape (M,), optional
     effective : Tensor of shape (M, E, S, C), optional
+    start : Tensor of shape (M, C), optional
+        z_0, see `Targets`.
     """
 
     prior: Tensor
     teacher_decision: Tensor | None
     labels: Tensor | None
     effective: Tensor | None
+    start: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -97,7 +108,7 @@ class Students:
     @classmethod
     def of(cls, factored: Factor, targets: Targets, sizes: list[int]) -> "Students":
         """Solve for all of them."""
-        flat = factor.solve(factored, targets.effective.flatten(1))
+        flat = factor.solve(factored, targets.still_to_learn(targets.effective).flatten(1))
         solution, shape = flat.reshape(targets.effective.shape), (len(sizes), *targets.effective.shape[1:])
         grams = factor.gram_matrices(solution, sizes)
         return cls(
@@ -165,11 +176,12 @@ def on_test(students: Students, test_solution: Tensor, held_out: HeldOut) -> tup
     """
     solution, jitter = students.solution.flatten(1), students.factored.jitter
     shape = (len(held_out.prior), *students.solution.shape[1:])
-    oracle = (test_solution.mT @ solution).reshape(shape)
+    start = None if held_out.start is None else _spread(held_out.start, len(shape))
+    oracle = _from(start, (test_solution.mT @ solution).reshape(shape))
     rows: list[Tensors] = []
     walk = factor.predictions(solution, test_solution, held_out.prior, students.sizes)
     for k, (n, mean, variance) in enumerate(walk):
-        logits = mean.reshape(shape)
+        logits = _from(start, mean.reshape(shape))
         row = _evaluate(students, k, logits, oracle, held_out, variance)
         if held_out.effective is not None:
             inefficiency = data_inefficiency.fresh_sample(
@@ -195,11 +207,12 @@ def on_pool(students: Students, prior: Tensor) -> list[Tensors]:
         One for each size but the last.
     """
     factored, oracle = students.factored, students.targets.effective
+    start = None if students.targets.start is None else _spread(students.targets.start, oracle.ndim)
     rows = []
     # Row i of V for the pool itself is column i of L; above the diagonal it is not set, and not looked at either.
     walk = factor.predictions(students.solution.flatten(1), factored.lower.mT, prior, students.sizes[:-1])
     for k, (n, mean, variance) in enumerate(walk):
-        logits = mean[n:].reshape(-1, *oracle.shape[1:])
+        logits = _from(None if start is None else start[n:], mean[n:].reshape(-1, *oracle.shape[1:]))
         # A pool sample has a feature √λ of its own, which lengthens it and keeps it out of the span of the others.
         row = _evaluate_pool(students, k, slice(n, None), logits, prior, variance[n:] + factored.jitter)
         row["data_inefficiency"], row["data_inefficiency_se"] = data_inefficiency.fresh_sample(
@@ -209,9 +222,13 @@ def on_pool(students: Students, prior: Tensor) -> list[Tensors]:
     return rows
 
 
-def on_left_out(students: Students, prior: Tensor, left_out: LeftOut) -> Tensors:
-    """Evaluate the students of the whole pool on each of its samples in turn, left out; (E, S) each."""
-    row = _evaluate_pool(students, -1, slice(None), left_out.logits, prior, 1 / left_out.inverse_diagonal)
+def on_left_out(students: Students, prior: Tensor, left_out: LeftOut, unseen: slice = slice(None)) -> Tensors:
+    """Evaluate the students of the whole pool on samples in turn, each left out; (E, S) each.
+
+    `unseen` are those that the start has not seen, as a slice of the ordering.
+    """
+    variance = 1 / left_out.inverse_diagonal[unseen]
+    row = _evaluate_pool(students, -1, unseen, left_out.logits[unseen], prior, variance)
     row["data_inefficiency"], row["data_inefficiency_se"] = data_inefficiency.leave_one_out(
         students.squared_norm[-1], left_out.coefficients, left_out.inverse_diagonal
     )
@@ -229,7 +246,8 @@ def of_ordering(students: Students) -> Tensors:
     last_third = [wrong[n - max(1, n // 3) : n].double().mean(0) for n in students.sizes]
     variables["error_prequential"] = torch.stack(last_third, -1)
     reference = factor.solve(students.factored, targets.reference)
-    teacher = factor.solve(students.factored, targets.teacher.flatten(1)).reshape(targets.teacher.shape)
+    teacher = factor.solve(students.factored, targets.still_to_learn(targets.teacher).flatten(1))
+    teacher = teacher.reshape(targets.teacher.shape)
     epochs = [
         imperfect_teacher.angles(teacher[:, e], solution[:, e], reference, students.sizes)
         for e in range(teacher.shape[1])
@@ -271,6 +289,15 @@ def _evaluate(
     if held_out.labels is not None:
         row["error"] = _share(decided != held_out.labels)
     return row
+
+
+def _spread(start: Tensor, axes: int) -> Tensor:
+    """z_0 of shape (n, C), with axes for epochs and settings between."""
+    return start.reshape(len(start), *(1,) * (axes - 2), -1)
+
+
+def _from(start: Tensor | None, learned: Tensor) -> Tensor:
+    return learned if start is None else start + learned
 
 
 def _share(events: Tensor) -> Tensor:

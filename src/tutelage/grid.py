@@ -1,0 +1,70 @@
+"""The settings and sizes of a plan, checked; and the effective logits at all of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tutelage.exceptions import SettingError
+from tutelage.theory.effective_logits import check_settings, effective_logits
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Soft ratios and temperatures, ascending, every one with every other, and ascending sizes that end at N."""
+
+    soft_ratios: list[float]
+    temperatures: list[float]
+    t_power: int
+    sizes: list[int]
+
+    @classmethod
+    def of(
+        cls,
+        soft_ratio: Sequence[float],
+        temperature: Sequence[float],
+        t_power: int,
+        sizes: Sequence[int] | None,
+        n_train: int,
+        smallest: int = 2,
+    ) -> "Grid":
+        """Check what was asked for, and choose sizes where none were."""
+        ratios, temperatures = _axis("soft_ratio", soft_ratio), _axis("temperature", temperature)
+        check_settings(ratios, temperatures, t_power)
+        return cls(ratios, temperatures, t_power, _sizes(sizes, n_train, smallest))
+
+    def effective(self, logits: np.ndarray, labels: np.ndarray | None) -> Tensor:
+        """Effective logits of teacher logits (E, n, C) at all settings: (n, E, S, C)."""
+        epochs, n, columns = logits.shape
+        flat = torch.as_tensor(logits).to(torch.float64).reshape(epochs * n, columns)
+        tiled = None if labels is None else torch.as_tensor(labels).repeat(epochs)
+        ratios = torch.tensor(self.soft_ratios, dtype=torch.float64)[:, None]
+        temperatures = torch.tensor(self.temperatures, dtype=torch.float64)[None]
+        solved = effective_logits(
+            flat[:, 0] if columns == 1 else flat,
+            tiled,
+            soft_ratio=ratios,
+            temperature=temperatures,
+            t_power=self.t_power,
+        )
+        return solved.reshape(-1, epochs, n, columns).permute(2, 1, 0, 3).contiguous()
+
+
+def _axis(name: str, values: Sequence[float]) -> list[float]:
+    numbers = sorted({float(v) for v in values})
+    if not numbers:
+        raise SettingError(f"No {name} was given; expected at least one number.")
+    return numbers
+
+
+def _sizes(sizes: Sequence[int] | None, n_train: int, smallest: int) -> list[int]:
+    if sizes is None:
+        sizes = np.geomspace(max(smallest, min(32, n_train // 4)), n_train, 16).round().astype(int).tolist()
+    for n in sizes:
+        if not smallest <= n <= n_train:
+            raise SettingError(
+                f"A size of {n} was asked for; the pool has {n_train} samples, so sizes lie in {smallest} … {n_train}."
+            )
+    return sorted({*(int(n) for n in sizes), n_train})

@@ -1,0 +1,200 @@
+"""The kernel of a network of finite width, at the weights that it has."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.exceptions import StudentError
+from tutelage.kernels.features import Features, Layer, collect, layered
+from tutelage.kernels.network import Inputs, Network, length, rows
+from tutelage.progress import Progress, silent
+
+GIB = 1 << 30
+_PANEL = 1024  # rows that are mirrored at once
+
+Outputs = Literal["mean", "full"] | int
+
+
+@dataclass(frozen=True)
+class EmpiricalKernel:
+    """Neural tangent kernel of a finite network at given weights; see `empirical`."""
+
+    network: Network
+    outputs: Outputs = "mean"
+    memory: int = 2 * GIB
+    projected: int | None = None
+    seed: int = 0
+
+    def __call__(self, x1: Inputs, x2: Inputs | None = None) -> Tensor:
+        """Θ(x1, x2); a dict of tensors holds one tensor for each argument of the network's `forward`."""
+        return self.gram(x1) if x2 is None else self._kernel(x1, x2, silent)
+
+    def gram(self, x: Inputs, *, progress: Progress = silent) -> Tensor:
+        """Θ(x, x), symmetric to the bit."""
+        result = self._kernel(x, None, progress)
+        if self.outputs == "full":
+            return result
+        for start in range(0, len(result), _PANEL):
+            part, rest = slice(start, start + _PANEL), slice(start + _PANEL, None)
+            result[part, rest] = result[rest, part].mT
+            result[part, part] = result[part, part].tril() + result[part, part].tril(-1).mT
+        return result
+
+    def diag(self, x: Inputs) -> Tensor:
+        """Θ(x, x) of each input; with full outputs its C × C block."""
+        work, full = _Work.of(self, x), self.outputs == "full"
+        parts = []
+        for span in work.spans(length(x)):
+            blocks = [
+                f.diagonal(full=full) for part in work.passes(len_of(span)) for f in work.features(rows(x, span), part)
+            ]
+            parts.append(torch.stack(blocks).sum(0))
+        return torch.cat(parts).mul_(work.scale).to(_dtype(x, self.network.dtype))
+
+    def projection_error(self, x: Inputs) -> float:
+        """How far the projected kernel lies from the exact one: relative Frobenius norm over these inputs."""
+        exact = replace(self, projected=None)(x)
+        return float(torch.linalg.norm(self(x) - exact) / torch.linalg.norm(exact))
+
+    def _kernel(self, x1: Inputs, x2: Inputs | None, progress: Progress) -> Tensor:
+        work, other = _Work.of(self, x1), x1 if x2 is None else x2
+        full = self.outputs == "full"
+        blocks = (len(work.outputs),) * 2 if full else ()
+        result = torch.zeros(length(x1), length(other), *blocks, dtype=self.network.dtype)
+        spans1, spans2 = work.spans(length(x1)), work.spans(length(other))
+        pairs = [(a, b) for a in spans1 for b in spans2 if x2 is not None or full or b.start <= a.start]
+        with progress("kernel of the network", sum(len_of(a) * len_of(b) for a, b in pairs)) as advance:
+            for a, b in pairs:
+                same = x2 is None and a == b
+                passes = work.passes(len_of(a) + (0 if same else len_of(b)))
+                for part in passes:
+                    left = work.features(rows(x1, a), part)
+                    right = left if same else work.features(rows(other, b), part)
+                    for f, g in zip(left, right, strict=True):
+                        if full:
+                            f.add_blocks_to(result[a, b], g)
+                        else:
+                            f.add_to(result[a, b], g, lower=same)
+                    advance(len_of(a) * len_of(b) / len(passes))
+        return result.mul_(work.scale).to(_dtype(x1, self.network.dtype))
+
+
+@dataclass(frozen=True)
+class _Work:
+    """How a kernel is cut into parts that fit in memory."""
+
+    kernel: EmpiricalKernel
+    network: Network
+    layers: list[Layer]
+    outputs: list[int]
+    scale: float
+
+    @classmethod
+    def of(cls, kernel: EmpiricalKernel, x: Inputs) -> "_Work":
+        with torch.no_grad():
+            classes = kernel.network(rows(x, slice(0, 1))).shape[1]
+        chosen = [kernel.outputs] if isinstance(kernel.outputs, int) else list(range(classes))
+        if chosen[-1] >= classes:
+            raise StudentError(f"Output {chosen[-1]} was asked for; the network has {classes}, counted from 0.")
+        network, layers = layered(kernel.network, x)
+        return cls(kernel, network, layers, chosen, 1 / classes if kernel.outputs == "mean" else 1.0)
+
+    def _numbers(self, layer: Layer, n_outputs: int) -> int:
+        cap = self.kernel.projected
+        size = layer.per_output if layer.dense or cap is None else min(layer.per_output, cap)
+        return layer.once + n_outputs * size
+
+    @property
+    def _room(self) -> float:
+        """Numbers that may be kept: half of the memory, as the other half goes to passing batches through."""
+        return self.kernel.memory / 2 / torch.finfo(self.network.dtype).bits * 8
+
+    def spans(self, n: int) -> list[slice]:
+        """Samples whose features of the largest layer, two spans at a time, fit in memory."""
+        n_outputs = len(self.outputs) if self.kernel.outputs == "full" else 1
+        step = max(1, int(self._room / 2 / max(self._numbers(layer, n_outputs) for layer in self.layers)))
+        return [slice(start, min(start + step, n)) for start in range(0, n, step)]
+
+    def passes(self, n: int) -> list[tuple[list[Layer], list[int]]]:
+        """Layers and outputs that are taken together for n samples."""
+        found: list[tuple[list[Layer], list[int]]] = []
+        together: list[Layer] = []
+        for layer in self.layers:
+            count = max(1, int((self._room / n - layer.once) // max(1, self._numbers(layer, 1) - layer.once)))
+            if count < len(self.outputs) and self.kernel.outputs != "full":
+                found += [([layer], self.outputs[k : k + count]) for k in range(0, len(self.outputs), count)]
+                continue
+            if together and n * sum(self._numbers(o, len(self.outputs)) for o in [*together, layer]) > self._room:
+                found.append((together, self.outputs))
+                together = []
+            together = [*together, layer]
+        return [*found, (together, self.outputs)] if together else found
+
+    def features(self, x: Inputs, part: tuple[list[Layer], list[int]]) -> list[Features]:
+        """Of one pass."""
+        layers, outputs = part
+        return collect(self.network, x, layers, outputs, self.kernel.projected, self.kernel.seed)
+
+
+def empirical(
+    network: nn.Module,
+    *,
+    outputs: Outputs = "mean",
+    memory: int = 2 * GIB,
+    projected: int | None = None,
+    seed: int = 0,
+) -> EmpiricalKernel:
+    """Give the neural tangent kernel of a network of torch at the weights that it has now, (1.1).
+
+    Exact: a dense layer on vectors costs two Gram matrices and no per-sample gradient; convolutions,
+    embeddings, normalisations, attention and any other layer go by their per-sample gradients.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Random, pretrained or trained; it is copied, and put in evaluation mode (no dropout, batch norm
+        with its running averages). Frozen parameters are not part of the kernel. Its output is (n,),
+        (n, C), or has `logits`.
+    outputs : {"mean", "full"} or int
+        Which of the C × C output blocks: the mean of the C diagonal ones (one kernel for all classes, as
+        in infinite width), that of one output, or all of them, shape (n1, n2, C, C), for small cases.
+    memory : int
+        Bytes that features may take beyond the kernel.
+    projected : int, optional
+        Map the gradients of each layer that is not dense to so many dimensions (a seeded sparse
+        Johnson-Lindenstrauss map); `projection_error` measures what that costs.
+    seed : int
+        Of the projection.
+
+    Returns
+    -------
+    EmpiricalKernel
+        Callable on (x1, x2=None), with `.diag(x)`; inputs are tensors, or dicts of tensors with one for
+        each argument of `forward`. In the dtype of floating inputs, computed in the network's own.
+
+    Raises
+    ------
+    StudentError
+        If the network cannot be trained, or does not give logits.
+
+    Examples
+    --------
+    A linear network's kernel is the Gram matrix of its inputs, plus 1 for the bias:
+
+    >>> import torch
+    >>> empirical(torch.nn.Linear(2, 1))(torch.tensor([[1.0, 0.0], [1.0, 2.0]]))
+    tensor([[2., 2.],
+            [2., 6.]])
+    """
+    return EmpiricalKernel(Network.of(network), outputs, memory, projected, seed)
+
+
+def len_of(span: slice) -> int:
+    """Number of samples in a span."""
+    return int(span.stop - span.start)
+
+
+def _dtype(x: Inputs, default: torch.dtype) -> torch.dtype:
+    return x.dtype if isinstance(x, Tensor) and x.is_floating_point() else default

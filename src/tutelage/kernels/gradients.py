@@ -1,0 +1,104 @@
+"""Per-sample gradients of one layer, from what went in and the gradient of what came out.
+
+In evaluation mode samples do not see each other, so that one backward pass over a batch gives the
+gradient at a layer's output for every sample; what is left is a rule per kind of layer.
+"""
+
+from collections.abc import Sequence
+from functools import singledispatch
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+@singledispatch
+def parameter_gradients(layer: nn.Module, inputs: Sequence[Tensor], gradient: Tensor) -> dict[str, Tensor]:
+    """Give the gradient of each parameter for each sample, (n, ...).
+
+    Parameters
+    ----------
+    layer : torch.nn.Module
+        Any module; the known kinds have quicker rules.
+    inputs : sequence of Tensor
+        What its `forward` was called on; the first axis is the samples'.
+    gradient : Tensor
+        At its output.
+
+    Returns
+    -------
+    dict of str to Tensor
+        By parameter name, the trainable ones only.
+    """
+    parameters = {name: p for name, p in layer.named_parameters() if p.requires_grad}
+
+    def one(gradient_of_one: Tensor, *inputs_of_one: Tensor) -> dict[str, Tensor]:
+        def forward(values: dict[str, Tensor]) -> Tensor:
+            found: Tensor = torch.func.functional_call(layer, values, tuple(x[None] for x in inputs_of_one))
+            return found
+
+        _, pull_back = torch.func.vjp(forward, {name: p.detach() for name, p in parameters.items()})  # type: ignore[misc]
+        found: dict[str, Tensor] = pull_back(gradient_of_one[None])[0]
+        return found
+
+    result: dict[str, Tensor] = torch.func.vmap(one)(gradient, *inputs)
+    return result
+
+
+@parameter_gradients.register
+def _(layer: nn.Linear, inputs: Sequence[Tensor], gradient: Tensor) -> dict[str, Tensor]:
+    steps, out = inputs[0].flatten(1, -2) if inputs[0].ndim > 2 else inputs[0][:, None], gradient
+    out = out.flatten(1, -2) if out.ndim > 2 else out[:, None]
+    return _trainable(layer, lambda: torch.einsum("nto,nti->noi", out, steps), lambda: out.sum(1))
+
+
+@parameter_gradients.register
+def _(layer: nn.Conv2d, inputs: Sequence[Tensor], gradient: Tensor) -> dict[str, Tensor]:
+    def weight() -> Tensor:
+        x = inputs[0]
+        if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
+            x = functional.pad(
+                x, _padding(layer), mode="constant" if layer.padding_mode == "zeros" else layer.padding_mode
+            )
+            padding: tuple[int, ...] = (0, 0)
+        else:
+            padding = layer.padding
+        patches = functional.unfold(x, layer.kernel_size, layer.dilation, padding, layer.stride)
+        groups = layer.groups
+        patches = patches.reshape(len(x), groups, -1, patches.shape[-1])
+        out = gradient.flatten(2).reshape(len(x), groups, -1, patches.shape[-1])
+        return torch.einsum("ngol,ngpl->ngop", out, patches).reshape(len(x), *layer.weight.shape)
+
+    return _trainable(layer, weight, lambda: gradient.flatten(2).sum(-1))
+
+
+@parameter_gradients.register
+def _(layer: nn.LayerNorm, inputs: Sequence[Tensor], gradient: Tensor) -> dict[str, Tensor]:
+    axes = tuple(range(1, gradient.ndim - len(layer.normalized_shape)))
+
+    def summed(x: Tensor) -> Tensor:
+        return x.sum(axes) if axes else x
+
+    normal = functional.layer_norm(inputs[0], layer.normalized_shape, eps=layer.eps)
+    return _trainable(layer, lambda: summed(normal * gradient), lambda: summed(gradient))
+
+
+@parameter_gradients.register
+def _(layer: nn.Embedding, inputs: Sequence[Tensor], gradient: Tensor) -> dict[str, Tensor]:
+    tokens = inputs[0].reshape(len(inputs[0]), -1)
+    out = gradient.reshape(*tokens.shape, -1)
+    if layer.padding_idx is not None:
+        out = out * (tokens != layer.padding_idx)[..., None]
+    table = out.new_zeros(len(tokens) * layer.num_embeddings, out.shape[-1])
+    place = tokens + layer.num_embeddings * torch.arange(len(tokens), device=tokens.device)[:, None]
+    table.index_add_(0, place.reshape(-1), out.reshape(-1, out.shape[-1]))
+    return {"weight": table.reshape(len(tokens), layer.num_embeddings, -1)}
+
+
+def _padding(layer: nn.Conv2d) -> list[int]:
+    return list(layer._reversed_padding_repeated_twice)
+
+
+def _trainable(layer: nn.Module, weight: "object", bias: "object") -> dict[str, Tensor]:
+    rules = {"weight": weight, "bias": bias}
+    return {n: rules[n]() for n, p in layer.named_parameters() if p.requires_grad}  # type: ignore[operator]

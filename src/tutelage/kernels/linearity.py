@@ -1,0 +1,101 @@
+"""How far a linearised network can be trusted: what a further training does to it."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.exceptions import StudentError
+from tutelage.kernels.empirical import EmpiricalKernel
+from tutelage.kernels.network import Network
+
+
+@dataclass(frozen=True)
+class Linearity:
+    """What moved between two sets of weights of one network.
+
+    Attributes
+    ----------
+    kernel_change : float
+        1 less the cosine between the two kernels, 0 (the same but for scale) to 1.
+    prediction_error : float
+        Distance of the linearised predictions from the real ones, over how far these moved: 0 is a network
+        that is linear in its weights, 1 a linearisation that tells nothing of the change.
+    decision_agreement : float
+        Share of the inputs that the linearised network decides as the real one.
+    """
+
+    kernel_change: float
+    prediction_error: float
+    decision_agreement: float
+
+    @property
+    def words(self) -> str:
+        """The three numbers as a sentence."""
+        trust = "well" if self.prediction_error < 0.3 else "roughly" if self.prediction_error < 0.7 else "poorly"
+        return (
+            f"In a further short training the linearised student follows the real one {trust}: its predictions miss "
+            f"{100 * self.prediction_error:.0f} % of the change, {100 * self.decision_agreement:.1f} % of its decisions agree, and "
+            f"the kernel turns by {100 * self.kernel_change:.0f} %."
+        )
+
+
+def linearity(before: nn.Module, after: nn.Module, x: Tensor) -> Linearity:
+    """Measure how much a network's kernel and its linearised predictions move from one set of weights to another.
+
+    Parameters
+    ----------
+    before, after : torch.nn.Module
+        The same network, where it is linearised and after further training.
+    x : Tensor of shape (n, ...)
+        Some inputs; a few hundred are enough.
+
+    Returns
+    -------
+    Linearity
+
+    Raises
+    ------
+    StudentError
+        If the two are not the same network, or have the same weights.
+
+    Examples
+    --------
+    A linear network is linear in its weights:
+
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> found = linearity(torch.nn.Linear(3, 2), torch.nn.Linear(3, 2), torch.randn(20, 3))
+    >>> round(found.kernel_change, 6), round(found.prediction_error, 5), found.decision_agreement
+    (0.0, 0.0, 1.0)
+    """
+    start_network, moved_network = Network.of(before), Network.of(after)
+    old, new = (dict(network.module.named_parameters()) for network in (start_network, moved_network))
+    if {n: p.shape for n, p in old.items()} != {n: p.shape for n, p in new.items()}:
+        raise StudentError("The two networks have different parameters; give one network before and after training.")
+    weights = {name: p.detach() for name, p in old.items()}
+    step = {name: new[name].detach() - old[name].detach() for name in old}
+    x = x.to(start_network.dtype)
+
+    def logits(values: dict[str, Tensor]) -> Tensor:
+        out = torch.func.functional_call(start_network.module, values, (x,))
+        found: Tensor = getattr(out, "logits", out)
+        return found.reshape(len(x), -1)
+
+    start, turn = torch.func.jvp(logits, (weights,), (step,))  # type: ignore[misc]
+    with torch.no_grad():
+        real = moved_network(x)
+    change = torch.linalg.norm(real - start)
+    if float(change) == 0:
+        raise StudentError("The two networks give the same logits; train the second one further.")
+    theta, theta_after = EmpiricalKernel(start_network)(x), EmpiricalKernel(moved_network)(x)
+    cosine = (theta * theta_after).sum() / (torch.linalg.norm(theta) * torch.linalg.norm(theta_after))
+    return Linearity(
+        float((1 - cosine).clamp_min(0)),
+        float(torch.linalg.norm(real - start - turn) / change),
+        float((_decided(real) == _decided(start + turn)).double().mean()),
+    )
+
+
+def _decided(logits: Tensor) -> Tensor:
+    return (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)

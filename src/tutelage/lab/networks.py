@@ -1,0 +1,66 @@
+"""Small students of torch, by name."""
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from tutelage.exceptions import StudentError
+
+Factory = Callable[[tuple[int, ...], int], nn.Module]
+"""From the shape of one input (images channels-first) and the number of outputs to a network."""
+
+
+def mlp(width: int, depth: int = 3, activation: str = "relu") -> Factory:
+    """Give a fully-connected network's factory: `depth` hidden layers of `width`, torch's own initial weights."""
+
+    def make(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+        size, layers = 1, nn.Sequential(nn.Flatten())
+        for axis in input_shape:
+            size *= axis
+        for _ in range(depth):
+            layers.extend([nn.Linear(size, width), _ACTIVATIONS[activation]()])
+            size = width
+        return layers.append(nn.Linear(size, n_outputs))
+
+    if activation not in _ACTIVATIONS:
+        raise StudentError(
+            f"The activation {activation!r} is not known to a finite mlp; choose one of {', '.join(_ACTIVATIONS)}."
+        )
+    if width < 1 or depth < 0:
+        raise StudentError(
+            f"A network has a width of 1 or more and a depth of 0 or more; they were {width} and {depth}."
+        )
+    return make
+
+
+def cnn(width: int = 32) -> Factory:
+    """Give a small convolutional network's factory: three 3 × 3 convolutions of `width`, 2 and 2 times `width` channels."""
+
+    def make(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+        if len(input_shape) not in (2, 3) or min(input_shape[-2:]) < 4:
+            raise StudentError(
+                f"A cnn needs images of 4 × 4 pixels or more, shape (H, W) or (channels, H, W); one input has shape {input_shape}."
+            )
+        channels = input_shape[0] if len(input_shape) == 3 else 1
+        return nn.Sequential(
+            *([] if len(input_shape) == 3 else [WithChannel()]),
+            nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(width, 2 * width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
+            nn.Conv2d(2 * width, 2 * width, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(), nn.Linear(2 * width, n_outputs),
+        )  # fmt: skip
+
+    if width < 1:
+        raise StudentError(f"A cnn has a width of 1 or more; it was {width}.")
+    return make
+
+
+class WithChannel(nn.Module):
+    """Give images (n, H, W) their channel axis."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, H, W) to (n, 1, H, W)."""
+        return x[:, None]
+
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}

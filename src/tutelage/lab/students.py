@@ -1,0 +1,99 @@
+"""Students by SPEC: closed forms, small networks of torch, or the user's own."""
+
+import importlib
+import math
+import sys
+from pathlib import Path
+from typing import Any
+
+from tutelage import kernels
+from tutelage.exceptions import StudentError
+from tutelage.kernels import FiniteStudent, Kernel
+from tutelage.lab import networks
+from tutelage.lab.networks import Factory
+from tutelage.lab.training import Training
+from tutelage.lab.warm import TorchStudent
+
+
+def student(spec: str, *, linearise: str = "warm", training: Training | None = None) -> Kernel | FiniteStudent:
+    """Read a SPEC: ``mlp:depth=3``, ``mlp:width=512,depth=3``, ``cnn:width=32`` or ``package.module:factory``.
+
+    Parameters
+    ----------
+    spec : str
+        Without a width, or with ``width=inf``, the closed form of infinite width. A factory is called as
+        ``factory(input_shape, n_outputs)`` and returns a `torch.nn.Module`; its module is looked for in the
+        current folder, too.
+    linearise : {"warm", "init"}
+        Where a network of finite width is linearised.
+    training : Training, optional
+        Of the warm start.
+
+    Returns
+    -------
+    Kernel or FiniteStudent
+
+    Raises
+    ------
+    StudentError
+        If it is unknown, or cannot be read.
+    """
+    family, _, tail = spec.partition(":")
+    factory = (
+        _own(spec, family, tail)
+        if "." in family or (tail.isidentifier() and family.isidentifier())
+        else _small(family, tail)
+    )
+    if factory is None:
+        return kernels.student(spec)
+    return TorchStudent(factory, _in_full(spec, linearise), linearise, training or Training())
+
+
+def _small(family: str, tail: str) -> Factory | None:
+    """A network of finite width by name, or None for what the closed forms should read."""
+    arguments = dict(item.partition("=")[::2] for item in tail.split(",")) if tail else {}
+    if family == "mlp" and math.isfinite(_number(arguments.get("width", "inf"))):
+        return networks.mlp(**_whole(arguments, ("width", "depth"), ("activation",), "mlp"))
+    if family == "cnn":
+        return networks.cnn(**_whole(arguments, ("width",), (), "cnn"))
+    return None
+
+
+def _whole(arguments: dict[str, str], numbers: tuple[str, ...], texts: tuple[str, ...], family: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, text in arguments.items():
+        if name not in numbers + texts:
+            raise StudentError(f"A {family} of finite width takes no {name!r}; it takes {', '.join(numbers + texts)}.")
+        if name in numbers and not text.isdecimal():
+            raise StudentError(f"The student's {name} is {text!r}; expected a whole number.")
+        found[name] = int(text) if name in numbers else text
+    return found
+
+
+def _own(spec: str, module: str, name: str) -> Factory:
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except ImportError as error:
+        raise StudentError(
+            f"The student {spec!r} names the module {module!r}, which cannot be imported ({error}). Expected package.module:factory, "
+            "found in the current folder or installed; or one of mlp, cnn."
+        ) from error
+    finally:
+        sys.path.remove(here)
+    if not callable(found):
+        raise StudentError(f"The module {module!r} has no function {name!r}; expected package.module:factory.")
+    factory: Factory = found
+    return factory
+
+
+def _in_full(spec: str, linearise: str) -> str:
+    return f"{spec}{',' if '=' in spec else ';'}linearise={linearise}"
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.inf  # for the closed form's reader to complain of

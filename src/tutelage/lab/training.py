@@ -1,0 +1,283 @@
+"""Training a student with the distillation loss, by Lightning."""
+
+import logging
+import math
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset
+
+from tutelage.exceptions import SettingError, StudentError
+from tutelage.lab.extra import lightning
+from tutelage.lab.loss import DistillationLoss
+from tutelage.progress import Progress, silent
+
+PATIENCE = 3  # epochs without improvement on the held-out part before training stops
+_LOWEST, _HIGHEST, _FINDER_STEPS = 1e-4, 3.0, 100
+_DEFAULT_RATE = 0.02
+_MEASURED = 1024  # examples that tell whether training has lowered the loss
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Inputs, teacher logits (n, C) and, if there are any, labels."""
+
+    x: Tensor
+    teacher: Tensor
+    labels: Tensor | None
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def chosen(self, rows: Tensor) -> "Examples":
+        """Some of them."""
+        return Examples(self.x[rows], self.teacher[rows], None if self.labels is None else self.labels[rows])
+
+    def batches(self, size: int, *, shuffled: bool, seed: int = 0) -> "DataLoader[Any]":
+        """Whole batches are cut from the tensors at once, which is what makes small students train fast."""
+        tensors = [self.x, self.teacher] + ([] if self.labels is None else [self.labels])
+        data = TensorDataset(*tensors)
+        order = (
+            RandomSampler(data, generator=torch.Generator().manual_seed(seed)) if shuffled else SequentialSampler(data)
+        )
+        return DataLoader(data, sampler=BatchSampler(order, size, drop_last=False), batch_size=None)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How a student is trained: SGD with momentum 0.9.
+
+    Attributes
+    ----------
+    epochs : int
+        At most; with a held-out part training stops when that no longer improves.
+    learning_rate : float, optional
+        By default found by a range test (Smith 2017).
+    batch_size : int
+    annealed : bool
+        Whether the learning rate falls to 0 along a cosine, as for a student that is to be used.
+    """
+
+    epochs: int = 20
+    learning_rate: float | None = None
+    batch_size: int = 64
+    annealed: bool = False
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1:
+            raise SettingError(
+                f"Training takes 1 epoch and 1 sample a batch at least; {self.epochs} and {self.batch_size} were given."
+            )
+        if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
+            raise SettingError(
+                f"A learning rate of {self.learning_rate:g} was given; expected a positive, finite number."
+            )
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What training ended with: the epochs that the network has seen, and the learning rate."""
+
+    epochs: int
+    learning_rate: float
+
+
+def train(
+    network: nn.Module,
+    examples: Examples,
+    loss: DistillationLoss,
+    training: Training,
+    *,
+    held_out: Examples | None = None,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Trained:
+    """Train a network in place; with a held-out part, keep the weights of the epoch that does best on it.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+    examples, held_out : Examples
+    loss : DistillationLoss
+    training : Training
+    seed : int
+        Of the batches, and of whatever the network draws.
+    progress : Progress
+        Told of the epochs.
+
+    Returns
+    -------
+    Trained
+
+    Raises
+    ------
+    StudentError
+        If training diverges.
+    MissingExtraError
+        If Lightning is not installed.
+    """
+    with _quiet(), torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as scratch:
+        torch.manual_seed(seed)
+        rate = training.learning_rate or _found_rate(network, examples, loss, training, seed, scratch)
+        before = _measured(network, held_out or examples, loss)
+        with progress("training", training.epochs) as advance:
+            student = _module(network, loss, rate, training)
+            watcher = _watcher(advance)
+            _trainer(scratch, max_epochs=training.epochs, callbacks=[watcher]).fit(
+                student,
+                examples.batches(training.batch_size, shuffled=True, seed=seed),
+                None if held_out is None else held_out.batches(1024, shuffled=False),
+            )
+        epochs = watcher.restore(network) if held_out is not None else watcher.epochs
+        after = _measured(network, held_out or examples, loss)
+    if watcher.diverged or not after <= before * 1.05:
+        raise StudentError(
+            f"Training the student diverged at a learning rate of {rate:g}: its loss went from {before:.3g} to {after:.3g}. Give "
+            "a lower one (--learning-rate), or look at the scale of the inputs and of the teacher's logits."
+        )
+    network.eval()
+    return Trained(epochs, rate)
+
+
+def _measured(network: nn.Module, examples: Examples, loss: DistillationLoss) -> float:
+    """The loss on some examples, in evaluation mode."""
+    network.eval()
+    some = examples.chosen(torch.arange(min(len(examples), _MEASURED)))
+    with torch.no_grad():
+        out = network(some.x)
+        found = float(loss(getattr(out, "logits", out), some.teacher, some.labels))
+    network.train()
+    return found
+
+
+def _module(network: nn.Module, loss: DistillationLoss, rate: float, training: Training) -> Any:
+    pl = lightning()
+
+    class Student(pl.LightningModule):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            super().__init__()
+            self.network, self.loss, self.learning_rate = network, loss, rate
+
+        def training_step(self, batch: list[Tensor], _: int) -> Tensor:
+            return self._loss(batch)
+
+        def validation_step(self, batch: list[Tensor], _: int) -> None:
+            self.log("held_out", self._loss(batch), batch_size=len(batch[0]))
+
+        def _loss(self, batch: list[Tensor]) -> Tensor:
+            x, *targets = batch
+            out = self.network(x)
+            found: Tensor = self.loss(getattr(out, "logits", out), *targets)
+            return found
+
+        def configure_optimizers(self) -> Any:
+            parameters = [p for p in self.network.parameters() if p.requires_grad]
+            optimiser = torch.optim.SGD(parameters, lr=self.learning_rate, momentum=0.9)
+            if not training.annealed:
+                return optimiser
+            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
+                optimiser, int(self.trainer.estimated_stepping_batches)
+            )
+            return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    return Student()
+
+
+def _watcher(advance: Any) -> Any:
+    pl = lightning()
+
+    class Watcher(pl.Callback):  # type: ignore[misc, name-defined]
+        """Keeps the best weights, and stops when the held-out part no longer improves or the loss is lost."""
+
+        def __init__(self) -> None:
+            self.epochs, self.best, self.best_epoch, self.diverged = 0, math.inf, 0, False
+            self.weights: dict[str, Tensor] | None = None
+
+        def on_train_batch_end(self, trainer: Any, _: Any, outputs: Any, *__: Any) -> None:
+            if not bool(torch.isfinite(outputs["loss"])):
+                self.diverged = trainer.should_stop = True
+
+        def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
+            self.epochs += 1
+            advance(1)
+            held_out = trainer.callback_metrics.get("held_out")
+            if held_out is None:
+                return
+            if float(held_out) < self.best * (1 - 1e-3):
+                self.best, self.best_epoch = float(held_out), self.epochs
+                self.weights = {k: v.detach().clone() for k, v in module.network.state_dict().items()}
+            elif self.epochs - self.best_epoch >= PATIENCE or not math.isfinite(float(held_out)):
+                trainer.should_stop = True
+
+        def restore(self, network: nn.Module) -> int:
+            if self.weights is not None:
+                network.load_state_dict(self.weights)
+            return self.best_epoch
+
+    return Watcher()
+
+
+def _found_rate(
+    network: nn.Module, examples: Examples, loss: DistillationLoss, training: Training, seed: int, scratch: str
+) -> float:
+    """A learning-rate range test: a tenth of the rate at which the loss is lowest, before it blows up."""
+    student = _module(network, loss, _LOWEST, Training(epochs=1, batch_size=training.batch_size))
+    finder = (
+        lightning()
+        .pytorch.tuner.tuning.Tuner(_trainer(scratch, max_steps=_FINDER_STEPS))
+        .lr_find(
+            student,
+            examples.batches(training.batch_size, shuffled=True, seed=seed),
+            min_lr=_LOWEST,
+            max_lr=_HIGHEST,
+            num_training=_FINDER_STEPS,
+            update_attr=False,
+        )
+    )
+    losses = torch.tensor([float(v) for v in finder.results["loss"]]) if finder is not None else torch.empty(0)
+    # Lightning smooths the losses from zero upward, so that the first quarter of them says nothing.
+    known = losses[_FINDER_STEPS // 4 :]
+    if not bool(torch.isfinite(known).any()):
+        return _DEFAULT_RATE
+    lowest = int(torch.where(torch.isfinite(known), known, math.inf).argmin()) + _FINDER_STEPS // 4
+    return float(finder.results["lr"][lowest]) / 10
+
+
+def _trainer(scratch: str, **arguments: Any) -> Any:
+    return lightning().Trainer(
+        accelerator="auto",
+        devices=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        default_root_dir=scratch,
+        num_sanity_val_steps=0,
+        **arguments,
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Lightning talks of devices, workers and checkpoints, none of which is for the user of a plan."""
+    lightning()
+    loggers = [
+        logging.getLogger(name)
+        for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+    ]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

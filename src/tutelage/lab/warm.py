@@ -1,0 +1,119 @@
+"""The warm tangent: a brief training, and the network linearised where it ends (docs/theory.md §3.1)."""
+
+import copy
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from tutelage.exceptions import StudentError
+from tutelage.kernels import Tangent, empirical, linearity
+from tutelage.kernels.network import Network
+from tutelage.lab.loss import DistillationLoss
+from tutelage.lab.networks import Factory
+from tutelage.lab.training import Examples, Training, train
+from tutelage.progress import Progress, silent
+
+SOFT_RATIO, TEMPERATURE = 0.6, 4.0  # the middling setting that stands for the whole grid
+_HELD_OUT = 0.1
+_LOOKED_AT = 256  # samples that linearity is measured on
+_FURTHER_EPOCHS = 2
+_BATCH = 1024
+
+
+@dataclass(frozen=True)
+class TorchStudent:
+    """A network of torch as a student: linearised after a brief training, or where it starts.
+
+    Attributes
+    ----------
+    factory : callable
+        ``factory(input_shape, n_outputs) -> torch.nn.Module``; input_shape is that of one input, images
+        channels-first.
+    spec : str
+        What results call it.
+    linearise : {"warm", "init"}
+    training : Training
+        Of the warm start: at most so many epochs, stopped when a held-out part of its samples stops improving.
+    projected : int, optional
+        See `tutelage.kernels.empirical`.
+    """
+
+    factory: Factory
+    spec: str
+    linearise: str = "warm"
+    training: Training = field(default_factory=Training)
+    projected: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.linearise not in ("warm", "init"):
+            raise StudentError(f"A network is linearised warm or at init; {self.linearise!r} was given.")
+
+    def tangent(
+        self,
+        x: Tensor,
+        teacher: Tensor,
+        labels: Tensor | None,
+        *,
+        t_power: int = 2,
+        seed: int = 0,
+        progress: Progress = silent,
+    ) -> Tangent:
+        """Linearise a fresh network, which has seen these samples and no others, (3.7).
+
+        Parameters
+        ----------
+        x : Tensor of shape (n, ...)
+        teacher : Tensor of shape (n, C)
+        labels : integer Tensor of shape (n,), optional
+            Without them the warm start imitates the teacher alone.
+        t_power : {0, 2}
+        seed : int
+            Of the initial weights, the held-out part and the batches.
+        progress : Progress
+
+        Returns
+        -------
+        Tangent
+
+        Raises
+        ------
+        StudentError
+            If training diverges, or the factory does not give a network for these inputs.
+        """
+        network = self._fresh(tuple(x.shape[1:]), teacher.shape[1], seed)
+        notes: tuple[str, ...] = ()
+        if self.linearise == "warm":
+            dtype = next(network.parameters()).dtype
+            examples = Examples(x.to(dtype), teacher.to(dtype), labels)
+            notes = (self._warm(network, examples, t_power, seed, progress),)
+        own = Network.of(network)
+        kernel = empirical(network, projected=self.projected, seed=seed)
+        return Tangent(kernel, lambda inputs: _centred(own, inputs), notes)
+
+    def _fresh(self, input_shape: tuple[int, ...], n_outputs: int, seed: int) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            network = self.factory(input_shape, n_outputs)
+        if not isinstance(network, nn.Module):
+            raise StudentError(f"The factory of {self.spec} gave {type(network).__name__}; expected a torch.nn.Module.")
+        return network
+
+    def _warm(self, network: nn.Module, examples: Examples, t_power: int, seed: int, progress: Progress) -> str:
+        """Train in place, and say how linear the network is from there on."""
+        order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))
+        count = max(1, int(_HELD_OUT * len(examples)))
+        held_out, taught = examples.chosen(order[:count]), examples.chosen(order[count:])
+        loss = DistillationLoss(SOFT_RATIO if examples.labels is not None else 1.0, TEMPERATURE, t_power)
+        done = train(network, taught, loss, self.training, held_out=held_out, seed=seed, progress=progress)
+        further = copy.deepcopy(network)
+        onward = Training(_FURTHER_EPOCHS, done.learning_rate, self.training.batch_size)
+        train(further, examples, loss, onward, seed=seed + 1)
+        found = linearity(network, further, examples.x[:_LOOKED_AT])
+        return f"The warm start was trained for {done.epochs} epochs at a learning rate of {done.learning_rate:.2g}. {found.words}"
+
+
+def _centred(network: Network, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        logits = torch.cat([network(part) for part in torch.split(x, _BATCH)]).to(x.dtype)
+    return logits if logits.shape[1] == 1 else logits - logits.mean(1, keepdim=True)

@@ -1,0 +1,227 @@
+import pytest
+import torch
+from torch import nn
+
+import tutelage as tu
+from tolerances import assert_close
+from tutelage.exceptions import StudentError
+from tutelage.kernels import empirical, gram
+
+
+class WithToken(nn.Module):
+    """Parameters that no layer holds, and one layer that is called twice."""
+
+    def __init__(self):
+        super().__init__()
+        self.token, self.place = nn.Parameter(torch.randn(1, 1, 6)), nn.Parameter(torch.randn(5, 6))
+        self.inner, self.out = nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        x = torch.cat([self.token.expand(len(x), -1, -1), self.inner(x)], 1) + self.place
+        return self.out(torch.relu(self.inner(x)).mean(1))
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.out = nn.Linear(5, 5), nn.Linear(5, 5), nn.Linear(5, 2)
+        self.second.weight = self.first.weight
+
+    def forward(self, x):
+        return self.out(torch.tanh(self.second(torch.tanh(self.first(x)))))
+
+
+class Recurrent(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.out = nn.LSTM(3, 4, batch_first=True), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.out(self.inner(x)[0][:, -1])
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.out = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True), nn.Linear(8, 2)
+
+    def forward(self, x):
+        return self.out(self.inner(x).mean(1))
+
+
+NETWORKS = {
+    "dense": (lambda: nn.Sequential(nn.Linear(5, 7), nn.ReLU(inplace=True), nn.Linear(7, 6, bias=False), nn.Tanh(), nn.Linear(6, 3)), (5,)),
+    "one logit": (lambda: nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 1), nn.Flatten(0)), (5,)),
+    "dropout": (lambda: nn.Sequential(nn.Linear(5, 7), nn.Dropout(0.5), nn.ReLU(), nn.Linear(7, 2)), (5,)),
+    "batch norm, groups, stride": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True),
+            nn.Conv2d(4, 6, 3, stride=2, groups=2, padding="valid"), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3),
+        ),
+        (2, 8, 8),
+    ),
+    "circular, norms": (
+        lambda: nn.Sequential(
+            nn.Conv2d(2, 4, 3, padding="same", padding_mode="circular"), nn.GroupNorm(2, 4), nn.ReLU(), nn.Flatten(),
+            nn.LayerNorm(256), nn.Linear(256, 2),
+        ),
+        (2, 8, 8),
+    ),
+    "other layers": (lambda: nn.Sequential(nn.Conv1d(2, 4, 3), nn.PReLU(), nn.Flatten(), nn.Linear(24, 2)), (2, 8)),
+    "token": (WithToken, (4, 6)),
+    "tied": (Tied, (5,)),
+    "recurrent": (Recurrent, (4, 3)),
+    "attention": (Attention, (3, 8)),
+}  # fmt: skip
+
+
+def made(name, seed=0):
+    torch.manual_seed(seed)
+    make, shape = NETWORKS[name]
+    return make().double(), torch.randn(7, *shape, dtype=torch.float64), torch.randn(4, *shape, dtype=torch.float64)
+
+
+def gradients(network, x):
+    """Every logit's gradient for every sample, by one backward pass each: (n, C, P)."""
+    network.eval()
+    parameters, found = [p for p in network.parameters() if p.requires_grad], []
+    for i in range(len(x)):
+        logits = network(x[i : i + 1]).reshape(-1)
+        rows = [torch.autograd.grad(z, parameters, retain_graph=True, materialize_grads=True) for z in logits]
+        found.append(torch.stack([torch.cat([g.flatten() for g in row]) for row in rows]))
+    return torch.stack(found)
+
+
+def blocks(network, x1, x2):
+    return torch.einsum("iap,jbp->ijab", gradients(network, x1), gradients(network, x2))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("memory", [1 << 31, 1 << 14], ids=["at once", "in parts"])
+def test_it_is_the_inner_product_of_all_gradients(name, memory):
+    network, x1, x2 = made(name)
+    full = blocks(network, x1, x2)
+    kernel = empirical(network, memory=memory)
+    assert_close(kernel(x1, x2), full.diagonal(dim1=-2, dim2=-1).mean(-1))
+    own = blocks(network, x1, x1).diagonal(dim1=-2, dim2=-1).mean(-1)
+    assert_close(kernel(x1), own)
+    assert torch.equal(kernel(x1), kernel(x1).mT)
+    assert_close(kernel.diag(x1), own.diagonal())
+    assert torch.equal(gram(kernel, x1), kernel(x1))
+
+
+@pytest.mark.parametrize("name", ["dense", "batch norm, groups, stride", "token"])
+def test_single_outputs_and_full_blocks(name):
+    network, x1, x2 = made(name)
+    full = blocks(network, x1, x2)
+    assert_close(empirical(network, outputs="full")(x1, x2), full)
+    assert_close(empirical(network, outputs=1)(x1, x2), full[:, :, 1, 1])
+    assert_close(empirical(network, outputs="full").diag(x1), blocks(network, x1, x1).diagonal().permute(2, 0, 1))
+
+
+def test_frozen_parameters_are_left_out():
+    network, x1, x2 = made("dense")
+    network[0].weight.requires_grad_(False)
+    network[4].bias.requires_grad_(False)
+    assert_close(empirical(network)(x1, x2), blocks(network, x1, x2).diagonal(dim1=-2, dim2=-1).mean(-1))
+
+
+def test_the_users_network_is_left_as_it_was():
+    network, x1, _ = made("batch norm, groups, stride")
+    network.train()
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    kernel = empirical(network)
+    first = kernel(x1)
+    assert network.training
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+    assert all(p.grad is None for p in network.parameters())
+    assert not network[0]._forward_hooks
+    with torch.no_grad():
+        network[0].weight.zero_()
+    assert torch.equal(kernel(x1), first)
+
+
+def test_a_small_bert_on_token_ids_with_masks():
+    from transformers import BertConfig, BertForSequenceClassification
+
+    torch.manual_seed(0)
+    config = BertConfig(
+        vocab_size=30, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=12,
+        max_position_embeddings=10, num_labels=3,
+    )  # fmt: skip
+    network = BertForSequenceClassification(config).double().eval()
+    ids = torch.randint(1, 30, (5, 6))
+    mask = (torch.arange(6) < torch.tensor([6, 4, 3, 6, 5])[:, None]).long()
+    x = {"input_ids": ids * mask, "attention_mask": mask}
+
+    class Logits(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = network
+
+        def forward(self, i):
+            return self.inner(x["input_ids"][i[:, 0]], attention_mask=mask[i[:, 0]]).logits
+
+    found = empirical(network)(x)
+    assert_close(
+        found, blocks(Logits(), torch.arange(5)[:, None], torch.arange(5)[:, None]).diagonal(dim1=-2, dim2=-1).mean(-1)
+    )
+    assert_close(empirical(network)(x, {k: v[:2] for k, v in x.items()}), found[:, :2])
+
+
+def test_a_projection_is_near_seeded_and_measured():
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(256, 2)
+    )
+    x = torch.randn(20, 3, 8, 8)
+    errors = [empirical(network, projected=d).projection_error(x) for d in (64, 1024)]
+    assert 0 < errors[1] < errors[0] < 0.5
+    same = [empirical(network, projected=64, seed=1)(x) for _ in range(2)]
+    assert torch.equal(*same)
+    assert not torch.equal(empirical(network, projected=64, seed=2)(x), same[0])
+    mean = torch.stack([empirical(network, projected=64, seed=s)(x) for s in range(60)]).mean(0)
+    exact = empirical(network)(x)
+    assert torch.linalg.norm(mean - exact) < 0.3 * errors[0] * torch.linalg.norm(exact)
+
+
+def test_wide_networks_approach_the_closed_form():
+    torch.manual_seed(0)
+    x, width = torch.randn(6, 4, dtype=torch.float64), 2048
+
+    def network():
+        made = nn.Sequential(nn.Linear(4, width), nn.ReLU(), nn.Linear(width, 1)).double()
+        for layer in (made[0], made[2]):
+            nn.init.normal_(layer.weight, std=(2 / layer.in_features) ** 0.5)
+            nn.init.zeros_(layer.bias)
+            layer.bias.requires_grad_(False)
+        return made
+
+    # In standard parametrisation a layer's share of the kernel is 1/(2/fan-in) of that in NTK parametrisation.
+    closed = tu.kernels.mlp(depth=1, bias_var=0.0)(x)
+    shares = []
+    for _ in range(8):
+        sampled = network()
+        sampled[0].weight.requires_grad_(False)
+        readout = empirical(sampled)(x) * 2 / width
+        sampled[0].weight.requires_grad_(True)
+        sampled[2].weight.requires_grad_(False)
+        shares.append(readout + empirical(sampled)(x) * 2 / 4)
+    assert torch.linalg.norm(torch.stack(shares).mean(0) - closed) < 0.03 * torch.linalg.norm(closed)
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (nn.ReLU(), "no parameters that can be trained"),
+        (nn.Sequential(nn.Linear(5, 4), nn.Unflatten(1, (2, 2))), "expected logits of shape"),
+    ],
+)
+def test_what_is_no_student_is_said(network, message):
+    with pytest.raises(StudentError, match=message):
+        empirical(network)(torch.randn(3, 5))
+
+
+def test_an_output_that_is_not_there_is_said():
+    with pytest.raises(StudentError, match="Output 3 was asked for; the network has 2"):
+        empirical(nn.Linear(5, 2), outputs=3)(torch.randn(3, 5))

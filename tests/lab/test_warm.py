@@ -1,0 +1,201 @@
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import tutelage as tu
+from problems import task
+from tutelage import cli
+from tutelage.exceptions import MissingExtraError, SettingError, StudentError
+from tutelage.kernels import empirical
+from tutelage.lab import DistillationLoss, TorchStudent, Training, student
+from tutelage.lab.training import Examples, train
+
+QUICK = Training(epochs=4, learning_rate=0.05, batch_size=16)
+GRID = {"soft_ratio": [0.2, 1.0], "temperature": [1.0, 4.0], "orderings": 2}
+
+
+def small(input_shape, n_outputs):
+    return nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(input_shape)), 16), nn.Tanh(), nn.Linear(16, n_outputs))
+
+
+def warm(**changes):
+    return TorchStudent(small, "small", training=QUICK, **changes)
+
+
+def examples(n=64):
+    torch.manual_seed(0)
+    x = torch.randn(n, 4)
+    return Examples(x, torch.stack([x[:, 0], -x[:, 0]], 1) * 2, (x[:, 0] < 0).long())
+
+
+def test_training_lowers_the_loss_and_keeps_the_best_epoch():
+    data, network = examples(), small((4,), 2)
+    loss = DistillationLoss(0.5, 2.0)
+    before = loss(network(data.x), data.teacher, data.labels)
+    done = train(network, data.chosen(torch.arange(48)), loss, QUICK, held_out=data.chosen(torch.arange(48, 64)))
+    assert loss(network(data.x), data.teacher, data.labels) < 0.9 * before
+    assert 1 <= done.epochs <= 4
+    assert done.learning_rate == 0.05
+
+
+def test_the_learning_rate_is_found_and_trains():
+    data, network = examples(), small((4,), 2)
+    done = train(network, data, DistillationLoss(0.5, 2.0), Training(epochs=10, batch_size=16))
+    assert 1e-4 < done.learning_rate < 1
+    assert ((network(data.x).argmax(1) != data.labels).float().mean()) < 0.2
+
+
+def test_training_is_reproducible_and_leaves_the_random_state_alone():
+    data, x = examples(), torch.randn(5, 4)
+    state = torch.get_rng_state()
+    found = [warm().tangent(data.x, data.teacher, data.labels, seed=3) for _ in range(2)]
+    assert torch.equal(state, torch.get_rng_state())
+    assert torch.equal(found[0].logits(x), found[1].logits(x))
+    assert torch.equal(found[0].kernel(x), found[1].kernel(x))
+    assert not torch.equal(warm().tangent(data.x, data.teacher, data.labels, seed=4).logits(x), found[0].logits(x))
+
+
+def test_a_training_that_diverges_is_said():
+    data = examples()
+    with pytest.raises(StudentError, match="diverged at a learning rate of 1e"):
+        train(
+            small((4,), 2),
+            Examples(data.x * 1e3, data.teacher, data.labels),
+            DistillationLoss(0.5, 4.0),
+            Training(5, 1e8, 16),
+        )
+
+
+def test_a_start_that_has_not_moved_is_linearised_at_its_initial_weights():
+    tangent = warm(linearise="init").tangent(examples().x, examples().teacher, examples().labels, seed=5)
+    torch.manual_seed(5)
+    network, x = small((4,), 2), torch.randn(6, 4)
+    assert torch.equal(tangent.kernel(x), empirical(network)(x))
+    centred = network(x) - network(x).mean(1, keepdim=True)
+    torch.testing.assert_close(tangent.logits(x), centred.detach())
+    assert tangent.notes == ()
+
+
+def test_the_curves_of_a_start_are_the_tangents_own_solution():
+    """(3.7) by hand: z_0 + k Θ⁻¹ (z_eff - z_0), at n = N, with the start that has seen the whole pool."""
+    problem = task(n=60, m=40)
+    found = tu.curves(problem, warm(), [0.5], [2.0], orderings=1, seed=4)
+    pool, test = problem.inputs(torch.float64)
+    order = torch.as_tensor(np.random.default_rng([4, 0]).permutation(60))
+    teacher, labels = torch.as_tensor(problem.teacher_logits_train), torch.as_tensor(problem.y_train)
+    tangent = warm().tangent(pool[order], teacher[order], labels[order], seed=8001)
+    target = tu.effective_logits(teacher, labels, soft_ratio=0.5, temperature=2.0)[order]
+    theta = tangent.kernel(pool[order]) + float(found.jitter[0]) * torch.eye(60)
+    learned = torch.linalg.solve(theta, target - tangent.logits(pool[order]))
+    logits = tangent.logits(test) + tangent.kernel(pool[order], test).mT @ learned
+    assert np.array_equal(found.decision.squeeze().values, logits.argmax(1).numpy())
+    assert float(found.error.isel(n=-1).squeeze()) == pytest.approx(
+        float((logits.argmax(1).numpy() != problem.y_test).mean())
+    )
+    assert float(found.distance.squeeze()) == pytest.approx(
+        float(((target - tangent.logits(pool[order])) * learned).sum() ** 0.5), rel=1e-4
+    )
+
+
+def test_a_plan_of_a_network_has_everything():
+    problem = task(n=60, m=40)
+    found = tu.curves(problem, warm(), **GRID)
+    assert found.n.values.min() == 15
+    assert found.decision.sizes["start"] == 2
+    made = tu.plan(problem, found)
+    for setting in made.settings:
+        assert None not in (setting.error, setting.error_se, setting.transfer_risk, setting.error_loo, setting.distance)
+        assert np.isfinite([setting.expected_transfer_risk, setting.data_inefficiency]).all()
+    assert any("warm start was trained for" in w and "linearised student follows" in w for w in made.warnings)
+    assert made.student == "small"
+
+
+def test_the_least_distance_breaks_ties():
+    problem = task(n=60, m=40)
+    made = tu.plan(problem, tu.curves(problem, warm(), [0.05, 0.9, 0.95], [1.0], orderings=3))
+    equal = {tuple(s) for s in made.recommended.equally_good}
+    distances = {
+        (s.soft_ratio, s.temperature): s.distance for s in made.settings if (s.soft_ratio, s.temperature) in equal
+    }
+    assert made.recommended.distance <= min(distances.values()) * 1.25
+
+
+@pytest.mark.parametrize(
+    "changes", [{"test": False}, {"labels": False}, {"labels": False, "test": False}, {"n_classes": 2}]
+)
+def test_parts_may_be_missing(changes):
+    problem = task(n=60, m=40, **changes)
+    made = tu.plan(problem, tu.curves(problem, warm(), **GRID))
+    assert made.recommended.transfer_risk is not None
+    assert (made.recommended.error is None) == ("labels" in changes)
+
+
+def test_the_pool_is_judged_by_starts_that_have_not_seen_it():
+    """With labels that are pure noise nothing can be predicted, though a start learns those that it sees."""
+    rng = np.random.default_rng(0)
+    noise = tu.Task(rng.normal(size=(120, 20)), rng.normal(size=(120, 2)), rng.integers(0, 2, 120))
+    eager = TorchStudent(small, "small", training=Training(40, 0.1, 8))
+    found = tu.curves(noise, eager, [0.05], [1.0], orderings=2)
+    assert 0.35 < float(found.error_loo.squeeze()) < 0.65
+    assert 0.35 < float(found.error.isel(n=-1).mean()) < 0.65
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("mlp:width=512,deep=3", "takes no 'deep'"),
+        ("mlp:width=512,activation=swish", "The activation 'swish' is not known"),
+        ("cnn:width=big", "expected a whole number"),
+        ("no_such_module:factory", "which cannot be imported"),
+        ("math:no_such_factory", "has no function 'no_such_factory'"),
+        ("cnm", "The student 'cnm' is not known"),
+    ],
+)
+def test_a_spec_that_cannot_be_read_is_said(spec, message):
+    with pytest.raises(StudentError, match=message):
+        student(spec)
+
+
+def test_an_image_network_on_vectors_is_said():
+    problem = task(n=60, m=40)
+    with pytest.raises(StudentError, match="A cnn needs images"):
+        tu.curves(problem, student("cnn:width=4"), **GRID)
+
+
+def test_a_users_own_network_from_the_command_line(tmp_path, monkeypatch, capsys):
+    task(n=60, m=40).save(tmp_path / "task.npz")
+    (tmp_path / "own_student.py").write_text(
+        "from torch import nn\n\n\ndef make(input_shape, n_outputs):\n"
+        "    return nn.Sequential(nn.Linear(input_shape[0], 8), nn.ReLU(), nn.Linear(8, n_outputs))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    arguments = ["plan", "task.npz", "--student", "own_student:make", "--warm-starts", "1", "--soft-ratio", "0.2,1",
+                 "--temperature", "1", "--warm-epochs", "3", "--learning-rate", "0.05", "--out", "found"]  # fmt: skip
+    assert cli.run(arguments) == 0
+    assert "soft ratio" in capsys.readouterr().out
+    assert (tmp_path / "found" / "report.html").exists()
+    for extra, message in (
+        (["--orderings", "2"], "a network takes --warm-starts"),
+        (["--warm-epochs", "many"], "expected a whole number of 1 or more, or auto"),
+        (["--linearise", "hot"], "linearised warm or at init"),
+        (["--learning-rate", "-1"], "expected a positive, finite number"),
+    ):
+        assert cli.run([*arguments, *extra]) == 2
+        assert message in capsys.readouterr().err
+    sys.modules.pop("own_student")
+
+
+def test_what_is_missing_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "lightning", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'tutelage\[lab\]'"):
+        tu.curves(task(n=60, m=40), warm(), **GRID)
+
+
+def test_a_small_pool_is_said():
+    with pytest.raises(tu.TutelageError, match="needs at least 40"):
+        tu.curves(task(n=30), warm(), **GRID)
+    with pytest.raises(SettingError, match="sizes lie in 15 … 60"):
+        tu.curves(task(n=60), warm(), sizes=[10], **GRID)
