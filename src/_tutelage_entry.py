@@ -1,10 +1,14 @@
 """The console script's way in: small, so that Ctrl-C while the libraries load ends as it does later."""
 
+import io
 import sys
 
 
 def main() -> None:
     """Run the command line, and leave with its exit code."""
+    for stream in (sys.stdout, sys.stderr):  # a terminal that knows no Greek gets question marks, not a traceback
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
     try:
         from tutelage.cli import run
 

@@ -71,6 +71,17 @@ def files(tmp_path):
         "probabilities": {"teacher_logits_train": np.linspace(0.1, 0.9, 9)},
         "unknown": {"y_trian": np.ones(9, int)},
     }
+    p = np.random.default_rng(1).dirichlet(np.ones(10), 9)
+    variants |= {
+        "percent": {"teacher_logits_train": 100 * p},
+        "rounded": {"teacher_logits_train": p.round(2)},
+        "constant": {"teacher_logits_train": np.full(9, 3.0), "y_train": np.arange(9) % 2},
+        "nologits": {"teacher_logits_train": np.empty((9, 0))},
+        "hugelogits": {"teacher_logits_train": np.linspace(-1e300, 1e300, 9)},
+        "hugetest": {"x_test": np.full((3, 2), 1e300), "y_test": np.array([0, 1, 0])},
+        "hugelabel": {"y_train": np.linspace(0, 1e30, 9)},
+    }
+    os.mkfifo(tmp_path / "fifo")
     for name, change in variants.items():
         np.savez(tmp_path / f"{name}.npz", **(good | change))
     return tmp_path
@@ -108,6 +119,20 @@ COMMANDS = [
     ("plan", "Missing argument"),
     ("plann task.npz", "No such command"),
     ("plan task.npz --seed -1", "Invalid value for '--seed'"),
+    ("plan task.npz --seed 99999999999999999999", "Invalid value for '--seed'"),
+    ("plan task.npz --temperature 1e300", "expected one between 0.001 and 1e+06"),
+    ("plan task.npz --student mlp:depth=2,depth=3", "gives depth twice"),
+    ("plan task.npz --student mlp:width=nan", "plans for width=inf only"),
+    ("plan digitz", "did you mean digits?"),
+    ("plan " + "x" * 300, "cannot be looked up"),
+    ("plan fifo", "neither a file nor a folder"),
+    ("plan percent.npz", "holds percentages"),
+    ("plan rounded.npz", "holds probabilities"),
+    ("plan constant.npz", "are the same for every sample"),
+    ("plan nologits.npz", "holds no logits"),
+    ("plan hugelogits.npz", "expected raw scores within"),
+    ("plan hugetest.npz", "x_test cannot be scaled in float64"),
+    ("plan hugelabel.npz", "y_train holds 1.25e+29 (index 1); expected class indices"),
 ]
 
 
@@ -143,6 +168,26 @@ def test_too_little_memory_is_said(capsys, task_file, monkeypatch):
     code, _, err = run(capsys, "plan", task_file, "--json")
     assert code == 2
     assert "use fewer samples, or --dtype float32" in err
+
+
+def test_a_stdout_that_is_full_is_said(task_file):
+    script = Path(sys.executable).with_name("tutelage")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [script, "plan", task_file, *FAST, "--json"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert "cannot be written to stdout" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_terminal_that_knows_no_greek(task_file):
+    script, plain = (
+        Path(sys.executable).with_name("tutelage"),
+        os.environ | {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"},
+    )
+    done = subprocess.run([script, "plan", task_file, *FAST, "--json"], capture_output=True, env=plain, check=True)
+    assert "ρ" in json.loads(done.stdout.decode())["recommended"]["why"]
 
 
 def test_a_defect_of_ours_is_exit_code_1(capsys, task_file, monkeypatch):

@@ -171,3 +171,48 @@ def test_bad_settings_are_said_in_a_sentence(arguments, message):
     with pytest.raises(SettingError) as caught:
         tu.curves(task(), tu.kernels.mlp(), **arguments)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("path",), "expected a tutelage.Task"),
+        ((None, "mlp"), "expected a kernel"),
+        ((None, tu.kernels.mlp), "expected a kernel"),
+        ((None, None, 0.5), "soft_ratio is 0.5; expected a list of numbers"),
+        ((None, None, "0.5"), "expected a list of numbers"),
+    ],
+)
+def test_what_is_no_task_kernel_or_list_is_said(arguments, message):
+    filled = [
+        a if a is not None else default
+        for a, default in zip((*arguments, *[None] * 3), (task(), tu.kernels.mlp(), [1.0]), strict=False)
+    ]
+    with pytest.raises(tu.TutelageError, match=message):
+        tu.curves(*filled)
+
+
+def test_a_singular_kernel_is_said():
+    problem = task(n=60)
+    linear = tu.curves(problem, tu.kernels.mlp(depth=0), [0.5], [1.0], orderings=1)
+    assert "The kernel is singular: the student's features of 5 samples" in linear.warnings
+    assert "singular" not in tu.curves(problem, tu.kernels.mlp(depth=1), [0.5], [1.0], orderings=1).warnings
+
+
+def test_two_columns_say_what_one_logit_says():
+    one = task(n_classes=2)
+    z = {part: one.teacher_logits(part)[0] for part in ("train", "test")}
+    two = tu.Task(
+        one.x_train, np.hstack([-z["train"], z["train"]]) / 2, one.y_train,
+        one.x_test, np.hstack([-z["test"], z["test"]]) / 2, one.y_test,
+    )  # fmt: skip
+    a, b = (tu.curves(t, tu.kernels.mlp(depth=1), [0.2, 1.0], [1.0, 4.0], orderings=2) for t in (one, two))
+    for name in ("error", "transfer_risk", "expected_transfer_risk", "risk_bound", "power_bound", "data_inefficiency"):
+        np.testing.assert_allclose(a[name], b[name], atol=1e-6, err_msg=name)
+
+
+def test_one_held_out_sample_is_enough_for_a_plan():
+    problem = task(m=1)
+    made = tu.plan(problem, tu.curves(problem, tu.kernels.mlp(depth=1), [0.2, 1.0], [1.0], orderings=1))
+    assert made.recommended.verdict == "flat"
+    assert any("measured on 1 samples only" in w for w in made.warnings)

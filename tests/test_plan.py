@@ -136,5 +136,5 @@ def test_a_target_that_is_no_share_is_said(target):
 
 def test_curves_of_another_task_are_refused():
     found = tu.curves(task(), KERNEL, **GRID)
-    with pytest.raises(SettingError, match="The curves are of a pool of 60 samples and 1 epoch"):
+    with pytest.raises(SettingError, match="The curves are of another task"):
         tu.plan(task(n=61), found)

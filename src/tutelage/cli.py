@@ -14,7 +14,7 @@ from typer.exceptions import TyperException
 
 from tutelage import datasets, kernels, lab
 from tutelage.curves import SOFT_RATIOS, TEMPERATURES, curves, save_curves
-from tutelage.exceptions import SettingError, TutelageError
+from tutelage.exceptions import OutputError, SettingError, TutelageError, nearest
 from tutelage.outputs import check_writable
 from tutelage.plan import Plan, plan
 from tutelage.progress import Advance
@@ -26,7 +26,7 @@ from tutelage.version import __version__
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder for plan.json, curves.nc, report.html.")]
-Seed = Annotated[int, typer.Option("--seed", min=0, help="Of every random draw.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Of every random draw.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print plan.json on stdout, all else on stderr.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors (and what --json asks for).")]
 
@@ -39,7 +39,8 @@ def run(arguments: Sequence[str]) -> int:
     except TutelageError as error:
         return _complain(str(error), 2)
     except TyperException as error:
-        return _complain(f"{error.format_message().rstrip('.')}. See tutelage --help.", 2)
+        sentence = error.format_message().rstrip(".")
+        return _complain(f"{sentence}. See tutelage --help.", 2) if sentence else 2
     except (KeyboardInterrupt, typer.Abort):
         return _complain(INTERRUPTED, 130)
     except MemoryError:
@@ -72,7 +73,7 @@ def _main(
 
 @app.command("plan")
 def plan_command(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="A task file, or digits or fashion-mnist.")],
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A task file or folder; or digits or fashion-mnist.")],
     student: Annotated[
         str, typer.Option(metavar="SPEC", help="mlp:depth=3, mlp:width=512, cnn:width=32, or my_module:factory.")
     ] = "mlp",
@@ -110,8 +111,7 @@ def plan_command(
     if folder is not None:
         check_writable(folder)
     with _bars(quiet) as progress:
-        built_in = task in datasets.BUILT_IN and not Path(task).exists()
-        loaded = lab.quick_task(task, seed=seed, progress=progress) if built_in else Task.load(task)
+        loaded = _task(task, seed, progress)
         found = curves(
             loaded, kernel, ratios, temperatures, t_power, size_list, repeats, seed, dtype, standardise, progress
         )  # fmt: skip
@@ -131,18 +131,36 @@ def demo(out: Out = None, seed: Seed = 0, as_json: AsJson = False, quiet: Quiet 
     _deliver(made, folder, as_json=as_json, quiet=quiet)
 
 
+def _task(name: str, seed: int, progress: Reports) -> Task:
+    path = Path(name)
+    plain = path.name == name and not path.suffix  # neither a path nor a file's name
+    if plain and (name in datasets.BUILT_IN or nearest(name, datasets.BUILT_IN)) and not path.exists():
+        return lab.quick_task(name, seed=seed, progress=progress)
+    return Task.load(path)
+
+
 def _deliver(made: Plan, folder: Path | None, *, as_json: bool, quiet: bool) -> None:
     if folder is not None:
         save_curves(made.curves, folder / "curves.nc")
         made.to_html(folder / "report.html")
         made.to_json(folder / "plan.json")
     if as_json:
-        sys.stdout.write(made.to_json())
+        _write(made.to_json())
     if not quiet:
         console = Console(stderr=as_json, highlight=False)
         console.print(summary(made.as_dict()))
         if folder is not None:
             console.print(f"Report: {(folder / 'report.html').resolve()}", soft_wrap=True)
+
+
+def _write(text: str) -> None:
+    """To stdout, whatever the terminal's encoding."""
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise OutputError(f"The plan cannot be written to stdout: {error.strerror}.") from error
 
 
 def _numbers(text: str, option: str, kind: Callable[[str], float]) -> list:  # type: ignore[type-arg]

@@ -92,6 +92,7 @@ def curves(
     >>> dict(found.error.sizes)
     {'ordering': 2, 'soft_ratio': 2, 'temperature': 1, 'n': 2}
     """
+    _check_kinds(task, kernel, soft_ratio=soft_ratio, temperature=temperature, sizes=sizes)
     started, warnings = time.perf_counter(), list(task.warnings)
     finite = isinstance(kernel, FiniteStudent)
     orderings = (3 if finite else 4) if orderings is None else orderings
@@ -108,6 +109,7 @@ def curves(
     data = _labelled(found, problem)
     data.attrs = {
         "tutelage": __version__,
+        "task": task.fingerprint,
         "student": str(getattr(kernel, "spec", kernel)),
         "t_power": t_power,
         "dtype": dtype,
@@ -116,7 +118,7 @@ def curves(
         "finite": int(finite),
         "error_from": "test part" if problem.error_from_test else "pool",
         "seconds": time.perf_counter() - started,
-        "warnings": json.dumps(warnings + found.notes + _jitter_warnings(found)),
+        "warnings": json.dumps(warnings + found.notes + _jitter_warnings(found, task.n_train)),
     }
     return data
 
@@ -144,7 +146,7 @@ def load_curves(path: str | Path) -> xr.Dataset:
     try:
         data = xr.load_dataset(path, engine="h5netcdf")
     except (OSError, ValueError, KeyError) as error:
-        raise TaskError(f"{path} cannot be read as curves (netCDF): {error}. Give the curves.nc of a plan.") from error
+        raise TaskError(f"{path} cannot be read as curves (netCDF). Give the curves.nc of a plan.") from error
     if "tutelage" not in data.attrs:
         raise TaskError(f"{path} holds no curves of tutelage; give the curves.nc of a plan.")
     return data
@@ -204,22 +206,47 @@ def _usable_soft_ratios(task: Task, soft_ratio: Sequence[float], warnings: list[
     return [1.0]
 
 
+def _check_kinds(task: Task, kernel: Kernel | FiniteStudent, **lists: Sequence[float] | None) -> None:
+    if not isinstance(task, Task):
+        raise SettingError(
+            f"The first argument is {type(task).__name__}; expected a tutelage.Task, see tutelage.Task.load."
+        )
+    if isinstance(kernel, type) or not isinstance(kernel, Kernel | FiniteStudent):
+        raise SettingError(
+            f"The second argument is {getattr(kernel, '__name__', type(kernel).__name__)}; expected a kernel, such as "
+            "tutelage.kernels.mlp(), or tutelage.kernels.empirical(network) for a network of torch."
+        )
+    for name, values in lists.items():
+        if values is not None and (
+            isinstance(values, str) or np.ndim(values) != 1 or np.asarray(values).dtype.kind not in "iuf"
+        ):
+            raise SettingError(f"{name} is {values!r}; expected a list of numbers, such as [1, 2].")
+
+
 def _check(task: Task, orderings: int, dtype: str, *, finite: bool) -> None:
     if finite and task.n_train < SMALLEST_POOL:
         raise TaskError(
             f"The pool has {task.n_train} samples; a network needs at least {SMALLEST_POOL} to be trained on. Use a closed form."
         )
+    if not isinstance(orderings, int):
+        raise SettingError(f"orderings is {orderings!r}; expected a whole number.")
     if orderings < 1:
         raise SettingError(f"{orderings} orderings were asked for; expected at least 1.")
     if dtype not in DTYPES:
         raise SettingError(f"The dtype is {dtype!r}; expected {' or '.join(DTYPES)}.")
 
 
-def _jitter_warnings(found: Found) -> list[str]:
+def _jitter_warnings(found: Found, n: int) -> list[str]:
     worst = max(relative for _, relative in found.jitters)
-    if worst <= 1e-6 * (1 + 1e-9):
-        return []
-    return [
-        f"The kernel is nearly singular: {worst:g} of its mean diagonal had to be added for it to be factored. "
-        "Look for near-duplicate inputs, or use float64."
-    ]
+    if worst > 1e-6 * (1 + 1e-9):
+        return [
+            f"The kernel is nearly singular: {worst:g} of its mean diagonal had to be added for it to be factored. "
+            "Look for near-duplicate inputs, or use float64."
+        ]
+    if found.redundant > 0.01 * n:
+        return [
+            f"The kernel is singular: the student's features of {found.redundant} of {n} samples are combinations of those of others, "
+            "so that no such student fits them all, and what is said of it rests on the jitter. Choose a student with more "
+            "features (a hidden layer, a nonlinear activation), or look for duplicate or badly scaled inputs."
+        ]
+    return []

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import Tensor
 
+from tutelage.exceptions import NumericsError
 from tutelage.grid import Grid
 from tutelage.kernels import FiniteStudent, Kernel, Tangent, gram
 from tutelage.progress import Progress
@@ -44,7 +45,7 @@ class Problem:
         task, labels, dtype = self.task, self.task.y_train, self.pool.dtype
         logits = task.teacher_logits("train")
         with self.progress("settings", 1) as advance:
-            effective = self.grid.effective(logits, labels).to(dtype)
+            effective = finite(self.grid.effective(logits, labels).to(dtype), "effective logits")
             advance(1)
         teacher = torch.as_tensor(logits).to(torch.float64)
         teacher = teacher if task.n_logits == 1 else teacher - teacher.mean(-1, keepdim=True)
@@ -90,6 +91,8 @@ class Found:
         On the pool, each sample left out; -1 where no student can tell.
     jitters : list of (float, float)
         λ, and λ over the kernel's mean diagonal.
+    redundant : int
+        Samples that only the jitter tells from those before them.
     notes : list of str
         What the person who plans should know of the students.
     distances : list of Tensor (E, S)
@@ -100,12 +103,14 @@ class Found:
     decision: list[Tensor] = field(default_factory=list)
     decision_loo: Tensor | None = None
     jitters: list[tuple[float, float]] = field(default_factory=list)
+    redundant: int = 0
     notes: list[str] = field(default_factory=list)
     distances: list[Tensor] = field(default_factory=list)
 
     def note_jitter(self, factored: Factor) -> None:
         """Keep the jitter; the factor itself is as large as the kernel, and is not kept."""
         self.jitters.append((factored.jitter, factored.relative_jitter))
+        self.redundant = max(self.redundant, factored.redundant)
 
 
 def sweep_orderings(problem: Problem, kernel: Kernel, orders: list[Tensor]) -> Found:
@@ -114,7 +119,7 @@ def sweep_orderings(problem: Problem, kernel: Kernel, orders: list[Tensor]) -> F
     stored, progress, sizes = orders[-1], problem.progress, problem.grid.sizes
     pool, test = problem.pool[stored], problem.test
     theta = gram(kernel, pool, progress=progress)
-    cross = None if test is None else kernel(pool, test)
+    cross = None if test is None else finite(kernel(pool, test), "kernel between pool and test inputs")
     prior = theta.diagonal().clone()
     held_out = None if test is None else problem.held_out(kernel.diag(test))
     targets, found = problem.targets().reordered(stored), Found()
@@ -181,6 +186,15 @@ def first_size(n_train: int) -> int:
     return n_train // 4
 
 
+def finite(values: Tensor, what: str) -> Tensor:
+    """Give the values back, or raise a `NumericsError` that says what they are."""
+    if not bool(torch.isfinite(values.sum())):
+        raise NumericsError(
+            f"The {what} are not all finite numbers; look at the scale of the inputs and of the teacher's logits, or use float64."
+        )
+    return values
+
+
 @dataclass(frozen=True)
 class _Start:
     """A finite student linearised where some of the pool has brought it."""
@@ -230,7 +244,8 @@ class _Start:
         if problem.test is not None:
             test, kernel = problem.test, self.tangent.kernel
             held_out = problem.held_out(kernel.diag(test), self.tangent.logits(test))
-            test_solution = solve(self.students.factored, kernel(self.pool, test), overwrite=True)
+            cross = finite(kernel(self.pool, test), "kernel between pool and test inputs")
+            test_solution = solve(self.students.factored, cross, overwrite=True)
             from_test, logits = sweep.on_test(self.students, test_solution, held_out)
             variables, decided = variables | from_test, sweep.decide(logits)
         if unseen is not None and problem.needs_pool:

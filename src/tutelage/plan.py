@@ -193,16 +193,18 @@ def plan(task: Task, curves: xr.Dataset, *, target_error: float | None = None) -
 
 
 def _check(task: Task, curves: xr.Dataset, target_error: float | None) -> None:
+    if not isinstance(task, Task) or not isinstance(curves, xr.Dataset) or "task" not in curves.attrs:
+        raise SettingError(
+            f"A plan was asked for of {type(task).__name__} and {type(curves).__name__}; expected a Task and the curves of it."
+        )
+    if target_error is not None and not isinstance(target_error, int | float):
+        raise SettingError(f"A target error of {target_error!r} was given; expected a number.")
     if target_error is not None and not 0 < target_error < 1:
         raise SettingError(
             f"A target error of {target_error:g} was given; expected a share between 0 and 1, such as 0.05."
         )
-    epochs = 1 if task.teacher_epochs is None else len(task.teacher_epochs)
-    if curves.sizes["pool_sample"] != task.n_train or curves.sizes.get("epoch", 1) != epochs:
-        raise SettingError(
-            f"The curves are of a pool of {curves.sizes['pool_sample']} samples and {curves.sizes.get('epoch', 1)} epoch(s), "
-            f"the task has {task.n_train} and {epochs}; give the task that the curves were computed for."
-        )
+    if curves.attrs["task"] != task.fingerprint:
+        raise SettingError("The curves are of another task; give the task that they were computed for.")
 
 
 def _setting(data: xr.Dataset, evidence: Evidence, s: int) -> Setting:

@@ -1,5 +1,6 @@
 """One distillation problem: the checked arrays that everything else starts from."""
 
+import hashlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal, cast, overload
@@ -74,7 +75,7 @@ class Task:
         check.same_classes(logits, self.teacher_logits("test"))
         for part, n in (("train", self.n_train), ("test", self.n_test)):
             self._set(f"y_{part}", check.labels, f"y_{part}", n, self.n_classes)
-        check.more_than_one_class(self.y_train, self.teacher_decisions("train")[-1])
+        check.more_than_one_class(self.y_train, self.teacher_decisions("train")[-1], logits[-1])
         object.__setattr__(self, "warnings", check.duplicates(self.x_train, logits, self.y_train))
 
     def _set(self, name: str, checked: Any, *arguments: Any) -> None:
@@ -185,12 +186,30 @@ class Task:
         test = (
             None if self.x_test is None else _channels_first(torch.as_tensor(self.x_test).to(dtype), self.image_layout)
         )
-        if not standardise:
-            return pool, test
-        mean = pool.mean(0)
-        pool = pool - mean
-        scale = 1 / torch.linalg.vector_norm(pool).div(pool.numel() ** 0.5)
-        return pool.mul_(scale), None if test is None else (test - mean).mul_(scale)
+        if standardise:
+            mean = pool.mean(0)
+            pool = pool - mean
+            scale = 1 / torch.linalg.vector_norm(pool).div(pool.numel() ** 0.5)
+            pool, test = pool.mul_(scale), None if test is None else (test - mean).mul_(scale)
+        for key, part in (("x_train", pool), ("x_test", test)):
+            length = 1.0 if part is None else float(torch.linalg.vector_norm(part))
+            if not 0 < length < float("inf"):
+                raise TaskError(
+                    f"{key} cannot be scaled in {str(dtype).removeprefix('torch.')}: its values are too large or too small. Bring "
+                    "them to ordinary numbers, such as 0 to 1."
+                )
+        return pool, test
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of all arrays, by which curves know the task that they are of."""
+        digest = hashlib.blake2b(self.image_layout.encode(), digest_size=16)
+        for key in ARRAYS:
+            value = getattr(self, key)
+            digest.update(key.encode() if value is None else f"{key}{value.dtype}{value.shape}".encode())
+            if value is not None:
+                digest.update(np.ascontiguousarray(value).data)
+        return digest.hexdigest()
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Task):

@@ -4,11 +4,14 @@ from collections import defaultdict
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from tutelage.exceptions import TaskError
 
 _ROW_SUM_TOLERANCE = 1e-3  # float16 probabilities miss 1 by this much
+_ROUNDED = 0.006  # and probabilities rounded to two digits by this much a class
+_LARGEST_LOGIT = 1e6
 
 
 def inputs(value: Any, key: str) -> np.ndarray:
@@ -33,7 +36,9 @@ def inputs(value: Any, key: str) -> np.ndarray:
 
 def epochs(value: Any) -> np.ndarray:
     """Stopping epochs (E,): whole numbers, ascending."""
-    e = _whole(_real(value, "teacher_epochs"), "teacher_epochs")
+    e = _real(value, "teacher_epochs")
+    if e.ndim == 1:
+        e = _whole(e, "teacher_epochs", "whole epochs")
     if e.ndim != 1 or len(e) == 0 or bool((np.diff(e) <= 0).any()):
         raise TaskError(
             "teacher_epochs is not a list of ascending epochs; expected shape (E,), for example 1, 2, 5, 10."
@@ -56,6 +61,13 @@ def teacher_logits(value: Any, key: str, n: int, teacher_epochs: np.ndarray | No
     if z.shape[: len(leading)] != leading or len(body) not in (1, 2) or body[0] != n:
         extra = " Give teacher_epochs if the first axis is epochs." if z.ndim == 3 and not leading else ""
         raise TaskError(f"{key} has shape {z.shape}; expected {expected}, as {n} inputs go with it.{extra}")
+    if z.size == 0:
+        raise TaskError(f"{key} has shape {z.shape}, so it holds no logits; expected {expected}.")
+    if float(np.abs(z).max()) > _LARGEST_LOGIT:
+        raise TaskError(
+            f"{key} holds {float(np.abs(z).max()):g}; expected raw scores within ±{_LARGEST_LOGIT:g}. Look for an overflow in the "
+            "teacher, or scale its logits down."
+        )
     if len(body) == 2 and body[1] == 1:
         z = z[..., 0]  # one binary logit in a column of its own
     _not_probabilities(z, key, one_logit=len(body) == 1 or body[1] == 1)
@@ -112,8 +124,12 @@ def same_classes(train: np.ndarray, test: np.ndarray | None) -> None:
         )
 
 
-def more_than_one_class(y_train: np.ndarray | None, last_decisions: np.ndarray) -> None:
+def more_than_one_class(y_train: np.ndarray | None, last_decisions: np.ndarray, last_logits: np.ndarray) -> None:
     """The labels, or without them the teacher of the last epoch, tell at least two classes apart."""
+    if bool((last_logits == last_logits[:1]).all()):
+        raise TaskError(
+            "teacher_logits_train are the same for every sample, so the teacher says nothing of them; check how they were made."
+        )
     if y_train is not None:
         if bool((y_train == y_train[0]).all()):
             raise TaskError(
@@ -150,13 +166,16 @@ def duplicates(x: np.ndarray, z: np.ndarray, y: np.ndarray | None) -> tuple[str,
 
 def _real(value: Any, key: str) -> np.ndarray:
     try:
-        array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-    except (TypeError, ValueError) as error:
+        if isinstance(value, Tensor):
+            value = value.detach().cpu()
+            value = value.float() if value.dtype == torch.bfloat16 else value
+        array = np.asarray(value)
+    except (TypeError, ValueError, RuntimeError) as error:
         raise TaskError(
             f"{key} cannot be made an array ({error}); expected numbers in rows of equal length."
         ) from error
-    if array.dtype == object or not (np.issubdtype(array.dtype, np.number) or array.dtype == bool):
-        kind = {"U": "strings", "S": "strings", "O": "Python objects", "M": "dates"}.get(
+    if array.dtype == object or array.dtype.kind not in "biufc":
+        kind = {"U": "strings", "S": "strings", "O": "Python objects", "M": "dates", "m": "durations"}.get(
             array.dtype.kind, str(array.dtype)
         )
         raise TaskError(f"{key} holds {kind}; expected real numbers. Convert it to float or int before saving.")
@@ -170,23 +189,31 @@ def _real(value: Any, key: str) -> np.ndarray:
                 f"{key} holds {int(bad.sum())} values that are NaN or infinite (first at index {list(first)}); "
                 "expected finite numbers. Remove or fill them."
             )
-    if array.dtype == np.float16:
-        return array.astype(np.float32)
+    if np.issubdtype(array.dtype, np.floating) and array.dtype.itemsize not in (4, 8):
+        return array.astype(np.float32 if array.dtype == np.float16 else np.float64)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
 
 
-def _whole(array: np.ndarray, key: str) -> np.ndarray:
+def _whole(array: np.ndarray, key: str, expected: str = "class indices") -> np.ndarray:
+    large = np.abs(array.astype(np.float64)) > 2**53
+    if bool(large.any()):
+        first = int(np.flatnonzero(large)[0])
+        raise TaskError(f"{key} holds {array.flat[first]:g} (index {first}); expected {expected}.")
     if np.issubdtype(array.dtype, np.floating):
         fraction = array != np.round(array)
         if bool(fraction.any()):
             first = int(np.flatnonzero(fraction)[0])
             raise TaskError(
-                f"{key} holds {array[first]:g} (index {first}), which is not a whole number; expected class indices."
+                f"{key} holds {array[first]:g} (index {first}), which is not a whole number; expected {expected}."
             )
     return array.astype(np.int64)
 
 
 def _not_probabilities(z: np.ndarray, key: str, *, one_logit: bool) -> None:
+    if not one_logit and z.min() >= 0 and bool((np.abs(z.sum(-1) - 100) <= 1).all()):
+        raise TaskError(
+            f"{key} holds percentages: every row sums to 100; expected raw scores. From percentages p, pass log(p)."
+        )
     if z.min() < 0 or z.max() > 1 + _ROW_SUM_TOLERANCE:
         return
     if one_logit and z.min() != z.max():
@@ -194,7 +221,8 @@ def _not_probabilities(z: np.ndarray, key: str, *, one_logit: bool) -> None:
             f"{key} lies between 0 and 1 everywhere, as probabilities do; expected raw scores before the sigmoid. "
             "From probabilities p, pass log(p / (1 - p))."
         )
-    if not one_logit and bool((np.abs(z.sum(-1) - 1) <= _ROW_SUM_TOLERANCE).all()):
+    tolerance = _ROW_SUM_TOLERANCE + _ROUNDED * z.shape[-1]
+    if not one_logit and bool((np.abs(z.sum(-1) - 1) <= tolerance).all()):
         raise TaskError(
             f"{key} holds probabilities: every row sums to 1; expected raw scores before the softmax. "
             "From probabilities p, pass log(p)."

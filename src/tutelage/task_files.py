@@ -28,7 +28,13 @@ _FORMATS = "a .npz file, a .safetensors file, or a folder of .npy files"
 
 def read_arrays(path: Path) -> dict[str, np.ndarray | str]:
     """Read every known key of a task file; `image_layout` comes as a string."""
-    if not path.exists():
+    try:
+        there = path.exists()
+    except OSError as error:
+        raise TaskError(f"{path} cannot be looked up: {error.strerror}. Give the path of {_FORMATS}.") from error
+    if there and not (path.is_file() or path.is_dir()):
+        raise TaskError(f"{path} is neither a file nor a folder; expected {_FORMATS}.")
+    if not there:
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
         raise TaskError(f"There is no task at {path}{nearest(path.name, siblings)}; expected {_FORMATS}.")
     try:
@@ -83,6 +89,9 @@ def _read_npz(path: Path) -> dict[str, np.ndarray | str]:
             raise ValueError("it is no zip archive, as .npz files are")
         file.seek(0)
         with np.load(file, allow_pickle=False) as archive:
+            broken = archive.zip.testzip()
+            if broken is not None:
+                raise ValueError(f"{broken} in it is broken")
             return {key: archive[key] for key in archive.files}
 
 

@@ -143,7 +143,7 @@ def test_images_are_flattened_and_inputs_kept():
         ("mlp:depth=three", "depth is 'three'; expected a whole number"),
         ("mlp:bias_var=x", "bias_var is 'x'; expected a number"),
         ("mlp:activation=rely", "choose one of relu, erf, gelu, identity (did you mean relu?)"),
-        ("mlp:depth=-1", "0 or more; it was -1"),
+        ("mlp:depth=-1", "lies in 0 … 1000; it was -1"),
         ("mlp:weight_var=0", "weight_var is positive"),
         ("mlp:width=512", "this version plans for width=inf only"),
         ("mlp:width=wide", "width is 'wide'; expected inf"),

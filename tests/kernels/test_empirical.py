@@ -50,7 +50,9 @@ class Attention(nn.Module):
 
 
 NETWORKS = {
-    "dense": (lambda: nn.Sequential(nn.Linear(5, 7), nn.ReLU(inplace=True), nn.Linear(7, 6, bias=False), nn.Tanh(), nn.Linear(6, 3)), (5,)),
+    "dense": (lambda: nn.Sequential(
+        nn.Linear(5, 7), nn.ReLU(inplace=True), nn.Linear(7, 6, bias=False), nn.Tanh(), nn.Linear(6, 3),
+    ), (5,)),
     "one logit": (lambda: nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 1), nn.Flatten(0)), (5,)),
     "dropout": (lambda: nn.Sequential(nn.Linear(5, 7), nn.Dropout(0.5), nn.ReLU(), nn.Linear(7, 2)), (5,)),
     "batch norm, groups, stride": (

@@ -47,7 +47,7 @@ def test_the_page_opens_offline_draws_everything_and_follows_n(report, browser, 
     page.goto(path.as_uri())
     page.wait_for_selector("body[data-ready]", timeout=30_000)
     for chart in (
-        "error_by_soft_ratio", "risks_over_n", "inefficiency_by_soft_ratio", "inefficiency_by_epoch",
+        "error_by_soft_ratio", "risks_over_n", "bounds_over_n", "inefficiency_by_soft_ratio", "inefficiency_by_epoch",
         "correction_angles", "flip_ratios",
     ):  # fmt: skip
         assert page.locator(f"#{chart} svg path").count() > 3, chart

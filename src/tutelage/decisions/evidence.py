@@ -95,6 +95,8 @@ def paired(mistakes: np.ndarray, others: np.ndarray) -> tuple[float, float]:
 def standard_error(values: np.ndarray) -> float:
     """Of the mean of values (R, M): over M samples, and over R starts if there are several."""
     by_sample, by_start = values.mean(0), values.mean(1)
+    if len(by_sample) == 1:
+        return 1.0  # one sample tells nothing of the others
     variance = by_sample.var(ddof=1) / len(by_sample)
     if len(by_start) > 1:
         variance += by_start.var(ddof=1) / len(by_start)

@@ -48,7 +48,9 @@ def choose(evidence: Evidence) -> Choice:
     mistakes = evidence.mistakes
     equal = [s for s in range(len(mistakes)) if within_one_se(mistakes[s], mistakes[best])]
     chosen = easiest(equal, evidence)
-    worst = int(evidence.error.argmax())
+    worst = max(
+        range(len(mistakes)), key=lambda s: (evidence.error[s], evidence.soft_ratio[s], -evidence.temperature[s])
+    )
     verdict = _verdict(evidence, equal, chosen, worst)
     return Choice(chosen, equal, verdict, _why(evidence, equal, chosen, worst, verdict))
 
@@ -84,6 +86,11 @@ def _why(evidence: Evidence, equal: list[int], chosen: int, worst: int, verdict:
             "Without labels only a soft ratio of 1 can be analysed, and there the temperature does not move the "
             f"converged student ({what} {_percent(error[chosen])}): do not tune."
         )
+    if evidence.soft_ratio.min() == 1:
+        return (
+            "At a soft ratio of 1 the temperature does not move the converged student "
+            f"(error {_percent(error[chosen])}): do not tune."
+        )
     if verdict == "flat":
         return (
             f"All {total} settings are predicted within one standard error of each other (error "
@@ -96,8 +103,8 @@ def _why(evidence: Evidence, equal: list[int], chosen: int, worst: int, verdict:
     )
     if verdict == "labels suffice":
         return lead + (
-            f"soft ratios down to the grid's smallest ({low:g}) are as good, and 1 is not: the teacher adds little "
-            "that the labels lack."
+            f"soft ratios down to the grid's smallest ({low:g}) are as good, and 1 is not: the labels do most of the "
+            "work, and the teacher's own logits add little."
         )
     if count == 1:
         return lead + "no other setting of the grid is within one standard error."

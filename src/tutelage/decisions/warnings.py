@@ -6,12 +6,15 @@ from typing import Any
 from tutelage.decisions.teacher import Teacher
 from tutelage.task import Task
 
+_FEW = 100
+
 
 def warnings_of(task: Task, epoch: int, teacher: Teacher, soft_ratio: float, attrs: Mapping[str, Any]) -> list[str]:
     """Give the sentences that a reader of the plan should not miss."""
     found = [
         _in_sample_teacher(task, epoch),
         _error_from_pool(task, attrs),
+        _few(task, attrs),
         _label_noise(task, teacher, soft_ratio, attrs),
     ]
     return [sentence for sentence in found if sentence is not None]
@@ -36,6 +39,16 @@ def _error_from_pool(task: Task, attrs: Mapping[str, Any]) -> str | None:
     if task.x_test is None or attrs["error_from"] == "test part":
         return None
     return "The test part has no labels (y_test), so errors come from the pool itself: unseen samples, and leave-one-out at n = N."
+
+
+def _few(task: Task, attrs: Mapping[str, Any]) -> str | None:
+    count = task.n_test if attrs["error_from"] == "test part" else task.n_train
+    if count >= _FEW:
+        return None
+    return (
+        f"Errors are measured on {count} samples only, so that one sample more or less moves them by {100 / count:.2g} points: take "
+        "what is said of settings and sample sizes as a hint."
+    )
 
 
 def _label_noise(task: Task, teacher: Teacher, soft_ratio: float, attrs: Mapping[str, Any]) -> str | None:

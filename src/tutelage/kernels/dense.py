@@ -11,6 +11,7 @@ from torch import Tensor
 from tutelage.exceptions import StudentError
 from tutelage.kernels.activations import activation
 
+_DEEPEST = 1000
 _BLOCK = 512  # rows and columns of a block: a few buffers of this size stay in a core's cache
 
 
@@ -25,8 +26,10 @@ class DenseKernel:
 
     def __post_init__(self) -> None:
         activation(self.activation)
-        if self.depth < 0:
-            raise StudentError(f"An MLP's depth counts its hidden layers, so it is 0 or more; it was {self.depth}.")
+        if not 0 <= self.depth <= _DEEPEST:
+            raise StudentError(
+                f"An MLP's depth counts its hidden layers, so it lies in 0 … {_DEEPEST}; it was {self.depth}."
+            )
         if not (0 < self.weight_var < inf and 0 <= self.bias_var < inf):
             raise StudentError(
                 f"An MLP's weight_var is positive and its bias_var at least 0, both finite; they were {self.weight_var:g} "

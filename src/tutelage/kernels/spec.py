@@ -49,6 +49,8 @@ def student(spec: str) -> Kernel:
             raise StudentError(
                 f"The student {spec!r} cannot be read at {item!r}; expected {family}:name=value,name=value."
             )
+        if name in arguments:
+            raise StudentError(f"The student {spec!r} gives {name} twice; give it once.")
         if name == "width":
             _infinite(text)
         elif name in defaults:
@@ -65,6 +67,8 @@ def _value(name: str, text: str, kind: type) -> Any:
     if kind is str:
         return text
     try:
+        if "_" in text:
+            raise ValueError
         return kind(text)
     except ValueError:
         what = "a whole number" if kind is int else "a number"
@@ -76,7 +80,7 @@ def _infinite(text: str) -> None:
         width = float(text)
     except ValueError:
         raise StudentError(f"The student's width is {text!r}; expected inf.") from None
-    if math.isfinite(width):
+    if width != math.inf:
         raise StudentError(
             f"A student of finite width ({text}) was asked for; this version plans for width=inf only. Leave width out."
         )

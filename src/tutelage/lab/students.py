@@ -15,6 +15,9 @@ from tutelage.lab.training import Training
 from tutelage.lab.warm import TorchStudent
 
 
+FAMILIES = ("mlp", "cnn")
+
+
 def student(spec: str, *, linearise: str = "warm", training: Training | None = None) -> Kernel | FiniteStudent:
     """Read a SPEC: ``mlp:depth=3``, ``mlp:width=512,depth=3``, ``cnn:width=32`` or ``package.module:factory``.
 
@@ -39,11 +42,8 @@ def student(spec: str, *, linearise: str = "warm", training: Training | None = N
         If it is unknown, or cannot be read.
     """
     family, _, tail = spec.partition(":")
-    factory = (
-        _own(spec, family, tail)
-        if "." in family or (tail.isidentifier() and family.isidentifier())
-        else _small(family, tail)
-    )
+    named = family not in FAMILIES and tail.isidentifier()
+    factory = _own(spec, family, tail) if named else _small(family, tail)
     if factory is None:
         return kernels.student(spec)
     return TorchStudent(factory, _in_full(spec, linearise), linearise, training or Training())

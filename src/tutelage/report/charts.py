@@ -43,7 +43,7 @@ def error_by_soft_ratio(frame: pd.DataFrame, what: str, recommended: dict[str, A
 
 
 def risks_over_n(frame: pd.DataFrame, n: int) -> Chart:
-    """Error, agreement, expected and bounded risk of the recommended setting against n."""
+    """Several kinds of error and risk of the recommended setting against n."""
     names = list(dict.fromkeys(frame["quantity"]))
     colors = ["#0f172a", "#2563eb", "#16a34a", "#7c3aed", "#d97706", "#dc2626"]
     base = alt.Chart(frame).encode(
@@ -166,5 +166,5 @@ def _finish(chart: Chart) -> Chart:
         .configure(font="system-ui, sans-serif", background="transparent")
         .configure_view(stroke=None)
         .configure_legend(orient="bottom", columns=4, labelLimit=280, symbolOpacity=1)
-        .configure_axis(labelOverlap=True)
+        .configure_axis(labelOverlap="greedy", labelSeparation=4)
     )

@@ -5,6 +5,16 @@ import pandas as pd
 import xarray as xr
 
 INTERVAL = 1.96  # standard errors to either side: 95 %
+RISKS = {
+    "error": "error against labels",
+    "transfer_risk": "disagreement with the teacher",
+    "expected_transfer_risk": "expected risk (4.4)",
+}
+BOUNDS = {
+    "oracle_risk": "disagreement with the pool's student",
+    "power_bound": "power bound (4.2)",
+    "risk_bound": "Ji and Zhu's bound (4.1)",
+}
 
 
 def one_epoch(curves: xr.Dataset, epoch: int | None) -> xr.Dataset:
@@ -33,16 +43,8 @@ def standard_error(data: xr.Dataset, name: str) -> xr.DataArray:
     return np.sqrt(variance)
 
 
-def risks_frame(data: xr.Dataset) -> pd.DataFrame:
-    """Every kind of error and risk of one setting over n, one row each."""
-    labels = {
-        "error": "error against labels",
-        "transfer_risk": "disagreement with the teacher",
-        "expected_transfer_risk": "expected risk (4.4)",
-        "oracle_risk": "disagreement with the whole pool's student",
-        "power_bound": "power bound (4.2)",
-        "risk_bound": "Ji and Zhu's bound (4.1)",
-    }
+def risks_frame(data: xr.Dataset, labels: dict[str, str]) -> pd.DataFrame:
+    """Several kinds of error and risk of one setting over n, one row each."""
     parts = []
     for name, label in labels.items():
         if name in data:

@@ -57,7 +57,8 @@ def _charts(document: Document, curves: xr.Dataset, task: Task) -> dict[str, Any
     by_ratio = frames.inefficiency_frame(data.sel(temperature=best["temperature"]), "soft_ratio")
     found = {
         "error_by_soft_ratio": charts.error_by_soft_ratio(frame, what, best, n),
-        "risks_over_n": charts.risks_over_n(frames.risks_frame(data.sel(setting)), n),
+        "risks_over_n": charts.risks_over_n(frames.risks_frame(data.sel(setting), frames.RISKS), n),
+        "bounds_over_n": charts.risks_over_n(frames.risks_frame(data.sel(setting), frames.BOUNDS), n),
         "inefficiency_by_soft_ratio": charts.inefficiency_over_n(by_ratio, "soft_ratio", "soft ratio ρ", n),
     }
     if "epoch" in curves.dims:

@@ -35,8 +35,12 @@ def _settings(document: dict[str, Any]) -> Table:
     for title in ("soft ratio", "temperature", "error", "± s.e.", "≠ teacher", "expected risk", "data inefficiency"):
         table.add_column(title, justify="right")
     best = document["recommended"]
-    for s in document["settings"][:_ROWS]:
-        chosen = (s["soft_ratio"], s["temperature"]) == (best["soft_ratio"], best["temperature"])
+    key = (best["soft_ratio"], best["temperature"])
+    shown = document["settings"][:_ROWS]
+    if all((s["soft_ratio"], s["temperature"]) != key for s in shown):
+        shown = [best, *shown]
+    for s in shown:
+        chosen = (s["soft_ratio"], s["temperature"]) == key
         cells = [_percent(s[k]) for k in ("error", "error_se", "transfer_risk", "expected_transfer_risk")]
         row = [f"{s['soft_ratio']:g}", f"{s['temperature']:g}", *cells, f"{s['data_inefficiency']:.3f}"]
         table.add_row(*row, style="bold" if chosen else None)

@@ -13,6 +13,7 @@ from tutelage.theory._solve_softmax import softmax_root
 Array = TypeVar("Array", Tensor, np.ndarray)
 
 _CHUNK = 1 << 18  # logits solved at once: the solver's few buffers stay near a core's cache
+_COLDEST, _HOTTEST = 1e-3, 1e6
 
 
 def effective_logits(
@@ -158,7 +159,10 @@ def _short(values: Tensor) -> str:
 
 
 def _logits(teacher_logits: Tensor | np.ndarray) -> Tensor:
-    logits = torch.as_tensor(teacher_logits).to(torch.float64)
+    given = torch.as_tensor(teacher_logits)
+    if given.is_complex():
+        raise SettingError("Teacher logits are complex numbers; expected real ones.")
+    logits = given.detach().to(torch.float64)
     if logits.ndim not in (1, 2) or logits.numel() == 0 or (logits.ndim == 2 and logits.shape[1] < 2):
         raise SettingError(
             f"Teacher logits have shape {tuple(logits.shape)}; expected (n,) for one logit or (n, C) with C of 2 or more."
@@ -213,5 +217,7 @@ def check_settings(soft_ratios: list[float], temperatures: list[float], t_power:
     for t in temperatures:
         if not 0 < t < float("inf"):
             raise SettingError(f"A temperature of {t:g} was given; expected a positive, finite number.")
+        if not _COLDEST <= t <= _HOTTEST:
+            raise SettingError(f"A temperature of {t:g} was given; expected one between {_COLDEST:g} and {_HOTTEST:g}.")
     if t_power not in (0, 2):
         raise SettingError(f"t_power is {t_power!r}; expected 0 (the paper's loss) or 2 (most distillation software).")

@@ -16,6 +16,7 @@ from tutelage.progress import Progress, silent
 
 _BLOCK = 384  # not a power of two: rows that far apart would share cache sets
 _FIRST_JITTER, _LAST_JITTER = 1e-10, 1e-2
+_REDUNDANT = 10.0
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,11 @@ class Factor:
 
     def __len__(self) -> int:
         return len(self.lower)
+
+    @property
+    def redundant(self) -> int:
+        """Samples whose features those before them span, up to the jitter: only it tells them apart."""
+        return int((self.lower.diagonal().square() <= _REDUNDANT * self.jitter).sum())
 
 
 def factor(kernel: Float[Tensor, "N N"], *, overwrite: bool = False, progress: Progress = silent) -> Factor:

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 _NODES = 32
-_CHUNK = 1 << 16  # logits integrated at once: they stay in a core's cache
+_CHUNK = 1 << 15  # logits integrated at once: in a core's cache, and below torch's threshold for waking other threads
 
 
 @dataclass(frozen=True)
