@@ -1,4 +1,5 @@
 import json
+import re
 
 import numpy as np
 import pytest
@@ -195,7 +196,7 @@ def test_what_is_no_task_kernel_or_list_is_said(arguments, message):
 def test_a_singular_kernel_is_said():
     problem = task(n=60)
     linear = tu.curves(problem, tu.kernels.mlp(depth=0), [0.5], [1.0], orderings=1)
-    assert "The kernel is singular: the student's features of 5 samples" in linear.warnings
+    assert re.search(r"The kernel is singular: the student's features of 5[34] of 60 samples", linear.warnings)
     assert "singular" not in tu.curves(problem, tu.kernels.mlp(depth=1), [0.5], [1.0], orderings=1).warnings
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tutelage.kernels.gradients import parameter_gradients
+from tutelage.kernels.gradients import parameter_gradients, prepared
 from tutelage.kernels.network import Call, Inputs, Network, NotALayerError, length, rows
 
 _BATCH = 256  # samples that go through the network at once
@@ -104,6 +104,11 @@ def collect(
         for layer, left in zip(layers, lefts, strict=True):
             if left is not None:
                 left[part] = _augmented(network.layers[layer.name], calls[layer.name][0].inputs[0])
+        seen = {
+            layer.name: [prepared(network.layers[layer.name], call.inputs) for call in calls[layer.name]]
+            for layer in layers
+            if not layer.dense and layer.name != LOOSE
+        }
         for k, output in enumerate(outputs):
             gradients = _at_outputs(logits[:, output], [calls.get(layer.name, []) for layer in layers])
             for layer, right, sketch, given in zip(layers, rights, sketches, gradients, strict=True):
@@ -112,7 +117,7 @@ def collect(
                 elif layer.name == LOOSE:
                     right[part, k] = sketch(_sample_by_sample(network, batch, output))
                 else:
-                    right[part, k] = sketch(_summed(network.layers[layer.name], calls[layer.name], given))
+                    right[part, k] = sketch(_summed(network.layers[layer.name], seen[layer.name], given))
     return [Features(left, right) for left, right in zip(lefts, rights, strict=True)]
 
 
@@ -139,11 +144,11 @@ def _at_outputs(logit: Tensor, calls: list[list[Call]]) -> list[list[Tensor]]:
     return [[next(filled) for _ in of_layer] for of_layer in calls]
 
 
-def _summed(layer: nn.Module, calls: list[Call], gradients: list[Tensor]) -> Tensor:
+def _summed(layer: nn.Module, calls: list[Sequence[Tensor]], gradients: list[Tensor]) -> Tensor:
     """A layer's gradients as rows, (n, q), summed over its calls."""
     total: Tensor | float = 0.0
-    for call, gradient in zip(calls, gradients, strict=True):
-        found = parameter_gradients(layer, call.inputs, gradient)
+    for inputs, gradient in zip(calls, gradients, strict=True):
+        found = parameter_gradients(layer, inputs, gradient)
         total = total + torch.cat([g.flatten(1) for g in found.values()], 1)
     return total  # type: ignore[return-value]
 

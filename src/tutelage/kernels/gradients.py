@@ -13,6 +13,12 @@ from torch.nn import functional
 
 
 @singledispatch
+def prepared(layer: nn.Module, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+    """What of a layer's inputs its gradients need, the same for every output of the network."""
+    return inputs
+
+
+@singledispatch
 def parameter_gradients(layer: nn.Module, inputs: Sequence[Tensor], gradient: Tensor) -> dict[str, Tensor]:
     """Give the gradient of each parameter for each sample, (n, ...).
 
@@ -21,7 +27,7 @@ def parameter_gradients(layer: nn.Module, inputs: Sequence[Tensor], gradient: Te
     layer : torch.nn.Module
         Any module; the known kinds have quicker rules.
     inputs : sequence of Tensor
-        What its `forward` was called on; the first axis is the samples'.
+        What its `forward` was called on, `prepared`; the first axis is the samples'.
     gradient : Tensor
         At its output.
 
@@ -52,24 +58,31 @@ def _(layer: nn.Linear, inputs: Sequence[Tensor], gradient: Tensor) -> dict[str,
     return _trainable(layer, lambda: torch.einsum("nto,nti->noi", out, steps), lambda: out.sum(1))
 
 
+@prepared.register
+def _(layer: nn.Conv2d, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+    """The patches that the filters see, (n, groups, patch, places)."""
+    x, padding = inputs[0], layer.padding
+    if layer.padding_mode != "zeros" or isinstance(padding, str):
+        mode = "constant" if layer.padding_mode == "zeros" else layer.padding_mode
+        x, padding = functional.pad(x, _padding(layer), mode=mode), (0, 0)
+    patches = functional.unfold(x, layer.kernel_size, layer.dilation, padding, layer.stride)
+    return (patches.reshape(len(x), layer.groups, -1, patches.shape[-1]),)
+
+
 @parameter_gradients.register
 def _(layer: nn.Conv2d, inputs: Sequence[Tensor], gradient: Tensor) -> dict[str, Tensor]:
     def weight() -> Tensor:
-        x = inputs[0]
-        if layer.padding_mode != "zeros" or isinstance(layer.padding, str):
-            x = functional.pad(
-                x, _padding(layer), mode="constant" if layer.padding_mode == "zeros" else layer.padding_mode
-            )
-            padding: tuple[int, ...] = (0, 0)
-        else:
-            padding = layer.padding
-        patches = functional.unfold(x, layer.kernel_size, layer.dilation, padding, layer.stride)
-        groups = layer.groups
-        patches = patches.reshape(len(x), groups, -1, patches.shape[-1])
-        out = gradient.flatten(2).reshape(len(x), groups, -1, patches.shape[-1])
-        return torch.einsum("ngol,ngpl->ngop", out, patches).reshape(len(x), *layer.weight.shape)
+        patches = inputs[0]
+        out = gradient.flatten(2).reshape(*patches.shape[:2], -1, patches.shape[-1])
+        return (out @ patches.mT).reshape(len(out), *layer.weight.shape)
 
     return _trainable(layer, weight, lambda: gradient.flatten(2).sum(-1))
+
+
+@prepared.register
+def _(layer: nn.LayerNorm, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
+    """Normalised, before weight and bias."""
+    return (functional.layer_norm(inputs[0], layer.normalized_shape, eps=layer.eps),)
 
 
 @parameter_gradients.register
@@ -79,8 +92,7 @@ def _(layer: nn.LayerNorm, inputs: Sequence[Tensor], gradient: Tensor) -> dict[s
     def summed(x: Tensor) -> Tensor:
         return x.sum(axes) if axes else x
 
-    normal = functional.layer_norm(inputs[0], layer.normalized_shape, eps=layer.eps)
-    return _trainable(layer, lambda: summed(normal * gradient), lambda: summed(gradient))
+    return _trainable(layer, lambda: summed(inputs[0] * gradient), lambda: summed(gradient))
 
 
 @parameter_gradients.register

@@ -14,7 +14,6 @@ from tutelage.lab.networks import Factory
 from tutelage.lab.training import Training
 from tutelage.lab.warm import TorchStudent
 
-
 FAMILIES = ("mlp", "cnn")
 
 
