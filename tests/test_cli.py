@@ -122,7 +122,7 @@ COMMANDS = [
     ("plan task.npz --seed 99999999999999999999", "Invalid value for '--seed'"),
     ("plan task.npz --temperature 1e300", "expected one between 0.001 and 1e+06"),
     ("plan task.npz --student mlp:depth=2,depth=3", "gives depth twice"),
-    ("plan task.npz --student mlp:width=nan", "plans for width=inf only"),
+    ("plan task.npz --student mlp:width=nan", "A closed form has infinite width; nan was given"),
     ("plan digitz", "did you mean digits?"),
     ("plan " + "x" * 300, "cannot be looked up"),
     ("plan fifo", "neither a file nor a folder"),

@@ -145,7 +145,7 @@ def test_images_are_flattened_and_inputs_kept():
         ("mlp:activation=rely", "choose one of relu, erf, gelu, identity (did you mean relu?)"),
         ("mlp:depth=-1", "lies in 0 … 1000; it was -1"),
         ("mlp:weight_var=0", "weight_var is positive"),
-        ("mlp:width=512", "this version plans for width=inf only"),
+        ("mlp:width=512", "A closed form has infinite width; 512 was given"),
         ("mlp:width=wide", "width is 'wide'; expected inf"),
     ],
 )

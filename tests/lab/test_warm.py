@@ -48,6 +48,18 @@ def test_the_learning_rate_is_found_and_trains():
     assert ((network(data.x).argmax(1) != data.labels).float().mean()) < 0.2
 
 
+def test_the_range_test_stops_before_the_loss_blows_up():
+    data, network = examples(), nn.Linear(4, 2)
+    wide = Examples(100 * data.x, data.teacher, data.labels)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    slow, fast = (
+        train(nn.Linear(4, 2), d, DistillationLoss(0.5, 2.0), Training(2, batch_size=16)).learning_rate
+        for d in (wide, data)
+    )
+    assert slow < 0.1 * fast
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+
+
 def test_training_is_reproducible_and_leaves_the_random_state_alone():
     data, x = examples(), torch.randn(5, 4)
     state = torch.get_rng_state()
@@ -175,7 +187,9 @@ def test_a_users_own_network_from_the_command_line(tmp_path, monkeypatch, capsys
     arguments = ["plan", "task.npz", "--student", "own_student:make", "--warm-starts", "1", "--soft-ratio", "0.2,1",
                  "--temperature", "1", "--warm-epochs", "3", "--learning-rate", "0.05", "--out", "found"]  # fmt: skip
     assert cli.run(arguments) == 0
-    assert "soft ratio" in capsys.readouterr().out
+    out, err = capsys.readouterr()
+    assert "soft ratio" in out
+    assert err == ""  # Lightning talks much, and none of it is for the user
     assert (tmp_path / "found" / "report.html").exists()
     for extra, message in (
         (["--orderings", "2"], "a network takes --warm-starts"),
@@ -199,3 +213,15 @@ def test_a_small_pool_is_said():
         tu.curves(task(n=30), warm(), **GRID)
     with pytest.raises(SettingError, match="sizes lie in 15 … 60"):
         tu.curves(task(n=60), warm(), sizes=[10], **GRID)
+
+
+def test_saved_curves_give_the_same_plan_and_so_does_the_same_seed(tmp_path):
+    problem = task(n=60, m=40)
+    found = tu.curves(problem, warm(), **GRID)
+    tu.save_curves(found, tmp_path / "curves.nc")
+    made = tu.plan(problem, found)
+    made.to_html(tmp_path / "report.html")
+    again = tu.plan(problem, tu.load_curves(tmp_path / "curves.nc")).as_dict() | {"seconds": 0}
+    assert again == made.as_dict() | {"seconds": 0}
+    assert tu.plan(problem, tu.curves(problem, warm(), **GRID)).as_dict() | {"seconds": 0} == again
+    assert tu.plan(problem, tu.curves(problem, warm(), **GRID, seed=1)).as_dict() | {"seconds": 0, "seed": 0} != again

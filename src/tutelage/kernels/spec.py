@@ -82,5 +82,5 @@ def _infinite(text: str) -> None:
         raise StudentError(f"The student's width is {text!r}; expected inf.") from None
     if width != math.inf:
         raise StudentError(
-            f"A student of finite width ({text}) was asked for; this version plans for width=inf only. Leave width out."
+            f"A closed form has infinite width; {text} was given. A network of finite width is read by tutelage.lab.student."
         )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage import kernels
-from tutelage.exceptions import StudentError
+from tutelage.exceptions import StudentError, nearest
 from tutelage.kernels import FiniteStudent, Kernel
 from tutelage.lab import networks
 from tutelage.lab.networks import Factory
@@ -43,6 +43,11 @@ def student(spec: str, *, linearise: str = "warm", training: Training | None = N
     family, _, tail = spec.partition(":")
     named = family not in FAMILIES and tail.isidentifier()
     factory = _own(spec, family, tail) if named else _small(family, tail)
+    if factory is None and family not in FAMILIES:
+        raise StudentError(
+            f"The student {family!r} is not known; choose one of {', '.join(FAMILIES)} or package.module:factory"
+            f"{nearest(family, FAMILIES)}."
+        )
     if factory is None:
         return kernels.student(spec)
     return TorchStudent(factory, _in_full(spec, linearise), linearise, training or Training())

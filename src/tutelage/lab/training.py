@@ -1,10 +1,11 @@
 """Training a student with the distillation loss, by Lightning."""
 
+import copy
 import logging
 import math
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -20,7 +21,7 @@ from tutelage.progress import Progress, silent
 
 PATIENCE = 3  # epochs without improvement on the held-out part before training stops
 _LOWEST, _HIGHEST, _FINDER_STEPS = 1e-4, 3.0, 100
-_DEFAULT_RATE = 0.02
+_SMOOTHING = 0.9
 _MEASURED = 1024  # examples that tell whether training has lowered the loss
 
 
@@ -127,7 +128,7 @@ def train(
         rate = training.learning_rate or _found_rate(network, examples, loss, training, seed, scratch)
         before = _measured(network, held_out or examples, loss)
         with progress("training", training.epochs) as advance:
-            student = _module(network, loss, rate, training)
+            student = _module(network, loss, rate, _annealed if training.annealed else _constant)
             watcher = _watcher(advance)
             _trainer(scratch, max_epochs=training.epochs, callbacks=[watcher]).fit(
                 student,
@@ -156,13 +157,29 @@ def _measured(network: nn.Module, examples: Examples, loss: DistillationLoss) ->
     return found
 
 
-def _module(network: nn.Module, loss: DistillationLoss, rate: float, training: Training) -> Any:
+Schedule = Callable[[float], float]
+"""From the share of training that is done to a factor of the learning rate."""
+
+
+def _constant(_: float) -> float:
+    return 1.0
+
+
+def _annealed(done: float) -> float:
+    return 0.5 * (1 + math.cos(math.pi * done))
+
+
+def _growing(done: float) -> float:
+    return float((_HIGHEST / _LOWEST) ** done)
+
+
+def _module(network: nn.Module, loss: DistillationLoss, rate: float, schedule: Schedule) -> Any:
     pl = lightning()
 
     class Student(pl.LightningModule):  # type: ignore[misc, name-defined]
         def __init__(self) -> None:
             super().__init__()
-            self.network, self.loss, self.learning_rate = network, loss, rate
+            self.network, self.loss = network, loss
 
         def training_step(self, batch: list[Tensor], _: int) -> Tensor:
             return self._loss(batch)
@@ -178,13 +195,10 @@ def _module(network: nn.Module, loss: DistillationLoss, rate: float, training: T
 
         def configure_optimizers(self) -> Any:
             parameters = [p for p in self.network.parameters() if p.requires_grad]
-            optimiser = torch.optim.SGD(parameters, lr=self.learning_rate, momentum=0.9)
-            if not training.annealed:
-                return optimiser
-            schedule = torch.optim.lr_scheduler.CosineAnnealingLR(
-                optimiser, int(self.trainer.estimated_stepping_batches)
-            )
-            return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+            optimiser = torch.optim.SGD(parameters, lr=rate, momentum=0.9)
+            total = max(1, int(self.trainer.estimated_stepping_batches))
+            factor = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule(min(1.0, step / total)))
+            return {"optimizer": optimiser, "lr_scheduler": {"scheduler": factor, "interval": "step"}}
 
     return Student()
 
@@ -226,27 +240,24 @@ def _watcher(advance: Any) -> Any:
 def _found_rate(
     network: nn.Module, examples: Examples, loss: DistillationLoss, training: Training, seed: int, scratch: str
 ) -> float:
-    """A learning-rate range test: a tenth of the rate at which the loss is lowest, before it blows up."""
-    student = _module(network, loss, _LOWEST, Training(epochs=1, batch_size=training.batch_size))
-    finder = (
-        lightning()
-        .pytorch.tuner.tuning.Tuner(_trainer(scratch, max_steps=_FINDER_STEPS))
-        .lr_find(
-            student,
-            examples.batches(training.batch_size, shuffled=True, seed=seed),
-            min_lr=_LOWEST,
-            max_lr=_HIGHEST,
-            num_training=_FINDER_STEPS,
-            update_attr=False,
-        )
+    """A learning-rate range test on a copy: a tenth of the rate at which the loss is lowest, before it blows up."""
+    losses: list[float] = []
+
+    class Listener(lightning().Callback):  # type: ignore[misc]
+        def on_train_batch_end(self, trainer: Any, _: Any, outputs: Any, *__: Any) -> None:
+            losses.append(float(outputs["loss"]))
+            trainer.should_stop = not losses[-1] <= 4 * losses[0]
+
+    _trainer(scratch, max_steps=_FINDER_STEPS, callbacks=[Listener()]).fit(
+        _module(copy.deepcopy(network), loss, _LOWEST, _growing),
+        examples.batches(training.batch_size, shuffled=True, seed=seed),
     )
-    losses = torch.tensor([float(v) for v in finder.results["loss"]]) if finder is not None else torch.empty(0)
-    # Lightning smooths the losses from zero upward, so that the first quarter of them says nothing.
-    known = losses[_FINDER_STEPS // 4 :]
-    if not bool(torch.isfinite(known).any()):
-        return _DEFAULT_RATE
-    lowest = int(torch.where(torch.isfinite(known), known, math.inf).argmin()) + _FINDER_STEPS // 4
-    return float(finder.results["lr"][lowest]) / 10
+    smooth, averages = 0.0, []
+    for step, value in enumerate(losses):
+        smooth = _SMOOTHING * smooth + (1 - _SMOOTHING) * value
+        averages.append(smooth / (1 - _SMOOTHING ** (step + 1)))
+    lowest = min(range(len(averages)), key=lambda s: averages[s] if math.isfinite(averages[s]) else math.inf)
+    return _LOWEST * _growing(lowest / _FINDER_STEPS) / 10
 
 
 def _trainer(scratch: str, **arguments: Any) -> Any:
