@@ -168,7 +168,7 @@ def sweep_starts(problem: Problem, student: FiniteStudent, orders: list[Tensor],
         told, voters[order[unseen]] = told + logits, voters[order[unseen]] + 1
         last = early
         if problem.error_from_test:
-            last = _Start.of(problem, student, order, order, targets, 2 * (1000 * seed + r) + 1, early.students.scale)
+            last = _Start.of(problem, student, order, order, targets, 2 * (1000 * seed + r) + 1).with_scale_of(early)
             whole, decided = last.evaluate(problem, None)
             for name in whole.keys() - {"squared_norm", "error_prequential"}:
                 variables[name][..., -1] = whole[name][..., -1]
@@ -214,7 +214,6 @@ class _Start:
         order: Tensor,
         targets: sweep.Targets,
         seed: int,
-        scale: Tensor | None = None,
     ) -> "_Start":
         task, pool = problem.task, problem.pool[order]
         tangent = student.tangent(
@@ -230,10 +229,16 @@ class _Start:
         started = replace(targets.reordered(order), start=tangent.logits(pool))
         factored = factor(theta, overwrite=True, progress=problem.progress)
         students = sweep.Students.of(factored, started, problem.grid.sizes)
-        if scale is not None:  # residuals of samples that the start has seen are too small to go by
-            students = replace(students, scale=scale)
         left_out = sweep.LeftOut.of(students, inverse_diagonal(factored, progress=problem.progress))
         return cls(tangent, students, pool, prior, left_out)
+
+    def with_scale_of(self, other: "_Start") -> "_Start":
+        """Take the prequential scale of a start that has seen less: residuals of samples seen are too small to go by.
+
+        The scale is in units of the kernel, so that it is brought to this one's by the last third's pivots.
+        """
+        pivots = [s.students.factored.lower.diagonal().square()[-(len(s.pool) // 3) :].mean() for s in (other, self)]
+        return replace(self, students=replace(self.students, scale=other.students.scale * pivots[0] / pivots[1]))
 
     def evaluate(self, problem: Problem, unseen: slice | None) -> tuple[sweep.Tensors, Tensor]:
         """Every variable at every size, and the decisions on the test part; on the pool only what is unseen."""

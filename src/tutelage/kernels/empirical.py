@@ -51,7 +51,7 @@ class EmpiricalKernel:
                 f.diagonal(full=full) for part in work.passes(len_of(span)) for f in work.features(rows(x, span), part)
             ]
             parts.append(torch.stack(blocks).sum(0))
-        return torch.cat(parts).mul_(work.scale).to(_dtype(x, self.network.dtype))
+        return _like(x, torch.cat(parts).mul_(work.scale))
 
     def projection_error(self, x: Inputs) -> float:
         """How far the projected kernel lies from the exact one: relative Frobenius norm over these inputs."""
@@ -62,7 +62,7 @@ class EmpiricalKernel:
         work, other = _Work.of(self, x1), x1 if x2 is None else x2
         full = self.outputs == "full"
         blocks = (len(work.outputs),) * 2 if full else ()
-        result = torch.zeros(length(x1), length(other), *blocks, dtype=self.network.dtype)
+        result = torch.zeros(length(x1), length(other), *blocks, dtype=self.network.dtype, device=self.network.device)
         spans1, spans2 = work.spans(length(x1)), work.spans(length(other))
         pairs = [(a, b) for a in spans1 for b in spans2 if x2 is not None or full or b.start <= a.start]
         with progress("kernel of the network", sum(len_of(a) * len_of(b) for a, b in pairs)) as advance:
@@ -78,7 +78,7 @@ class EmpiricalKernel:
                         else:
                             f.add_to(result[a, b], g, lower=same)
                     advance(len_of(a) * len_of(b) / len(passes))
-        return result.mul_(work.scale).to(_dtype(x1, self.network.dtype))
+        return _like(x1, result.mul_(work.scale))
 
 
 @dataclass(frozen=True)
@@ -196,5 +196,6 @@ def len_of(span: slice) -> int:
     return int(span.stop - span.start)
 
 
-def _dtype(x: Inputs, default: torch.dtype) -> torch.dtype:
-    return x.dtype if isinstance(x, Tensor) and x.is_floating_point() else default
+def _like(x: Inputs, found: Tensor) -> Tensor:
+    """Where floating inputs are, and in their dtype."""
+    return found.to(x.device, x.dtype) if isinstance(x, Tensor) and x.is_floating_point() else found

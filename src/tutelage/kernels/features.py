@@ -90,12 +90,12 @@ def collect(
     network: Network, x: Inputs, layers: Sequence[Layer], outputs: Sequence[int], projected: int | None, seed: int
 ) -> list[Features]:
     """Give the features of some layers for some outputs, a batch of samples at a time."""
-    n, dtype = length(x), network.dtype
+    n, like = length(x), next(network.module.parameters()).detach()
     sizes = [
         layer.per_output if layer.dense or projected is None else min(layer.per_output, projected) for layer in layers
     ]
-    rights = [torch.empty(n, len(outputs), size, dtype=dtype) for size in sizes]
-    lefts = [torch.empty(n, layer.once, dtype=dtype) if layer.dense else None for layer in layers]
+    rights = [like.new_empty(n, len(outputs), size) for size in sizes]
+    lefts = [like.new_empty(n, layer.once) if layer.dense else None for layer in layers]
     sketches = [_Sketch.of(layer, size, seed) for layer, size in zip(layers, sizes, strict=True)]
     for start in range(0, n, _BATCH):
         part = slice(start, min(start + _BATCH, n))
@@ -190,4 +190,4 @@ class _Sketch:
         if self.buckets is None or self.signs is None:
             return gradients
         result = gradients.new_zeros(len(gradients), self.size)
-        return result.index_add_(1, self.buckets, gradients * self.signs.to(gradients.dtype))
+        return result.index_add_(1, self.buckets.to(gradients.device), gradients * self.signs.to(gradients))

@@ -70,6 +70,11 @@ class Network:
         """Of its parameters."""
         return next(self.module.parameters()).dtype
 
+    @property
+    def device(self) -> torch.device:
+        """Where its parameters are."""
+        return next(self.module.parameters()).device
+
     def __call__(self, x: Inputs) -> Tensor:
         """Logits, (n, C); C = 1 for one logit."""
         x = self._ready(x)
@@ -119,7 +124,7 @@ class Network:
     def _ready(self, x: Inputs) -> Inputs:
         if isinstance(x, dict):
             return {name: self._ready(part) for name, part in x.items()}  # type: ignore[misc]
-        return x.to(self.dtype) if x.is_floating_point() else x
+        return x.to(self.device, self.dtype) if x.is_floating_point() else x.to(self.device)
 
 
 class NotALayerError(Exception):

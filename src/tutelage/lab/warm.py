@@ -115,5 +115,5 @@ class TorchStudent:
 
 def _centred(network: Network, x: Tensor) -> Tensor:
     with torch.no_grad():
-        logits = torch.cat([network(part) for part in torch.split(x, _BATCH)]).to(x.dtype)
+        logits = torch.cat([network(part) for part in torch.split(x, _BATCH)]).to(x.device, x.dtype)
     return logits if logits.shape[1] == 1 else logits - logits.mean(1, keepdim=True)
