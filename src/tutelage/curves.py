@@ -107,6 +107,8 @@ def curves(
     else:
         found = sweep_orderings(problem, kernel, orders)
     data = _labelled(found, problem)
+    if finite and not problem.error_from_test:
+        data["evaluated"][-1] = task.n_train - first_size(task.n_train)  # left out, and not seen by the start
     data.attrs = {
         "tutelage": __version__,
         "task": task.fingerprint,

@@ -161,7 +161,7 @@ def sweep_starts(problem: Problem, student: FiniteStudent, orders: list[Tensor],
     voters = torch.zeros(len(orders[0]))
     for r, order in enumerate(orders):
         unseen = slice(first_size(len(order)), None)
-        early = _Start.of(problem, student, order[: unseen.start], order, targets, 2 * (1000 * seed + r))
+        early = _Start.of(problem, student, order[: unseen.start], order, targets, 2 * (1000 * seed + r)).honest(unseen)
         variables, _ = early.evaluate(problem, unseen)
         logits = torch.zeros_like(early.left_out.logits)
         logits[order[unseen]] = early.left_out.logits[unseen]
@@ -177,8 +177,13 @@ def sweep_starts(problem: Problem, student: FiniteStudent, orders: list[Tensor],
         found.distances.append(last.students.squared_norm[-1].sqrt())
         found.orderings.append(variables)
         found.notes = list(last.tangent.notes)
+        del early, last  # each holds a factor as large as the kernel
     found.decision_loo = torch.where(voters[:, None, None] > 0, sweep.decide(torch.as_tensor(told)), -1)
     return found
+
+
+def _last_third(n: int) -> int:
+    return n - max(1, n // 3)
 
 
 def first_size(n_train: int) -> int:
@@ -232,6 +237,13 @@ class _Start:
         left_out = sweep.LeftOut.of(students, inverse_diagonal(factored, progress=problem.progress))
         return cls(tangent, students, pool, prior, left_out)
 
+    def honest(self, unseen: slice) -> "_Start":
+        """Where the last third of n samples was seen, take the scale of the first n where it was not."""
+        sizes, scale = self.students.sizes, self.students.scale
+        first = next(k for k, n in enumerate(sizes) if _last_third(n) >= unseen.start)
+        index = torch.arange(len(sizes)).clamp_min(first)
+        return replace(self, students=replace(self.students, scale=scale[index]))
+
     def with_scale_of(self, other: "_Start") -> "_Start":
         """Take the prequential scale of a start that has seen less: residuals of samples seen are too small to go by.
 
@@ -244,7 +256,7 @@ class _Start:
         """Every variable at every size, and the decisions on the test part; on the pool only what is unseen."""
         variables, decided = sweep.of_ordering(self.students), torch.empty(0)
         if unseen is not None and "error_prequential" in variables:
-            honest = torch.tensor([n - max(1, n // 3) >= unseen.start for n in self.students.sizes])
+            honest = torch.tensor([_last_third(n) >= unseen.start for n in self.students.sizes])
             variables["error_prequential"] = torch.where(honest, variables["error_prequential"], torch.nan)
         if problem.test is not None:
             test, kernel = problem.test, self.tangent.kernel

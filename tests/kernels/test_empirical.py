@@ -49,6 +49,80 @@ class Attention(nn.Module):
         return self.out(self.inner(x).mean(1))
 
 
+class Scaled(nn.Linear):
+    """A kind of its own, which the rule for dense layers does not fit."""
+
+    def forward(self, x):
+        return nn.functional.linear(x, self.weight / self.weight.norm(), self.bias)
+
+
+class TiedByHand(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.out = nn.Linear(5, 4), nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.out(torch.tanh(nn.functional.linear(torch.tanh(self.inner(x)), self.inner.weight.T)))
+
+
+class Fold(nn.Module):
+    """The samples' axis is not the first where its layer is called."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.out = nn.Linear(5, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.out(torch.tanh(self.inner(x[None]).mean(0)))
+
+
+class SequenceFirst(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.out = nn.Linear(2, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.out(torch.tanh(self.inner(x.transpose(0, 1))).sum(0))
+
+
+class WithOption(nn.Module):
+    class Layer(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(4, 5))
+
+        def forward(self, x, scale=1.0, *, shift=None):
+            return scale * x @ self.weight.T + (0 if shift is None else shift)
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.out = self.Layer(), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.out(torch.tanh(self.inner(x, scale=0.3, shift=x[:, :4])))
+
+
+class InPlace(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(5, 2)
+
+    def forward(self, x):
+        x -= 0.5
+        return self.out(x.relu_()).squeeze()
+
+
+class FrozenPart(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.backbone, self.out = nn.Linear(5, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        with torch.no_grad():
+            x = self.backbone(x)
+        return self.out(x)
+
+
 NETWORKS = {
     "dense": (lambda: nn.Sequential(
         nn.Linear(5, 7), nn.ReLU(inplace=True), nn.Linear(7, 6, bias=False), nn.Tanh(), nn.Linear(6, 3),
@@ -74,6 +148,14 @@ NETWORKS = {
     "tied": (Tied, (5,)),
     "recurrent": (Recurrent, (4, 3)),
     "attention": (Attention, (3, 8)),
+    "a kind of its own": (lambda: nn.Sequential(Scaled(5, 4), nn.Tanh(), nn.Linear(4, 2)), (5,)),
+    "tied by hand": (TiedByHand, (5,)),
+    "another first axis": (Fold, (5,)),
+    "sequence first": (SequenceFirst, (3, 2)),
+    "options": (WithOption, (5,)),
+    "in place": (InPlace, (5,)),
+    "frozen part": (FrozenPart, (5,)),
+    "one layer": (lambda: Scaled(5, 2), (5,)),
 }  # fmt: skip
 
 
@@ -88,7 +170,7 @@ def gradients(network, x):
     network.eval()
     parameters, found = [p for p in network.parameters() if p.requires_grad], []
     for i in range(len(x)):
-        logits = network(x[i : i + 1]).reshape(-1)
+        logits = network(x[i : i + 1].clone()).reshape(-1)
         rows = [torch.autograd.grad(z, parameters, retain_graph=True, materialize_grads=True) for z in logits]
         found.append(torch.stack([torch.cat([g.flatten() for g in row]) for row in rows]))
     return torch.stack(found)
@@ -222,6 +304,33 @@ def test_wide_networks_approach_the_closed_form():
 def test_what_is_no_student_is_said(network, message):
     with pytest.raises(StudentError, match=message):
         empirical(network)(torch.randn(3, 5))
+
+
+class Mixing(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.out(x - x.mean(0))
+
+
+def test_samples_that_mix_are_said():
+    with pytest.raises(StudentError, match="depend on the others of its batch"):
+        empirical(Mixing())(torch.randn(6, 5))
+
+
+@pytest.mark.parametrize("arguments", [{"outputs": "average"}, {"outputs": -1}, {"projected": 0}])
+def test_arguments_are_checked(arguments):
+    with pytest.raises((StudentError, TypeError)):
+        empirical(nn.Linear(5, 2), **arguments)
+
+
+def test_the_callers_inputs_are_left_as_they_were():
+    x = torch.randn(6, 5, dtype=torch.float64)
+    before = x.clone()
+    empirical(InPlace().double())(x)
+    assert torch.equal(x, before)
 
 
 def test_an_output_that_is_not_there_is_said():

@@ -162,6 +162,7 @@ def test_the_pool_is_judged_by_starts_that_have_not_seen_it():
         ("mlp:width=512,activation=swish", "The activation 'swish' is not known"),
         ("cnn:width=big", "expected a whole number"),
         ("no_such_module:factory", "which cannot be imported"),
+        (":factory", "which cannot be imported"),
         ("math:no_such_factory", "has no function 'no_such_factory'"),
         ("cnm", "The student 'cnm' is not known"),
     ],
@@ -169,6 +170,47 @@ def test_the_pool_is_judged_by_starts_that_have_not_seen_it():
 def test_a_spec_that_cannot_be_read_is_said(spec, message):
     with pytest.raises(StudentError, match=message):
         student(spec)
+
+
+SHARED = small((5,), 3)
+
+
+@pytest.mark.parametrize(
+    ("factory", "message"),
+    [
+        (lambda: None, "The factory of own failed with TypeError"),
+        (lambda shape, n: 1 / 0, "The factory of own failed with ZeroDivisionError"),
+        (lambda shape, n: "network", "gave str; expected a torch.nn.Module"),
+        (lambda shape, n: small((9,), n), "fails on inputs of shape"),
+        (lambda shape, n: small(shape, n + 1), "has 4 output"),
+        (lambda shape, n: small(shape, n).requires_grad_(False), "no parameters that can be trained"),
+    ],
+)
+@pytest.mark.parametrize("linearise", ["warm", "init"])
+def test_a_factory_that_does_not_fit_is_said(factory, message, linearise):
+    with pytest.raises(StudentError, match=message):
+        tu.curves(task(n=60, m=40), TorchStudent(factory, "own", linearise, QUICK), **GRID)
+
+
+def test_a_factory_that_gives_one_network_again_and_again_is_not_trained_twice():
+    before = {k: v.clone() for k, v in SHARED.state_dict().items()}
+    tu.curves(task(n=60, m=40), TorchStudent(lambda shape, n: SHARED, "shared", training=QUICK), **GRID)
+    assert all(torch.equal(v, before[k]) for k, v in SHARED.state_dict().items())
+
+
+def test_a_good_start_is_kept():
+    data, network = examples(), nn.Linear(4, 2)
+    train(network, data, DistillationLoss(1.0, 1.0), Training(200, 0.5, 64))
+    best = {k: v.clone() for k, v in network.state_dict().items()}
+    done = train(network, data, DistillationLoss(1.0, 1.0), Training(3, 30.0, 8), held_out=data)
+    assert done.epochs == 0
+    assert all(torch.equal(v, best[k]) for k, v in network.state_dict().items())
+
+
+def test_a_batch_of_one_does_not_stop_batch_norm():
+    data = examples(65)
+    network = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 2))
+    assert train(network, data, DistillationLoss(0.5, 1.0), Training(2, 0.05, 16)).epochs == 2
 
 
 def test_an_image_network_on_vectors_is_said():

@@ -40,7 +40,7 @@ def test_leaving_one_out_shrinks_the_norm_as_a_refit_without_it_does():
         theta = p.theta[keep][:, keep] + factored.jitter * torch.eye(14, dtype=torch.float64)
         shrunk.append((p.targets[keep] * torch.linalg.solve(theta, p.targets[keep])).sum().sqrt())
     norm = u.square().sum()
-    estimate, _ = leave_one_out(norm, coefficients(factored, u), inverse_diagonal(factored))
+    estimate, _ = leave_one_out(norm, coefficients(factored, u), inverse_diagonal(factored), len(u))
     assert_close(estimate, 15 * (norm.sqrt().log() - torch.stack(shrunk).mean().log()))
 
 

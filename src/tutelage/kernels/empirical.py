@@ -27,6 +27,14 @@ class EmpiricalKernel:
     projected: int | None = None
     seed: int = 0
 
+    def __post_init__(self) -> None:
+        if not (self.outputs in ("mean", "full") or (isinstance(self.outputs, int) and self.outputs >= 0)):
+            raise StudentError(
+                f"outputs is {self.outputs!r}; expected mean, full, or the number of one output, from 0."
+            )
+        if self.projected is not None and self.projected < 1:
+            raise StudentError(f"projected is {self.projected}; expected a number of dimensions, 1 or more.")
+
     def __call__(self, x1: Inputs, x2: Inputs | None = None) -> Tensor:
         """Θ(x1, x2); a dict of tensors holds one tensor for each argument of the network's `forward`."""
         return self.gram(x1) if x2 is None else self._kernel(x1, x2, silent)
@@ -94,7 +102,7 @@ class _Work:
     @classmethod
     def of(cls, kernel: EmpiricalKernel, x: Inputs) -> "_Work":
         with torch.no_grad():
-            classes = kernel.network(rows(x, slice(0, 1))).shape[1]
+            classes = kernel.network(rows(x, slice(0, 2))).shape[1]
         chosen = [kernel.outputs] if isinstance(kernel.outputs, int) else list(range(classes))
         if chosen[-1] >= classes:
             raise StudentError(f"Output {chosen[-1]} was asked for; the network has {classes}, counted from 0.")
@@ -135,7 +143,7 @@ class _Work:
     def features(self, x: Inputs, part: tuple[list[Layer], list[int]]) -> list[Features]:
         """Of one pass."""
         layers, outputs = part
-        return collect(self.network, x, layers, outputs, self.kernel.projected, self.kernel.seed)
+        return collect(self.network, x, layers, outputs, self.kernel.projected, self.kernel.seed, self._room)
 
 
 def empirical(

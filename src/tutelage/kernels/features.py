@@ -6,12 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from tutelage.exceptions import StudentError
 from tutelage.kernels.gradients import parameter_gradients, prepared
 from tutelage.kernels.network import Call, Inputs, Network, NotALayerError, length, rows
 
 _BATCH = 256  # samples that go through the network at once
+_TRIED = 3  # samples that layers are tried on
 _PANEL = 1024  # rows of a kernel that are added to at once
-LOOSE = ""  # stands for the parameters that no layer explains
+LOOSE = "<loose>"  # stands for the parameters that no layer explains
 
 
 @dataclass(frozen=True)
@@ -71,25 +73,84 @@ class Features:
 
 
 def layered(network: Network, x: Inputs) -> tuple[Network, list[Layer]]:
-    """Try the network on a few samples, to see which of its modules are layers and how large their features are."""
+    """Try the network on a few samples, to see which of its modules are layers and how large their features are.
+
+    A module whose calls do not explain the gradient of its parameters (they are used elsewhere, too, it is of a
+    kind of its own, or its first axis is not the samples') has them among the loose ones, which are always right.
+
+    Raises
+    ------
+    StudentError
+        If the network's logits for one sample depend on others.
+    """
+    trial = rows(x, slice(0, _TRIED))
+    _check_independent(network, trial)
     while True:
         try:
-            _, calls = network.record(rows(x, slice(0, 2)))
-            break
+            logits, calls = network.record(trial)
         except NotALayerError as error:
             network = network.loosened(str(error))
-    for name in [name for name in network.layers if not calls[name]]:  # their parent may use the parameters itself
-        network = network.loosened(name)
+            continue
+        wrong = [name for name, layer in network.layers.items() if not _explained(layer, calls[name], logits)]
+        if not wrong:
+            break
+        for name in wrong:
+            network = network.loosened(name)
     found = [_layer(name, layer, calls[name]) for name, layer in network.layers.items()]
     if network.loose:
         found.append(Layer(LOOSE, False, 0, sum(p.numel() for p in network.loose.values())))
     return network, found
 
 
+def _check_independent(network: Network, trial: Inputs) -> None:
+    with torch.no_grad():
+        together = network(trial)
+        alone = torch.cat([network(rows(trial, slice(i, i + 1))) for i in range(length(trial))])
+    tolerance = _tolerance(together.dtype)
+    if not torch.allclose(together, alone, rtol=tolerance, atol=tolerance * float(together.abs().max())):
+        raise StudentError(
+            "The network's logits for a sample depend on the others of its batch, or on chance, even in evaluation mode; its kernel "
+            "is that of single samples. Look for batch statistics (track_running_stats=False) or dropout that is always on."
+        )
+
+
+def _explained(layer: nn.Module, calls: list[Call], logits: Tensor) -> bool:
+    """Whether the rows of a layer's calls add up, sample by sample with weights of chance, to autograd's gradient."""
+    if not calls:
+        return False
+    generator = torch.Generator().manual_seed(0)
+    parameters = [p for p in layer.parameters() if p.requires_grad]
+    by_output = torch.rand(logits.shape[1], generator=generator).to(logits) + 0.5
+    by_sample = torch.rand(len(logits), generator=generator).to(logits) + 0.5
+    combined = logits @ by_output
+    real = torch.autograd.grad(combined @ by_sample, parameters, retain_graph=True, materialize_grads=True)
+    [gradients] = _at_outputs(combined, [calls])
+    try:
+        found = _summed(layer, [prepared(layer, call.inputs) for call in calls], gradients)
+    except (RuntimeError, ValueError, TypeError, NotImplementedError):
+        return False
+    expected = torch.cat([g.flatten() for g in real])
+    if found.shape != (len(logits), len(expected)):
+        return False
+    return bool(
+        torch.linalg.norm(by_sample @ found - expected) <= _tolerance(found.dtype) * torch.linalg.norm(expected)
+    )
+
+
+def _tolerance(dtype: torch.dtype) -> float:
+    return 10 * float(torch.finfo(dtype).eps) ** 0.5
+
+
 def collect(
-    network: Network, x: Inputs, layers: Sequence[Layer], outputs: Sequence[int], projected: int | None, seed: int
+    network: Network,
+    x: Inputs,
+    layers: Sequence[Layer],
+    outputs: Sequence[int],
+    projected: int | None,
+    seed: int,
+    room: float,
 ) -> list[Features]:
-    """Give the features of some layers for some outputs, a batch of samples at a time."""
+    """Give the features of some layers for some outputs, a batch of samples at a time; `room` numbers fit in a batch."""
     n, like = length(x), next(network.module.parameters()).detach()
     sizes = [
         layer.per_output if layer.dense or projected is None else min(layer.per_output, projected) for layer in layers
@@ -97,8 +158,9 @@ def collect(
     rights = [like.new_empty(n, len(outputs), size) for size in sizes]
     lefts = [like.new_empty(n, layer.once) if layer.dense else None for layer in layers]
     sketches = [_Sketch.of(layer, size, seed) for layer, size in zip(layers, sizes, strict=True)]
-    for start in range(0, n, _BATCH):
-        part = slice(start, min(start + _BATCH, n))
+    step = max(1, min(_BATCH, int(room / (4 * sum(layer.per_output for layer in layers) + 1))))
+    for start in range(0, n, step):
+        part = slice(start, min(start + step, n))
         batch = rows(x, part)
         logits, calls = network.record(batch)
         for layer, left in zip(layers, lefts, strict=True):
@@ -139,8 +201,10 @@ def _augmented(layer: nn.Module, inputs: Tensor) -> Tensor:
 def _at_outputs(logit: Tensor, calls: list[list[Call]]) -> list[list[Tensor]]:
     """The gradient of one logit at the output of every call; samples do not mix, so that their sum will do."""
     flat = [call.output for of_layer in calls for call in of_layer]
-    found = torch.autograd.grad(logit.sum(), flat, retain_graph=True, allow_unused=True) if flat else ()
-    filled = iter([torch.zeros_like(o) if g is None else g for o, g in zip(flat, found, strict=True)])
+    reached = [output for output in flat if output.requires_grad]
+    found = iter(torch.autograd.grad(logit.sum(), reached, retain_graph=True, allow_unused=True) if reached else ())
+    given = [next(found) if output.requires_grad else None for output in flat]
+    filled = iter([torch.zeros_like(o) if g is None else g for o, g in zip(flat, given, strict=True)])
     return [[next(filled) for _ in of_layer] for of_layer in calls]
 
 

@@ -1,9 +1,12 @@
 """How far a linearised network can be trusted: what a further training does to it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tutelage.exceptions import StudentError
 from tutelage.kernels.empirical import EmpiricalKernel
@@ -75,14 +78,17 @@ def linearity(before: nn.Module, after: nn.Module, x: Tensor) -> Linearity:
         raise StudentError("The two networks have different parameters; give one network before and after training.")
     weights = {name: p.detach() for name, p in old.items()}
     step = {name: new[name].detach() - old[name].detach() for name in old}
-    x = x.to(start_network.dtype)
+    x = x.to(start_network.dtype) if x.is_floating_point() else x
 
     def logits(values: dict[str, Tensor]) -> Tensor:
         out = torch.func.functional_call(start_network.module, values, (x,))
         found: Tensor = getattr(out, "logits", out)
         return found.reshape(len(x), -1)
 
-    start, turn = torch.func.jvp(logits, (weights,), (step,))  # type: ignore[misc]
+    with sdpa_kernel(SDPBackend.MATH), _no_fast_path():  # the fused kernels of attention have no forward derivative
+        start, turn = torch.func.jvp(logits, (weights,), (step,))  # type: ignore[misc]
+    for name, buffer in moved_network.module.named_buffers():  # running averages are not weights
+        buffer.copy_(start_network.module.get_buffer(name))
     with torch.no_grad():
         real = moved_network(x)
     change = torch.linalg.norm(real - start)
@@ -95,6 +101,16 @@ def linearity(before: nn.Module, after: nn.Module, x: Tensor) -> Linearity:
         float(torch.linalg.norm(real - start - turn) / change),
         float((_decided(real) == _decided(start + turn)).double().mean()),
     )
+
+
+@contextmanager
+def _no_fast_path() -> Iterator[None]:
+    before = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(before)
 
 
 def _decided(logits: Tensor) -> Tensor:

@@ -44,7 +44,13 @@ class Network:
     @classmethod
     def of(cls, module: nn.Module) -> "Network":
         """Copy the network and find its layers."""
-        own = copy.deepcopy(module).eval()
+        try:
+            own = copy.deepcopy(module).eval()
+        except RuntimeError as error:
+            raise StudentError(
+                f"The network cannot be copied ({error}). If it uses torch.nn.utils.weight_norm or spectral_norm, use those of "
+                "torch.nn.utils.parametrizations."
+            ) from error
         if not any(p.requires_grad for p in own.parameters()):
             raise StudentError("The network has no parameters that can be trained, so its kernel is zero everywhere.")
         owners: dict[int, list[str]] = {}
@@ -80,7 +86,9 @@ class Network:
         x = self._ready(x)
         out = self.module(**x) if isinstance(x, dict) else self.module(x)
         out = getattr(out, "logits", out)
-        if not isinstance(out, Tensor) or len(out) != length(x) or out.ndim > 2:
+        if isinstance(out, Tensor) and length(x) == 1 and out.ndim < 2:
+            out = out.reshape(1, -1)  # a squeezed single sample
+        if not isinstance(out, Tensor) or out.ndim not in (1, 2) or len(out) != length(x):
             shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise StudentError(
                 f"The network gave {shape} for {length(x)} samples; expected logits of shape (n,) or (n, C)."
@@ -124,7 +132,8 @@ class Network:
     def _ready(self, x: Inputs) -> Inputs:
         if isinstance(x, dict):
             return {name: self._ready(part) for name, part in x.items()}  # type: ignore[misc]
-        return x.to(self.device, self.dtype) if x.is_floating_point() else x.to(self.device)
+        kind = self.dtype if x.is_floating_point() else x.dtype
+        return x.to(self.device, kind, copy=True)  # the network may write into it
 
 
 class NotALayerError(Exception):

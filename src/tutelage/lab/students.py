@@ -79,9 +79,10 @@ def _own(spec: str, module: str, name: str) -> Factory:
     sys.path.insert(0, here)
     try:
         found = getattr(importlib.import_module(module), name, None)
-    except ImportError as error:
+    except Exception as error:
         raise StudentError(
-            f"The student {spec!r} names the module {module!r}, which cannot be imported ({error}). Expected package.module:factory, "
+            f"The student {spec!r} names the module {module!r}, which cannot be imported ({type(error).__name__}: {error}). "
+            "Expected package.module:factory, "
             "found in the current folder or installed; or one of mlp, cnn."
         ) from error
     finally:

@@ -47,7 +47,8 @@ class Examples:
         order = (
             RandomSampler(data, generator=torch.Generator().manual_seed(seed)) if shuffled else SequentialSampler(data)
         )
-        return DataLoader(data, sampler=BatchSampler(order, size, drop_last=False), batch_size=None)
+        lone = shuffled and len(self) > size and len(self) % size == 1  # batch norm cannot be trained on one sample
+        return DataLoader(data, sampler=BatchSampler(order, size, drop_last=lone), batch_size=None)
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,7 @@ def train(
         before = _measured(network, held_out or examples, loss)
         with progress("training", training.epochs) as advance:
             student = _module(network, loss, rate, _annealed if training.annealed else _constant)
-            watcher = _watcher(advance)
+            watcher = _watcher(advance, network, before if held_out is not None else math.inf)
             _trainer(scratch, max_epochs=training.epochs, callbacks=[watcher]).fit(
                 student,
                 examples.batches(training.batch_size, shuffled=True, seed=seed),
@@ -148,12 +149,14 @@ def train(
 
 def _measured(network: nn.Module, examples: Examples, loss: DistillationLoss) -> float:
     """The loss on some examples, in evaluation mode."""
+    modes = {module: module.training for module in network.modules()}
     network.eval()
     some = examples.chosen(torch.arange(min(len(examples), _MEASURED)))
     with torch.no_grad():
         out = network(some.x)
         found = float(loss(getattr(out, "logits", out), some.teacher, some.labels))
-    network.train()
+    for module, mode in modes.items():
+        module.training = mode
     return found
 
 
@@ -203,15 +206,15 @@ def _module(network: nn.Module, loss: DistillationLoss, rate: float, schedule: S
     return Student()
 
 
-def _watcher(advance: Any) -> Any:
+def _watcher(advance: Any, network: nn.Module, before: float) -> Any:
     pl = lightning()
 
     class Watcher(pl.Callback):  # type: ignore[misc, name-defined]
         """Keeps the best weights, and stops when the held-out part no longer improves or the loss is lost."""
 
         def __init__(self) -> None:
-            self.epochs, self.best, self.best_epoch, self.diverged = 0, math.inf, 0, False
-            self.weights: dict[str, Tensor] | None = None
+            self.epochs, self.best, self.best_epoch, self.diverged = 0, before, 0, False
+            self.weights = {k: v.detach().clone() for k, v in network.state_dict().items()}
 
         def on_train_batch_end(self, trainer: Any, _: Any, outputs: Any, *__: Any) -> None:
             if not bool(torch.isfinite(outputs["loss"])):
@@ -230,8 +233,7 @@ def _watcher(advance: Any) -> Any:
                 trainer.should_stop = True
 
         def restore(self, network: nn.Module) -> int:
-            if self.weights is not None:
-                network.load_state_dict(self.weights)
+            network.load_state_dict(self.weights)
             return self.best_epoch
 
     return Watcher()

@@ -94,10 +94,33 @@ class TorchStudent:
     def _fresh(self, input_shape: tuple[int, ...], n_outputs: int, seed: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            network = self.factory(input_shape, n_outputs)
+            try:
+                network = copy.deepcopy(self.factory(input_shape, n_outputs))  # a factory may give the same one twice
+            except StudentError:
+                raise
+            except Exception as error:
+                raise StudentError(
+                    f"The factory of {self.spec} failed with {type(error).__name__}: {error}. It is called as factory({input_shape}, "
+                    f"{n_outputs}), the shape of one input and the number of outputs, and returns a torch.nn.Module."
+                ) from error
         if not isinstance(network, nn.Module):
             raise StudentError(f"The factory of {self.spec} gave {type(network).__name__}; expected a torch.nn.Module.")
+        self._try(network, input_shape, n_outputs)
         return network
+
+    def _try(self, network: nn.Module, input_shape: tuple[int, ...], n_outputs: int) -> None:
+        """Two samples through it, before any time is spent."""
+        try:
+            found = Network.of(network)(torch.zeros(2, *input_shape)).shape[1]
+        except StudentError:
+            raise
+        except Exception as error:
+            raise StudentError(
+                f"The network of {self.spec} fails on inputs of shape (2, {', '.join(map(str, input_shape))}) with "
+                f"{type(error).__name__}: {error}. It gets floating-point inputs, images channels-first."
+            ) from error
+        if found != n_outputs:
+            raise StudentError(f"The network of {self.spec} has {found} output(s); the task needs {n_outputs}.")
 
     def _warm(self, network: nn.Module, examples: Examples, t_power: int, seed: int, progress: Progress) -> str:
         """Train in place, and say how linear the network is from there on."""

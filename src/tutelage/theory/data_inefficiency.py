@@ -50,8 +50,9 @@ def fresh_sample(
 
 def leave_one_out(
     squared_norm: Float[Tensor, "*settings"],
-    coefficients: Float[Tensor, "N *settings C"],
-    inverse_diagonal: Float[Tensor, " N"],
+    coefficients: Float[Tensor, "m *settings C"],
+    inverse_diagonal: Float[Tensor, " m"],
+    n: int,
 ) -> tuple[Float[Tensor, "*settings"], Float[Tensor, "*settings"]]:
     """Estimate I(N) within the pool: what each sample added to the students of all the others.
 
@@ -61,20 +62,21 @@ def leave_one_out(
     ----------
     squared_norm : Tensor (...)
         ‖Δŵ_N‖², summed over classes.
-    coefficients : Tensor of shape (N, ..., C)
-        Θ⁻¹Z.
-    inverse_diagonal : Tensor of shape (N,)
+    coefficients : Tensor of shape (m, ..., C)
+        Θ⁻¹Z of the samples to take out.
+    inverse_diagonal : Tensor of shape (m,)
+    n : int
+        The size N of the pool.
 
     Returns
     -------
     inefficiency, standard_error : Tensor (...)
     """
-    n = len(coefficients)
     shape = (-1,) + (1,) * (coefficients.ndim - 2)
     drop = coefficients.square().sum(-1) / inverse_diagonal.reshape(shape)
     ratio = (1 - drop / squared_norm).clamp(0, 1).sqrt()
     mean = ratio.mean(0).clamp_min(torch.finfo(squared_norm.dtype).tiny)
-    return -n * mean.log(), n * ratio.std(0) / (mean * n**0.5)
+    return -n * mean.log(), n * ratio.std(0) / (mean * len(ratio) ** 0.5)
 
 
 def slope(squared_norms: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

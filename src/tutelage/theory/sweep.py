@@ -234,7 +234,7 @@ def on_left_out(students: Students, prior: Tensor, left_out: LeftOut, unseen: sl
     variance = 1 / left_out.inverse_diagonal[unseen]
     row = _evaluate_pool(students, -1, unseen, left_out.logits[unseen], prior, variance)
     row["data_inefficiency"], row["data_inefficiency_se"] = data_inefficiency.leave_one_out(
-        students.squared_norm[-1], left_out.coefficients, left_out.inverse_diagonal
+        students.squared_norm[-1], left_out.coefficients[unseen], left_out.inverse_diagonal[unseen], len(prior)
     )
     return row
 
