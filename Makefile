@@ -7,7 +7,7 @@ demo: .venv/demo ## a real teacher on real digits, planned
 	$(BIN)/tutelage demo
 
 test: .venv/dev ## all tests, doctests included
-	$(BIN)/python -m pytest -q -n 2
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 # two processes on two cores: more threads would only wait for each other
 
 lint: .venv/dev ## format, lint and types
 	$(BIN)/ruff format --check .
