@@ -187,3 +187,10 @@ def test_a_bad_file_is_said_in_a_sentence(tmp_path, name, message):
         Task.load(folder / name)
     assert message in str(caught.value)
     assert json.dumps(str(caught.value)).count("\\n") == 0
+
+
+def test_arrays_that_cannot_be_written_to_are_read_without_a_word():
+    x = np.random.default_rng(0).normal(size=(6, 2))
+    x.setflags(write=False)
+    pool, test = Task(x, np.arange(6.0) - 2, x_test=x, teacher_logits_test=np.arange(6.0) - 2).inputs(torch.float64)
+    assert torch.equal(pool, test)

@@ -182,9 +182,13 @@ class Task:
         Standardised inputs have the pool's mean removed from each feature, and share one scale, so
         that the pool's features have a mean square of one.
         """
-        pool = _channels_first(torch.as_tensor(self.x_train).to(dtype), self.image_layout)
+        pool = _channels_first(torch.as_tensor(np.require(self.x_train, requirements="W")).to(dtype), self.image_layout)
         test = (
-            None if self.x_test is None else _channels_first(torch.as_tensor(self.x_test).to(dtype), self.image_layout)
+            None
+            if self.x_test is None
+            else _channels_first(
+                torch.as_tensor(np.require(self.x_test, requirements="W")).to(dtype), self.image_layout
+            )
         )
         if standardise:
             mean = pool.mean(0)
