@@ -13,12 +13,11 @@ import os
 import subprocess
 import sys
 import tempfile
-import venv
 from pathlib import Path
 
 import numpy as np
+from environments import environment
 
-ENVIRONMENT = Path(__file__).parent / "envs" / "nngeometry"
 PINS = ("nngeometry==0.4", "torch==2.13.0", "numpy")
 
 NETWORKS = """
@@ -74,7 +73,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=2000)
     parser.add_argument("--small", type=int, default=50)
     arguments = parser.parse_args()
-    other = _environment()
+    other = environment("nngeometry", PINS)
     for kind in ("mlp", "cnn"):
         ours, value = _run(Path(sys.executable), OURS, kind, arguments)
         print(f"{kind}, {arguments.n:,} samples: tutelage {ours:.2f} s")
@@ -85,14 +84,6 @@ def main() -> None:
             seconds, theirs = _run(python, code, kind, arguments)
             far = np.abs(theirs - value).max() / np.abs(value).max()
             print(f"  {name}: {seconds:.1f} s, {seconds / ours:.1f} × ours; values differ by {far:.0e} of the largest")
-
-
-def _environment() -> Path:
-    python = ENVIRONMENT / "bin" / "python"
-    if not python.exists():
-        venv.create(ENVIRONMENT, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", *PINS], check=True)
-    return python
 
 
 def _run(python: Path, code: str, kind: str, arguments: argparse.Namespace) -> tuple[float, np.ndarray]:

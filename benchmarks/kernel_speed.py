@@ -11,10 +11,10 @@ import argparse
 import os
 import subprocess
 import sys
-import venv
 from pathlib import Path
 
-ENVIRONMENT = Path(__file__).parent / "envs" / "neural-tangents"
+from environments import environment
+
 PINS = ("neural-tangents==0.6.5", "jax==0.4.34", "jaxlib==0.4.34", "numpy<2", "scipy<1.14")
 
 OURS = """
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=4000)
     parser.add_argument("--rounds", type=int, default=5)
     arguments = parser.parse_args()
-    theirs = _environment()
+    theirs = environment("neural-tangents", PINS)
     ours_least = theirs_least = float("inf")
     for _ in range(arguments.rounds):
         ours, own_norm = _run(Path(sys.executable), OURS, arguments.n)
@@ -58,14 +58,6 @@ def main() -> None:
     print(
         f"Kernel of {arguments.n:,} × 784, depth 3, float32: {theirs_least / ours_least:.1f} × faster than neural-tangents"
     )
-
-
-def _environment() -> Path:
-    python = ENVIRONMENT / "bin" / "python"
-    if not python.exists():
-        venv.create(ENVIRONMENT, with_pip=True)
-        subprocess.run([python, "-m", "pip", "install", "-q", *PINS], check=True)
-    return python
 
 
 def _run(python: Path, code: str, n: int) -> tuple[float, float]:

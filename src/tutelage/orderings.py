@@ -1,6 +1,7 @@
 """The theory run over several orderings of the pool, one factorisation each; or over several starts of a finite student."""
 
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -40,6 +41,14 @@ class Problem:
         task = self.task
         return task.teacher_logits("test") is not None and (task.y_test is not None or task.y_train is None)
 
+    @cached_property
+    def _test_effective(self) -> Tensor | None:
+        """Solved once, for all starts."""
+        logits = self.task.teacher_logits("test")
+        if logits is None or not self._test_is_complete:
+            return None
+        return self.grid.effective(logits, self.task.y_test).to(self.pool.dtype)
+
     def targets(self) -> sweep.Targets:
         """What students are to fit, in the order that the pool is stored in."""
         task, labels, dtype = self.task, self.task.y_train, self.pool.dtype
@@ -61,14 +70,12 @@ class Problem:
     def held_out(self, prior: Tensor, start: Tensor | None = None) -> sweep.HeldOut:
         """The test part, with Θ(x, x) and z_0 on it."""
         task = self.task
-        logits, decisions, labels = task.teacher_logits("test"), task.teacher_decisions("test"), task.y_test
+        decisions, labels = task.teacher_decisions("test"), task.y_test
         return sweep.HeldOut(
             prior,
             None if decisions is None else torch.as_tensor(decisions),
             None if labels is None else torch.as_tensor(labels),
-            self.grid.effective(logits, labels).to(prior.dtype)
-            if self._test_is_complete and logits is not None
-            else None,
+            self._test_effective,
             start,
         )
 
@@ -162,14 +169,17 @@ def sweep_starts(problem: Problem, student: FiniteStudent, orders: list[Tensor],
     for r, order in enumerate(orders):
         unseen = slice(first_size(len(order)), None)
         early = _Start.of(problem, student, order[: unseen.start], order, targets, 2 * (1000 * seed + r)).honest(unseen)
-        variables, _ = early.evaluate(problem, unseen)
-        logits = torch.zeros_like(early.left_out.logits)
-        logits[order[unseen]] = early.left_out.logits[unseen]
+        left_out = sweep.LeftOut.of(
+            early.students, inverse_diagonal(early.students.factored, progress=problem.progress)
+        )
+        variables, _ = early.evaluate(problem, unseen, left_out)
+        logits = torch.zeros_like(left_out.logits)
+        logits[order[unseen]] = left_out.logits[unseen]
         told, voters[order[unseen]] = told + logits, voters[order[unseen]] + 1
         last = early
         if problem.error_from_test:
             last = _Start.of(problem, student, order, order, targets, 2 * (1000 * seed + r) + 1).with_scale_of(early)
-            whole, decided = last.evaluate(problem, None)
+            whole, decided = last.evaluate(problem)
             for name in whole.keys() - {"squared_norm", "error_prequential"}:
                 variables[name][..., -1] = whole[name][..., -1]
             found.decision.append(decided)
@@ -208,7 +218,6 @@ class _Start:
     students: sweep.Students
     pool: Tensor
     prior: Tensor
-    left_out: sweep.LeftOut
 
     @classmethod
     def of(
@@ -234,8 +243,7 @@ class _Start:
         started = replace(targets.reordered(order), start=tangent.logits(pool))
         factored = factor(theta, overwrite=True, progress=problem.progress)
         students = sweep.Students.of(factored, started, problem.grid.sizes)
-        left_out = sweep.LeftOut.of(students, inverse_diagonal(factored, progress=problem.progress))
-        return cls(tangent, students, pool, prior, left_out)
+        return cls(tangent, students, pool, prior)
 
     def honest(self, unseen: slice) -> "_Start":
         """Where the last third of n samples was seen, take the scale of the first n where it was not."""
@@ -252,7 +260,9 @@ class _Start:
         pivots = [s.students.factored.lower.diagonal().square()[-(len(s.pool) // 3) :].mean() for s in (other, self)]
         return replace(self, students=replace(self.students, scale=other.students.scale * pivots[0] / pivots[1]))
 
-    def evaluate(self, problem: Problem, unseen: slice | None) -> tuple[sweep.Tensors, Tensor]:
+    def evaluate(
+        self, problem: Problem, unseen: slice | None = None, left_out: sweep.LeftOut | None = None
+    ) -> tuple[sweep.Tensors, Tensor]:
         """Every variable at every size, and the decisions on the test part; on the pool only what is unseen."""
         variables, decided = sweep.of_ordering(self.students), torch.empty(0)
         if unseen is not None and "error_prequential" in variables:
@@ -265,8 +275,8 @@ class _Start:
             test_solution = solve(self.students.factored, cross, overwrite=True)
             from_test, logits = sweep.on_test(self.students, test_solution, held_out)
             variables, decided = variables | from_test, sweep.decide(logits)
-        if unseen is not None and problem.needs_pool:
+        if unseen is not None and left_out is not None and problem.needs_pool:
             rows = sweep.on_pool(self.students, self.prior)
-            last = sweep.on_left_out(self.students, self.prior, self.left_out, unseen)
+            last = sweep.on_left_out(self.students, self.prior, left_out, unseen)
             variables |= {k: v for k, v in sweep.stack([*rows, last]).items() if k not in variables}
         return variables, decided

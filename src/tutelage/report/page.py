@@ -75,9 +75,13 @@ def _charts(document: Document, curves: xr.Dataset, task: Task) -> dict[str, Any
 def _flips(document: Document, task: Task) -> np.ndarray:
     if task.y_train is None:
         return np.empty(0)
-    epoch = document["teacher"]["recommended_epoch"]
-    index = 0 if task.teacher_epochs is None else task.teacher_epochs.tolist().index(epoch)
+    index = _epoch_index(document, task)
     return error_flip_ratios(task, index, document["recommended"]["temperature"], document["t_power"])
+
+
+def _epoch_index(document: Document, task: Task) -> int:
+    epoch = document["teacher"]["recommended_epoch"]
+    return 0 if task.teacher_epochs is None else int(task.teacher_epochs.tolist().index(epoch))
 
 
 def _lists(document: Document, task: Task) -> list[dict[str, Any]]:
@@ -94,8 +98,7 @@ def _lists(document: Document, task: Task) -> list[dict[str, Any]]:
     }
     if task.y_train is None:
         return []
-    epoch = document["teacher"]["recommended_epoch"]
-    index = 0 if task.teacher_epochs is None else task.teacher_epochs.tolist().index(epoch)
+    index = _epoch_index(document, task)
     given = task.teacher_decisions("train")[index]
     return [
         {
