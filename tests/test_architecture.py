@@ -20,6 +20,7 @@ LAYERS = [
     {"task", "kernels", "theory", "datasets"},
     {"grid"},
     {"orderings"},
+    {"starts"},
     {"curves"},
     {"decisions"},
     {"report"},

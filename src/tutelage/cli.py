@@ -90,8 +90,12 @@ def plan_command(
     ] = None,
     warm_epochs: Annotated[str, typer.Option(metavar="N|auto", help="Epochs of a brief training.")] = "auto",
     learning_rate: Annotated[
-        float | None, typer.Option(metavar="LR", help="Of a brief training. [default: found by a range test]")
+        float | None, typer.Option(metavar="LR", help="Of a network. [default: found by range tests]")
     ] = None,
+    epochs: Annotated[
+        str,
+        typer.Option(metavar="N|inf", help="Epochs that a network will be trained for; inf: until it has converged."),
+    ] = f"{lab.EPOCHS:g}",
     seed: Seed = 0,
     target_error: Annotated[float | None, typer.Option(metavar="E", help="Say how many samples reach it.")] = None,
     dtype: Annotated[str, typer.Option(metavar="float64|float32")] = "float64",
@@ -103,7 +107,8 @@ def plan_command(
     quiet: Quiet = False,
 ) -> None:
     """Plan a distillation: soft ratio, temperature, checkpoint, samples, and what is left of the error."""
-    kernel = lab.student(student, linearise=linearise, training=_training(warm_epochs, learning_rate))
+    training = _training(warm_epochs, learning_rate)
+    kernel = lab.student(student, linearise=linearise, training=training, epochs=_epochs(epochs))
     repeats = _repeats(kernel, orderings, warm_starts)
     ratios, temperatures = _numbers(soft_ratio, "--soft-ratio", float), _numbers(temperature, "--temperature", float)
     size_list = None if sizes is None else _numbers(sizes, "--sizes", int)
@@ -177,6 +182,12 @@ def _training(epochs: str, learning_rate: float | None) -> lab.Training:
     if not epochs.isdecimal() or int(epochs) < 1:
         raise SettingError(f"--warm-epochs is {epochs!r}; expected a whole number of 1 or more, or auto.")
     return lab.Training(epochs=int(epochs), learning_rate=learning_rate)
+
+
+def _epochs(text: str) -> float:
+    if text != "inf" and (not text.isdecimal() or int(text) < 1):
+        raise SettingError(f"--epochs is {text!r}; expected a whole number of 1 or more, or inf.")
+    return float(text)
 
 
 def _repeats(kernel: kernels.Kernel | kernels.FiniteStudent, orderings: int | None, starts: int | None) -> int | None:

@@ -12,9 +12,10 @@ import xarray as xr
 from tutelage.exceptions import SettingError, TaskError
 from tutelage.grid import Grid
 from tutelage.kernels import FiniteStudent, Kernel
-from tutelage.orderings import Found, Problem, first_size, sweep_orderings, sweep_starts
+from tutelage.orderings import Found, Problem, sweep_orderings
 from tutelage.outputs import written
 from tutelage.progress import Progress, silent
+from tutelage.starts import first_size, sweep_starts
 from tutelage.task import Task
 from tutelage.theory import data_inefficiency
 from tutelage.variables import DESCRIPTIONS
@@ -22,6 +23,7 @@ from tutelage.version import __version__
 
 SOFT_RATIOS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
+SIZES, SIZES_OF_NETWORKS = 16, 8
 SMALLEST_POOL = 40  # for a student that is trained
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
@@ -99,7 +101,7 @@ def curves(
     _check(task, orderings, dtype, finite=finite)
     smallest = first_size(task.n_train) if finite else 2
     ratios = _usable_soft_ratios(task, soft_ratio, warnings)
-    grid = Grid.of(ratios, temperature, t_power, sizes, task.n_train, smallest)
+    grid = Grid.of(ratios, temperature, t_power, sizes, task.n_train, smallest, SIZES_OF_NETWORKS if finite else SIZES)
     orders = [torch.as_tensor(np.random.default_rng([seed, r]).permutation(task.n_train)) for r in range(orderings)]
     problem = Problem(task, grid, *task.inputs(DTYPES[dtype], standardise=standardise), progress)
     if isinstance(kernel, FiniteStudent):

@@ -29,11 +29,12 @@ class Grid:
         sizes: Sequence[int] | None,
         n_train: int,
         smallest: int = 2,
+        count: int = 16,
     ) -> "Grid":
         """Check what was asked for, and choose sizes where none were."""
         ratios, temperatures = _axis("soft_ratio", soft_ratio), _axis("temperature", temperature)
         check_settings(ratios, temperatures, t_power)
-        return cls(ratios, temperatures, t_power, _sizes(sizes, n_train, smallest))
+        return cls(ratios, temperatures, t_power, _sizes(sizes, n_train, smallest, count))
 
     def effective(self, logits: np.ndarray, labels: np.ndarray | None) -> Tensor:
         """Effective logits of teacher logits (E, n, C) at all settings: (n, E, S, C)."""
@@ -59,9 +60,9 @@ def _axis(name: str, values: Sequence[float]) -> list[float]:
     return numbers
 
 
-def _sizes(sizes: Sequence[int] | None, n_train: int, smallest: int) -> list[int]:
+def _sizes(sizes: Sequence[int] | None, n_train: int, smallest: int, count: int) -> list[int]:
     if sizes is None:
-        sizes = np.geomspace(max(smallest, min(32, n_train // 4)), n_train, 16).round().astype(int).tolist()
+        sizes = np.geomspace(max(smallest, min(32, n_train // 4)), n_train, count).round().astype(int).tolist()
     for n in sizes:
         if not smallest <= n <= n_train:
             raise SettingError(

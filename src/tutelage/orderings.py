@@ -1,6 +1,6 @@
-"""The theory run over several orderings of the pool, one factorisation each; or over several starts of a finite student."""
+"""The theory run over several orderings of the pool, one factorisation each."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import torch
@@ -8,11 +8,12 @@ from torch import Tensor
 
 from tutelage.exceptions import NumericsError
 from tutelage.grid import Grid
-from tutelage.kernels import FiniteStudent, Kernel, Tangent, gram
+from tutelage.kernels import Kernel, gram
 from tutelage.progress import Progress
 from tutelage.task import Task
 from tutelage.theory import sweep
 from tutelage.theory.factor import Factor, factor, inverse_diagonal, reordered, solve
+from tutelage.theory.finite_time import Losses
 from tutelage.theory.imperfect_teacher import reference_logits
 
 
@@ -65,6 +66,19 @@ class Problem:
             None if known is None else reference_logits(known, task.n_logits).to(dtype),
             torch.as_tensor(task.teacher_decisions("train")),
             known,
+        )
+
+    @cached_property
+    def losses(self) -> Losses:
+        """What students are trained with, in the order that the pool is stored in."""
+        task, grid = self.task, self.grid
+        settings = torch.cartesian_prod(torch.tensor(grid.soft_ratios), torch.tensor(grid.temperatures))
+        return Losses.of(
+            torch.as_tensor(task.teacher_logits("train")).to(self.pool.dtype).movedim(0, 1),
+            None if task.y_train is None else torch.as_tensor(task.y_train),
+            settings[:, 0],
+            settings[:, 1],
+            grid.t_power,
         )
 
     def held_out(self, prior: Tensor, start: Tensor | None = None) -> sweep.HeldOut:
@@ -156,51 +170,6 @@ def sweep_orderings(problem: Problem, kernel: Kernel, orders: list[Tensor]) -> F
     return found
 
 
-def sweep_starts(problem: Problem, student: FiniteStudent, orders: list[Tensor], seed: int) -> Found:
-    """Linearise a finite student afresh for every ordering, and read everything off (docs/theory.md §3.1).
-
-    The decision at n = N comes from a start that has seen the whole pool. Everything that must not have seen
-    what it predicts, the curve over smaller n and what the pool tells of itself, comes from a start that has
-    seen the first n_0 samples of the ordering only.
-    """
-    targets, found = problem.targets(), Found()
-    told: Tensor | float = 0.0  # sums of left-out logits over the starts that have not seen the sample
-    voters = torch.zeros(len(orders[0]))
-    for r, order in enumerate(orders):
-        unseen = slice(first_size(len(order)), None)
-        early = _Start.of(problem, student, order[: unseen.start], order, targets, 2 * (1000 * seed + r)).honest(unseen)
-        left_out = sweep.LeftOut.of(
-            early.students, inverse_diagonal(early.students.factored, progress=problem.progress)
-        )
-        variables, _ = early.evaluate(problem, unseen, left_out)
-        logits = torch.zeros_like(left_out.logits)
-        logits[order[unseen]] = left_out.logits[unseen]
-        told, voters[order[unseen]] = told + logits, voters[order[unseen]] + 1
-        last = early
-        if problem.error_from_test:
-            last = _Start.of(problem, student, order, order, targets, 2 * (1000 * seed + r) + 1).with_scale_of(early)
-            whole, decided = last.evaluate(problem)
-            for name in whole.keys() - {"squared_norm", "error_prequential"}:
-                variables[name][..., -1] = whole[name][..., -1]
-            found.decision.append(decided)
-        found.note_jitter(last.students.factored)
-        found.distances.append(last.students.squared_norm[-1].sqrt())
-        found.orderings.append(variables)
-        found.notes = list(last.tangent.notes)
-        del early, last  # each holds a factor as large as the kernel
-    found.decision_loo = torch.where(voters[:, None, None] > 0, sweep.decide(torch.as_tensor(told)), -1)
-    return found
-
-
-def _last_third(n: int) -> int:
-    return n - max(1, n // 3)
-
-
-def first_size(n_train: int) -> int:
-    """Give n_0, the samples that an early start sees: a quarter of the pool."""
-    return n_train // 4
-
-
 def finite(values: Tensor, what: str) -> Tensor:
     """Give the values back, or raise a `NumericsError` that says what they are."""
     if not bool(torch.isfinite(values.sum())):
@@ -208,75 +177,3 @@ def finite(values: Tensor, what: str) -> Tensor:
             f"The {what} are not all finite numbers; look at the scale of the inputs and of the teacher's logits, or use float64."
         )
     return values
-
-
-@dataclass(frozen=True)
-class _Start:
-    """A finite student linearised where some of the pool has brought it."""
-
-    tangent: Tangent
-    students: sweep.Students
-    pool: Tensor
-    prior: Tensor
-
-    @classmethod
-    def of(
-        cls,
-        problem: Problem,
-        student: FiniteStudent,
-        seen: Tensor,
-        order: Tensor,
-        targets: sweep.Targets,
-        seed: int,
-    ) -> "_Start":
-        task, pool = problem.task, problem.pool[order]
-        tangent = student.tangent(
-            problem.pool[seen],
-            torch.as_tensor(task.teacher_logits("train")[-1])[seen],
-            None if task.y_train is None else torch.as_tensor(task.y_train)[seen],
-            t_power=problem.grid.t_power,
-            seed=seed,
-            progress=problem.progress,
-        )
-        theta = gram(tangent.kernel, pool, progress=problem.progress)
-        prior = theta.diagonal().clone()
-        started = replace(targets.reordered(order), start=tangent.logits(pool))
-        factored = factor(theta, overwrite=True, progress=problem.progress)
-        students = sweep.Students.of(factored, started, problem.grid.sizes)
-        return cls(tangent, students, pool, prior)
-
-    def honest(self, unseen: slice) -> "_Start":
-        """Where the last third of n samples was seen, take the scale of the first n where it was not."""
-        sizes, scale = self.students.sizes, self.students.scale
-        first = next(k for k, n in enumerate(sizes) if _last_third(n) >= unseen.start)
-        index = torch.arange(len(sizes)).clamp_min(first)
-        return replace(self, students=replace(self.students, scale=scale[index]))
-
-    def with_scale_of(self, other: "_Start") -> "_Start":
-        """Take the prequential scale of a start that has seen less: residuals of samples seen are too small to go by.
-
-        The scale is in units of the kernel, so that it is brought to this one's by the last third's pivots.
-        """
-        pivots = [s.students.factored.lower.diagonal().square()[-(len(s.pool) // 3) :].mean() for s in (other, self)]
-        return replace(self, students=replace(self.students, scale=other.students.scale * pivots[0] / pivots[1]))
-
-    def evaluate(
-        self, problem: Problem, unseen: slice | None = None, left_out: sweep.LeftOut | None = None
-    ) -> tuple[sweep.Tensors, Tensor]:
-        """Every variable at every size, and the decisions on the test part; on the pool only what is unseen."""
-        variables, decided = sweep.of_ordering(self.students), torch.empty(0)
-        if unseen is not None and "error_prequential" in variables:
-            honest = torch.tensor([_last_third(n) >= unseen.start for n in self.students.sizes])
-            variables["error_prequential"] = torch.where(honest, variables["error_prequential"], torch.nan)
-        if problem.test is not None:
-            test, kernel = problem.test, self.tangent.kernel
-            held_out = problem.held_out(kernel.diag(test), self.tangent.logits(test))
-            cross = finite(kernel(self.pool, test), "kernel between pool and test inputs")
-            test_solution = solve(self.students.factored, cross, overwrite=True)
-            from_test, logits = sweep.on_test(self.students, test_solution, held_out)
-            variables, decided = variables | from_test, sweep.decide(logits)
-        if unseen is not None and left_out is not None and problem.needs_pool:
-            rows = sweep.on_pool(self.students, self.prior)
-            last = sweep.on_left_out(self.students, self.prior, left_out, unseen)
-            variables |= {k: v for k, v in sweep.stack([*rows, last]).items() if k not in variables}
-        return variables, decided

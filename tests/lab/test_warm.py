@@ -1,3 +1,4 @@
+import math
 import sys
 
 import numpy as np
@@ -12,6 +13,7 @@ from tutelage.exceptions import MissingExtraError, SettingError, StudentError
 from tutelage.kernels import empirical
 from tutelage.lab import DistillationLoss, TorchStudent, Training, student
 from tutelage.lab.training import Examples, train
+from tutelage.theory import finite_time
 
 QUICK = Training(epochs=4, learning_rate=0.05, batch_size=16)
 GRID = {"soft_ratio": [0.2, 1.0], "temperature": [1.0, 4.0], "orderings": 2}
@@ -22,7 +24,7 @@ def small(input_shape, n_outputs):
 
 
 def warm(**changes):
-    return TorchStudent(small, "small", training=QUICK, **changes)
+    return TorchStudent(small, "small", training=QUICK, **{"epochs": math.inf, **changes})
 
 
 def examples(n=64):
@@ -88,7 +90,7 @@ def test_a_start_that_has_not_moved_is_linearised_at_its_initial_weights():
     assert torch.equal(tangent.kernel(x), empirical(network)(x))
     centred = network(x) - network(x).mean(1, keepdim=True)
     torch.testing.assert_close(tangent.logits(x), centred.detach())
-    assert tangent.notes == ()
+    assert tangent.notes == ("Errors are those of a student that is trained until it has converged.",)
 
 
 def test_the_curves_of_a_start_are_the_tangents_own_solution():
@@ -110,6 +112,55 @@ def test_the_curves_of_a_start_are_the_tangents_own_solution():
     assert float(found.distance.squeeze()) == pytest.approx(
         float(((target - tangent.logits(pool[order])) * learned).sum() ** 0.5), rel=1e-4
     )
+
+
+def test_after_a_finite_training_the_curves_are_those_of_8_1(monkeypatch):
+    """At the stationary point the coefficients are -(t/n) ∂ℓ/∂z; decisions, errors and risks follow from them."""
+    monkeypatch.setattr(finite_time, "_TOLERANCE", 1e-9)
+    problem = task(n=60, m=200)
+    found = tu.curves(problem, warm(epochs=7), [0.5], [2.0], sizes=[40], orderings=1, seed=4)
+    pool, test = problem.inputs(torch.float64)
+    order = torch.as_tensor(np.random.default_rng([4, 0]).permutation(60))
+    teacher, labels = torch.as_tensor(problem.teacher_logits_train), torch.as_tensor(problem.y_train)
+    loss = DistillationLoss(0.5, 2.0)
+
+    def decided(n, seen, seed):
+        first = order[:n]
+        tangent = warm(epochs=7).tangent(pool[order[:seen]], teacher[order[:seen]], labels[order[:seen]], seed=seed)
+        assert tangent.time_per_sample == pytest.approx(7 * 0.025 / 0.1 / 16)  # epochs, mean rate, momentum, batch
+        theta, z_0, time = tangent.kernel(pool[first]), tangent.logits(pool[first]), tangent.time_per_sample * n
+        weights = torch.zeros(n, 3, dtype=torch.float64, requires_grad=True)
+        optimiser = torch.optim.LBFGS([weights], max_iter=2000, tolerance_grad=1e-11, line_search_fn="strong_wolfe")
+
+        def objective():
+            optimiser.zero_grad()
+            learned = theta @ weights
+            value = loss(z_0 + learned, teacher[first], labels[first]) + (weights * learned).sum() / (2 * time)
+            value.backward()
+            return value
+
+        optimiser.step(objective)
+        return (tangent.logits(test) + tangent.kernel(pool[first], test).mT @ weights.detach()).argmax(1).numpy()
+
+    whole, part = decided(60, 60, 8001), decided(40, 15, 8000)
+    assert np.array_equal(found.decision.squeeze().values, whole)
+    assert found.error.squeeze().values.tolist() == pytest.approx(
+        [(part != problem.y_test).mean(), (whole != problem.y_test).mean()]
+    )
+    [teacher_says] = problem.teacher_decisions("test")
+    assert float(found.transfer_risk.squeeze()[0]) == pytest.approx((part != teacher_says).mean())
+    converged = tu.curves(problem, warm(), [0.5], [2.0], sizes=[40], orderings=1, seed=4)
+    assert not np.array_equal(converged.decision.squeeze().values, whole)
+    assert np.array_equal(converged.distance.values, found.distance.values)
+
+
+def test_a_longer_training_converges():
+    problem = task(n=60, m=200)
+    settings = {"soft_ratio": [0.2], "temperature": [1.0, 4.0], "orderings": 1}
+    truth = tu.curves(problem, warm(), **settings).decision
+    apart = [float((tu.curves(problem, warm(epochs=k), **settings).decision != truth).mean()) for k in (2, 200, 10**7)]
+    assert apart[0] > apart[1] > apart[2]
+    assert apart[2] < 0.05
 
 
 def test_a_plan_of_a_network_has_everything():
@@ -138,9 +189,11 @@ def test_the_least_distance_breaks_ties():
 @pytest.mark.parametrize(
     "changes", [{"test": False}, {"labels": False}, {"labels": False, "test": False}, {"n_classes": 2}]
 )
-def test_parts_may_be_missing(changes):
+@pytest.mark.parametrize("epochs", [7, math.inf])
+def test_parts_may_be_missing(changes, epochs):
     problem = task(n=60, m=40, **changes)
-    made = tu.plan(problem, tu.curves(problem, warm(), **GRID))
+    made = tu.plan(problem, tu.curves(problem, warm(epochs=epochs), **GRID))
+    assert any("are those of a student that is trained" in w for w in made.warnings)
     assert made.recommended.transfer_risk is not None
     assert (made.recommended.error is None) == ("labels" in changes)
 

@@ -14,6 +14,7 @@ def warnings_of(task: Task, epoch: int, teacher: Teacher, soft_ratio: float, att
     found = [
         _in_sample_teacher(task, epoch),
         _error_from_pool(task, attrs),
+        _converged(attrs),
         _few(task, attrs),
         _label_noise(task, teacher, soft_ratio, attrs),
     ]
@@ -39,6 +40,12 @@ def _error_from_pool(task: Task, attrs: Mapping[str, Any]) -> str | None:
     if task.x_test is None or attrs["error_from"] == "test part":
         return None
     return "The test part has no labels (y_test), so errors come from the pool itself: unseen samples, and leave-one-out at n = N."
+
+
+def _converged(attrs: Mapping[str, Any]) -> str | None:
+    if attrs["error_from"] == "test part" or not attrs["finite"]:
+        return None
+    return "Errors that come from the pool are those of a student that is trained until it has converged."
 
 
 def _few(task: Task, attrs: Mapping[str, Any]) -> str | None:

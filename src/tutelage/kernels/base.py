@@ -1,5 +1,6 @@
 """What a student is to this project: a kernel."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
@@ -40,12 +41,16 @@ class Tangent:
         Θ from the gradients there.
     logits : callable
         z_0: from inputs (n, ...) to logits (n, C) there, centred over classes.
+    time_per_sample : float
+        How long the student will be trained for each of its samples, t/n of docs/theory.md §8: the sum of
+        learning rate / (1 - momentum) over the steps, divided by the samples. Infinite: until it has converged.
     notes : tuple of str
         What the person who plans should know of it.
     """
 
     kernel: Kernel
     logits: Callable[[Tensor], Tensor]
+    time_per_sample: float = math.inf
     notes: tuple[str, ...] = ()
 
 

@@ -34,7 +34,11 @@ def mlp(width: int, depth: int = 3, activation: str = "relu") -> Factory:
 
 
 def cnn(width: int = 32) -> Factory:
-    """Give a small convolutional network's factory: three 3 × 3 convolutions of `width`, 2 and 2 times `width` channels."""
+    """Give a small convolutional network's factory: three 3 × 3 convolutions of `width`, 2 and 2 times `width` channels.
+
+    Each is followed by a rectifier and 2 × 2 maximum pooling; the last map is flattened, not averaged over pixels,
+    as averages that hardly differ between images make plain SGD crawl.
+    """
 
     def make(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
         if len(input_shape) not in (2, 3) or min(input_shape[-2:]) < 4:
@@ -42,13 +46,14 @@ def cnn(width: int = 32) -> Factory:
                 f"A cnn needs images of 4 × 4 pixels or more, shape (H, W) or (channels, H, W); one input has shape {input_shape}."
             )
         channels = input_shape[0] if len(input_shape) == 3 else 1
-        return nn.Sequential(
-            *([] if len(input_shape) == 3 else [WithChannel()]),
-            nn.Conv2d(channels, width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(width, 2 * width, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-            nn.Conv2d(2 * width, 2 * width, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(), nn.Linear(2 * width, n_outputs),
-        )  # fmt: skip
+        layers, (height, across) = nn.Sequential(*([] if len(input_shape) == 3 else [WithChannel()])), input_shape[-2:]
+        for size in (width, 2 * width, 2 * width):
+            layers.extend([nn.Conv2d(channels, size, 3, padding=1), nn.ReLU()])
+            channels = size
+            if min(height, across) > 1:
+                layers.append(nn.MaxPool2d(2))
+                height, across = height // 2, across // 2
+        return layers.extend([nn.Flatten(), nn.Linear(channels * height * across, n_outputs)])
 
     if width < 1:
         raise StudentError(f"A cnn has a width of 1 or more; it was {width}.")

@@ -12,12 +12,14 @@ from tutelage.kernels import FiniteStudent, Kernel
 from tutelage.lab import networks
 from tutelage.lab.networks import Factory
 from tutelage.lab.training import Training
-from tutelage.lab.warm import TorchStudent
+from tutelage.lab.warm import EPOCHS, TorchStudent
 
 FAMILIES = ("mlp", "cnn")
 
 
-def student(spec: str, *, linearise: str = "warm", training: Training | None = None) -> Kernel | FiniteStudent:
+def student(
+    spec: str, *, linearise: str = "warm", training: Training | None = None, epochs: float = EPOCHS
+) -> Kernel | FiniteStudent:
     """Read a SPEC: ``mlp:depth=3``, ``mlp:width=512,depth=3``, ``cnn:width=32`` or ``package.module:factory``.
 
     Parameters
@@ -30,6 +32,8 @@ def student(spec: str, *, linearise: str = "warm", training: Training | None = N
         Where a network of finite width is linearised.
     training : Training, optional
         Of the warm start.
+    epochs : float
+        How long a network itself will be trained, see `TorchStudent`.
 
     Returns
     -------
@@ -50,7 +54,7 @@ def student(spec: str, *, linearise: str = "warm", training: Training | None = N
         )
     if factory is None:
         return kernels.student(spec)
-    return TorchStudent(factory, _in_full(spec, linearise), linearise, training or Training())
+    return TorchStudent(factory, _in_full(spec, linearise, epochs), linearise, training or Training(), epochs)
 
 
 def _small(family: str, tail: str) -> Factory | None:
@@ -93,8 +97,8 @@ def _own(spec: str, module: str, name: str) -> Factory:
     return factory
 
 
-def _in_full(spec: str, linearise: str) -> str:
-    return f"{spec}{',' if '=' in spec else ';'}linearise={linearise}"
+def _in_full(spec: str, linearise: str, epochs: float) -> str:
+    return f"{spec}{',' if '=' in spec else ';'}linearise={linearise},epochs={epochs:g}"
 
 
 def _number(text: str) -> float:

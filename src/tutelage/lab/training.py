@@ -3,6 +3,7 @@
 import copy
 import logging
 import math
+import statistics
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -20,8 +21,8 @@ from tutelage.lab.loss import DistillationLoss
 from tutelage.progress import Progress, silent
 
 PATIENCE = 3  # epochs without improvement on the held-out part before training stops
-_LOWEST, _HIGHEST, _FINDER_STEPS = 1e-4, 3.0, 100
-_SMOOTHING = 0.9
+_LOWEST, _HIGHEST, _FINDERS, _FINDER_STEPS = 1e-4, 3.0, 3, 100
+_SMOOTHING, _MOMENTUM = 0.9, 0.9
 _MEASURED = 1024  # examples that tell whether training has lowered the loss
 
 
@@ -60,7 +61,7 @@ class Training:
     epochs : int
         At most; with a held-out part training stops when that no longer improves.
     learning_rate : float, optional
-        By default found by a range test (Smith 2017).
+        By default found by range tests (Smith 2017), the median of three.
     batch_size : int
     annealed : bool
         Whether the learning rate falls to 0 along a cosine, as for a student that is to be used.
@@ -70,6 +71,11 @@ class Training:
     learning_rate: float | None = None
     batch_size: int = 64
     annealed: bool = False
+
+    def time_per_sample(self, learning_rate: float) -> float:
+        """Give t/n of docs/theory.md §8 for so many epochs: the sum of learning rate / (1 - momentum) over a sample's steps."""
+        mean = learning_rate / 2 if self.annealed else learning_rate  # a cosine's mean is a half
+        return self.epochs * mean / (1 - _MOMENTUM) / self.batch_size
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
@@ -126,7 +132,9 @@ def train(
     """
     with _quiet(), torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as scratch:
         torch.manual_seed(seed)
-        rate = training.learning_rate or _found_rate(network, examples, loss, training, seed, scratch)
+        rate = training.learning_rate or statistics.median(
+            _found_rate(network, examples, loss, training, 10 * seed + k, scratch) for k in range(_FINDERS)
+        )
         before = _measured(network, held_out or examples, loss)
         with progress("training", training.epochs) as advance:
             student = _module(network, loss, rate, _annealed if training.annealed else _constant)
@@ -198,7 +206,7 @@ def _module(network: nn.Module, loss: DistillationLoss, rate: float, schedule: S
 
         def configure_optimizers(self) -> Any:
             parameters = [p for p in self.network.parameters() if p.requires_grad]
-            optimiser = torch.optim.SGD(parameters, lr=rate, momentum=0.9)
+            optimiser = torch.optim.SGD(parameters, lr=rate, momentum=_MOMENTUM)
             total = max(1, int(self.trainer.estimated_stepping_batches))
             factor = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule(min(1.0, step / total)))
             return {"optimizer": optimiser, "lr_scheduler": {"scheduler": factor, "interval": "step"}}

@@ -1,7 +1,8 @@
 """The warm tangent: a brief training, and the network linearised where it ends (docs/theory.md §3.1)."""
 
 import copy
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -11,10 +12,11 @@ from tutelage.kernels import Tangent, empirical, linearity
 from tutelage.kernels.network import Network
 from tutelage.lab.loss import DistillationLoss
 from tutelage.lab.networks import Factory
-from tutelage.lab.training import Examples, Training, train
+from tutelage.lab.training import Examples, Trained, Training, train
 from tutelage.progress import Progress, silent
 
 SOFT_RATIO, TEMPERATURE = 0.6, 4.0  # the middling setting that stands for the whole grid
+EPOCHS = 60.0  # of the student itself
 _HELD_OUT = 0.1
 _LOOKED_AT = 256  # samples that linearity is measured on
 _FURTHER_EPOCHS = 2
@@ -35,6 +37,10 @@ class TorchStudent:
     linearise : {"warm", "init"}
     training : Training
         Of the warm start: at most so many epochs, stopped when a held-out part of its samples stops improving.
+    epochs : float
+        How long the student itself will be trained, at the learning rate of the warm start and annealed along a
+        cosine: predicted are its errors then, (8.1). Infinite: until it has converged. At init, where no
+        learning rate is found, `training` must give one for it to count.
     projected : int, optional
         See `tutelage.kernels.empirical`.
     """
@@ -43,9 +49,12 @@ class TorchStudent:
     spec: str
     linearise: str = "warm"
     training: Training = field(default_factory=Training)
+    epochs: float = EPOCHS
     projected: int | None = None
 
     def __post_init__(self) -> None:
+        if not self.epochs >= 1:
+            raise StudentError(f"A student was to be trained for {self.epochs} epochs; expected 1 or more, or inf.")
         if self.linearise not in ("warm", "init"):
             raise StudentError(f"A network is linearised warm or at init; {self.linearise!r} was given.")
 
@@ -82,14 +91,29 @@ class TorchStudent:
             If training diverges, or the factory does not give a network for these inputs.
         """
         network = self._fresh(tuple(x.shape[1:]), teacher.shape[1], seed)
-        notes: tuple[str, ...] = ()
+        notes, rate = [], self.training.learning_rate
         if self.linearise == "warm":
             dtype = next(network.parameters()).dtype
             examples = Examples(x.to(dtype), teacher.to(dtype), labels)
-            notes = (self._warm(network, examples, t_power, seed, progress),)
+            done, how_linear = self._warm(network, examples, t_power, seed, progress)
+            rate = done.learning_rate
+            notes.append(
+                f"The warm start was trained for {done.epochs} epochs at a learning rate of {rate:.2g}. {how_linear}"
+            )
+        time, until = self._time(rate)
         own = Network.of(network)
         kernel = empirical(network, projected=self.projected, seed=seed)
-        return Tangent(kernel, lambda inputs: _centred(own, inputs), notes)
+        return Tangent(kernel, lambda inputs: _centred(own, inputs), time, (*notes, until))
+
+    def _time(self, rate: float | None) -> tuple[float, str]:
+        """t/n of the student's own training, and what errors are of, in words."""
+        if rate is None or math.isinf(self.epochs):
+            return math.inf, "Errors are those of a student that is trained until it has converged."
+        own = replace(self.training, epochs=int(self.epochs), annealed=True)
+        return own.time_per_sample(rate), (
+            f"Errors on a labelled test part are those of a student that is trained for {own.epochs} epochs in batches of "
+            f"{own.batch_size} at a learning rate of {rate:.2g}, annealed."
+        )
 
     def _fresh(self, input_shape: tuple[int, ...], n_outputs: int, seed: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
@@ -122,7 +146,9 @@ class TorchStudent:
         if found != n_outputs:
             raise StudentError(f"The network of {self.spec} has {found} output(s); the task needs {n_outputs}.")
 
-    def _warm(self, network: nn.Module, examples: Examples, t_power: int, seed: int, progress: Progress) -> str:
+    def _warm(
+        self, network: nn.Module, examples: Examples, t_power: int, seed: int, progress: Progress
+    ) -> tuple[Trained, str]:
         """Train in place, and say how linear the network is from there on."""
         order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))
         count = max(1, int(_HELD_OUT * len(examples)))
@@ -133,7 +159,7 @@ class TorchStudent:
         onward = Training(_FURTHER_EPOCHS, done.learning_rate, self.training.batch_size)
         train(further, examples, loss, onward, seed=seed + 1)
         found = linearity(network, further, examples.x[:_LOOKED_AT])
-        return f"The warm start was trained for {done.epochs} epochs at a learning rate of {done.learning_rate:.2g}. {found.words}"
+        return done, found.words
 
 
 def _centred(network: Network, x: Tensor) -> Tensor:

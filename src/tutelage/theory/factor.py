@@ -40,6 +40,10 @@ class Factor:
     def __len__(self) -> int:
         return len(self.lower)
 
+    def leading(self, n: int) -> "Factor":
+        """The factor of the first n samples."""
+        return Factor(self.lower[:n, :n], self.jitter, self.relative_jitter)
+
     @property
     def redundant(self) -> int:
         """Samples whose features those before them span, up to the jitter: only it tells them apart."""

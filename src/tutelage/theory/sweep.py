@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tutelage.progress import Progress, silent
 from tutelage.theory import data_inefficiency, factor, imperfect_teacher, transfer_risk
 from tutelage.theory.factor import Factor
+from tutelage.theory.finite_time import Path
 from tutelage.theory.transfer_risk import decisions
 
 Tensors = dict[str, Tensor]
@@ -196,6 +198,43 @@ def on_test(students: Students, test_solution: Tensor, held_out: HeldOut) -> tup
     return stack(rows), oracle
 
 
+def on_test_in_time(
+    students: Students, test_solution: Tensor, held_out: HeldOut, path: Path, progress: Progress = silent
+) -> tuple[Tensors, Tensor]:
+    """Evaluate the students after their training time (docs/theory.md §8) on held-out inputs.
+
+    Parameters
+    ----------
+    students : Students
+        At convergence.
+    test_solution : Tensor of shape (N, M)
+        V = L⁻¹ Θ(pool, held out).
+    held_out : HeldOut
+    path : Path
+        Of the same ordering.
+    progress : Progress
+        Told of the sizes done.
+
+    Returns
+    -------
+    variables : dict of Tensor (E, S, sizes)
+        `error`, `transfer_risk` and `oracle_risk`.
+    logits : Tensor of shape (M, E, S, C)
+        Of the students of the whole pool.
+    """
+    shape, decided = (len(held_out.prior), *students.solution.shape[1:]), []
+    start = None if held_out.start is None else _spread(held_out.start, len(shape))
+    with progress("training time", sum(students.sizes)) as advance:
+        for n in students.sizes:
+            # Where training ends, f - z_0 is in the span of the samples, and so interpolated as (3.1) interpolates, (8.2).
+            solution = factor.solve(students.factored.leading(n), path.learned(n).flatten(1), overwrite=True)
+            logits = _from(start, (test_solution[:n].mT @ solution).reshape(shape))
+            decided.append(decide(logits.movedim(0, -2)))
+            advance(n)
+    rows = [_risks(d, decided[-1], held_out) for d in decided]
+    return stack(rows), logits
+
+
 def on_pool(students: Students, prior: Tensor) -> list[Tensors]:
     """Evaluate the students of n < N samples on the part of the pool that they have not seen.
 
@@ -281,13 +320,17 @@ def _evaluate(
     decided = decide(student_logits)
     gram = students.residual_gram[k]
     bounded = transfer_risk.bounds(oracle_logits, student_logits, gram, held_out.prior, variance)
-    row = {
-        "oracle_risk": _share(decided != decide(oracle_logits)),
+    return _risks(decided, decide(oracle_logits), held_out) | {
         "expected_transfer_risk": transfer_risk.expected_transfer_risk(student_logits, students.scale[k], variance),
         "risk_bound": bounded.risk_bound,
         "power_bound": bounded.power_bound,
         "certified_fraction": bounded.certified_fraction,
     }
+
+
+def _risks(decided: Tensor, oracle: Tensor, held_out: HeldOut) -> Tensors:
+    """Disagreement with the oracle, the teacher and the labels of decisions (E, S, M)."""
+    row = {"oracle_risk": _share(decided != oracle)}
     if held_out.teacher_decision is not None:
         row["transfer_risk"] = _share(decided != held_out.teacher_decision[:, None])
     if held_out.labels is not None:

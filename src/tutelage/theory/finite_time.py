@@ -1,0 +1,184 @@
+"""Students that are trained for a finite time (docs/theory.md §8)."""
+
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tutelage.exceptions import NumericsError
+from tutelage.theory import factor
+from tutelage.theory.factor import Factor
+
+CURVATURE = 0.05  # h, a typical second derivative of the loss; what it is changes the speed, not the result
+_TOLERANCE = 3e-3
+_STEPS, _SEARCHES = 300, 6
+
+
+@dataclass(frozen=True)
+class Losses:
+    """The loss (1.2) of n samples at each of K settings.
+
+    Attributes
+    ----------
+    soft_targets : Tensor of shape (n, K, C)
+        σ(z_t / T).
+    labels : Tensor of shape (n, 1, C), optional
+        One-hot; 0 and 1 for one logit.
+    soft_ratio, temperature : Tensor of shape (K, 1)
+    t_power : {0, 2}
+    """
+
+    soft_targets: Tensor
+    labels: Tensor | None
+    soft_ratio: Tensor
+    temperature: Tensor
+    t_power: int
+
+    @classmethod
+    def of(
+        cls,
+        teacher: Float[Tensor, "n E C"],
+        labels: Tensor | None,
+        soft_ratio: Float[Tensor, " S"],
+        temperature: Float[Tensor, " S"],
+        t_power: int,
+    ) -> "Losses":
+        """Of E teachers at S settings, K = E S."""
+        epochs, classes = teacher.shape[1:]
+        rho, t = (v.to(teacher.dtype).repeat(epochs)[:, None] for v in (soft_ratio, temperature))
+        tall = teacher.repeat_interleave(len(soft_ratio), 1)
+        hard = None
+        if labels is not None:
+            hard = labels[:, None] if classes == 1 else torch.nn.functional.one_hot(labels, classes)
+            hard = hard[:, None].to(teacher.dtype)
+        return cls(_probabilities(tall / t), hard, rho, t, t_power)
+
+    def reordered(self, order: Tensor) -> "Losses":
+        """The same samples in another order."""
+        return replace(
+            self,
+            soft_targets=self.soft_targets[order],
+            labels=None if self.labels is None else self.labels[order],
+        )
+
+    def first(self, n: int) -> "Losses":
+        """Of the first n samples."""
+        return replace(
+            self, soft_targets=self.soft_targets[:n], labels=None if self.labels is None else self.labels[:n]
+        )
+
+    def gradient(self, logits: Tensor) -> Tensor:
+        """∂ℓ/∂z of every sample, the left side of (2.1) and (2.2)."""
+        soft = _probabilities(logits / self.temperature).sub_(self.soft_targets)
+        soft *= self.soft_ratio * self.temperature ** (self.t_power - 1)
+        if self.labels is None:
+            return soft
+        return soft.add_((1 - self.soft_ratio) * (_probabilities(logits) - self.labels))
+
+    def curvature(self, logits: Tensor, direction: Tensor) -> Tensor:
+        """Σ dᵀ (∂²ℓ/∂z²) d over samples: (K,)."""
+        weight = self.soft_ratio * self.temperature ** (self.t_power - 2)
+        soft = _quadratic(_probabilities(logits / self.temperature), direction) * weight[:, 0]
+        if self.labels is None:
+            return soft
+        return soft + (1 - self.soft_ratio[:, 0]) * _quadratic(_probabilities(logits), direction)
+
+
+@dataclass(frozen=True)
+class Path:
+    """One ordering's students of every size, each trained as long a time for each of its samples.
+
+    Attributes
+    ----------
+    ridged : Factor
+        Of Θ + κI with κ = n / (t h), the same for every n.
+    losses : Losses
+        Of the N samples.
+    start : Tensor of shape (N, C)
+        z_0.
+    time_per_sample : float
+        t/n: over one sample's share of the steps, the sum of learning rate / (1 - momentum).
+    """
+
+    ridged: Factor
+    losses: Losses
+    start: Tensor
+    time_per_sample: float
+
+    @classmethod
+    def of(
+        cls, kernel: Float[Tensor, "N N"], losses: Losses, start: Float[Tensor, "N C"], time_per_sample: float
+    ) -> "Path":
+        """Factor in place of the kernel."""
+        kernel.diagonal().add_(1 / (time_per_sample * CURVATURE))
+        return cls(factor.factor(kernel, overwrite=True), losses, start, time_per_sample)
+
+    def learned(self, n: int) -> Float[Tensor, "n K C"]:
+        """Solve (8.1) for all settings at once, on the first n samples: f - z_0 there.
+
+        The stationary point is f = z_0 + Θ A with A = -(t/n) ∂ℓ/∂z at f, (8.2). It is found by conjugate gradients with a
+        line search, preconditioned by what (8.1)'s solution would be if the loss were quadratic with second
+        derivative h: one solve with Θ + κI, and no product with Θ, for each step.
+
+        Raises
+        ------
+        NumericsError
+            If it does not converge.
+        """
+        leading, z_0, losses = self.ridged.leading(n), self.start[:n, None], self.losses.first(n)
+        kappa, time = 1 / (self.time_per_sample * CURVATURE), self.time_per_sample
+        u = self.start.new_zeros(losses.soft_targets.shape)
+        a, before, slope = torch.zeros_like(u), u, losses.gradient(z_0 + u)
+        direction, along = torch.zeros_like(u), torch.zeros_like(u)
+        power = first = _dot(u, u)
+        for step in range(_STEPS):
+            p = factor.coefficients(leading, factor.solve(leading, slope.flatten(1))).reshape(u.shape) / CURVATURE
+            theta_p = slope / CURVATURE - kappa * p
+            new_power = _dot(slope, theta_p)
+            first = first if step else new_power
+            if bool((new_power <= _TOLERANCE**2 * first).all()):
+                return u
+            beta = ((new_power - _dot(before, theta_p)) / power).clamp_min(0) if step else power  # Polak-Ribière+
+            direction, along = (beta[:, None] * v - w for v, w in ((direction, p), (along, theta_p)))
+            power, before = new_power, slope
+            length, slope = _searched(losses, z_0 + u, along, a, direction, time, slope)
+            a, u = a + length * direction, u + length * along
+        raise NumericsError(
+            f"The students after a finite training time did not converge in {_STEPS} steps; look at the scale of the "
+            "teacher's logits, or use float64."
+        )
+
+
+def _searched(
+    losses: Losses, f: Tensor, along: Tensor, a: Tensor, direction: Tensor, time_per_sample: float, slope: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Minimise along a line, each setting on its own: step lengths (K, 1), and the slope where they lead."""
+    downhill = _dot(slope, along)
+    bend = losses.curvature(f, along) + _dot(direction, along) / time_per_sample
+    alpha = torch.where(downhill < 0, -downhill / bend.clamp_min(torch.finfo(bend.dtype).tiny), 0.0)
+    for _ in range(_SEARCHES):
+        step = alpha[:, None]
+        there = losses.gradient(f + step * along) + (a + step * direction) / time_per_sample
+        left = _dot(there, along)
+        over = left > -0.3 * downhill
+        if not bool(over.any()):
+            break
+        # The slope grows along a convex function, so that the secant's zero lies before the point that was too far.
+        alpha = torch.where(over, alpha * downhill / (downhill - left), alpha)
+    return alpha[:, None], there
+
+
+def _dot(left: Tensor, right: Tensor) -> Tensor:
+    return (left * right).sum((0, 2))
+
+
+def _probabilities(logits: Tensor) -> Tensor:
+    return torch.sigmoid(logits) if logits.shape[-1] == 1 else torch.softmax(logits, -1)
+
+
+def _quadratic(p: Tensor, d: Tensor) -> Tensor:
+    """Σ over samples of dᵀ (diag p - p pᵀ) d, or of p (1 - p) d² for one logit."""
+    if p.shape[-1] == 1:
+        return (p * (1 - p) * d.square()).sum((0, 2))
+    return (p * d.square()).sum((0, 2)) - (p * d).sum(-1).square().sum(0)
