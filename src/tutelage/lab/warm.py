@@ -39,8 +39,8 @@ class TorchStudent:
         Of the warm start: at most so many epochs, stopped when a held-out part of its samples stops improving.
     epochs : float
         How long the student itself will be trained, at the learning rate of the warm start and annealed along a
-        cosine: predicted are its errors then, (8.1). Infinite: until it has converged. At init, where no
-        learning rate is found, `training` must give one for it to count.
+        cosine: predicted are its errors then, (8.1). Infinite: until it has converged. At init it does not count, as
+        a kernel grows in training, so that its value there says little of how fast a network learns.
     projected : int, optional
         See `tutelage.kernels.empirical`.
     """
@@ -91,7 +91,7 @@ class TorchStudent:
             If training diverges, or the factory does not give a network for these inputs.
         """
         network = self._fresh(tuple(x.shape[1:]), teacher.shape[1], seed)
-        notes, rate = [], self.training.learning_rate
+        notes, rate = [], None
         if self.linearise == "warm":
             dtype = next(network.parameters()).dtype
             examples = Examples(x.to(dtype), teacher.to(dtype), labels)
