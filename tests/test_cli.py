@@ -11,6 +11,7 @@ import pytest
 
 from problems import task
 from tutelage import cli
+from tutelage.cli import planning
 
 FAST = ["--student", "mlp:depth=1", "--soft-ratio", "0.2,1", "--temperature", "1,4", "--orderings", "1"]
 
@@ -164,7 +165,7 @@ def test_too_little_memory_is_said(capsys, task_file, monkeypatch):
     def starve(*_, **__):
         raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: not enough memory")
 
-    monkeypatch.setattr(cli, "curves", starve)
+    monkeypatch.setattr(planning, "curves", starve)
     code, _, err = run(capsys, "plan", task_file, "--json")
     assert code == 2
     assert "use fewer samples, or --dtype float32" in err
@@ -191,7 +192,7 @@ def test_a_terminal_that_knows_no_greek(task_file):
 
 
 def test_a_defect_of_ours_is_exit_code_1(capsys, task_file, monkeypatch):
-    monkeypatch.setattr(cli, "curves", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(planning, "curves", lambda *_, **__: 1 / 0)
     code, _, err = run(capsys, "plan", task_file, "--json")
     assert code == 1
     assert "This is a defect of tutelage" in err

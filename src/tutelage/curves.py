@@ -23,7 +23,7 @@ from tutelage.version import __version__
 
 SOFT_RATIOS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
-SIZES, SIZES_OF_NETWORKS = 16, 8
+SIZES, SIZES_OF_NETWORKS = 16, 6
 SMALLEST_POOL = 40  # for a student that is trained
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 

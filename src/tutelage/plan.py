@@ -109,15 +109,21 @@ class Plan:
                 partial.write_text(text, encoding="utf-8")
         return text
 
-    def to_html(self, path: str | Path) -> None:
+    def to_html(self, path: str | Path, verification: dict[str, Any] | None = None) -> None:
         """Write the report: one HTML file that needs nothing else.
+
+        Parameters
+        ----------
+        path : str or Path
+        verification : dict, optional
+            What real students did, from `tutelage.lab.verify`, to be shown beside what was predicted.
 
         Raises
         ------
         OutputError
             If it cannot be written.
         """
-        page = render(self.as_dict(), self._curves, self._task)
+        page = render(self.as_dict(), self._curves, self._task, verification)
         with written(Path(path)) as partial:
             partial.write_text(page, encoding="utf-8")
 
@@ -270,6 +276,7 @@ def _describe(task: Task, epoch: int) -> dict[str, Any]:
         "n_logits": task.n_logits,
         "input_shape": list(task.input_shape),
         "labels": task.y_train is not None,
+        "source": task.source,
         "teacher_accuracy_train": None if train is None else float(train[epoch]),
         "teacher_accuracy_test": None if test is None else float(test[epoch]),
     }

@@ -20,7 +20,12 @@ def sweep_starts(problem: Problem, student: FiniteStudent, orders: list[Tensor],
     seen the first n_0 samples of the ordering only. Errors and risks on the test part are those after the
     student's training time (§8); all else is of the converged student.
     """
-    targets, found = problem.targets(), Found()
+    task, targets, found = problem.task, problem.targets(), Found()
+    labels = None if task.y_train is None else torch.as_tensor(task.y_train)
+    student = student.tuned(
+        problem.pool, torch.as_tensor(task.teacher_logits("train")[-1]), labels,
+        t_power=problem.grid.t_power, seed=seed, progress=problem.progress,
+    )  # fmt: skip
     told: Tensor | float = 0.0  # sums of left-out logits over the starts that have not seen the sample
     voters = torch.zeros(len(orders[0]))
     for r, order in enumerate(orders):
@@ -128,10 +133,15 @@ class _Start:
             test_solution = solve(self.students.factored, cross, overwrite=True)
             from_test, logits = sweep.on_test(self.students, test_solution, held_out)
             if self.trained is not None:
-                in_time, logits = sweep.on_test_in_time(
-                    self.students, test_solution, held_out, self.trained, problem.progress
+                # At n = N a start that has seen the whole pool tells.
+                sizes = self.students.sizes if unseen is None else self.students.sizes[:-1]
+                in_time, at_last = sweep.on_test_in_time(
+                    self.students, test_solution, held_out, self.trained, sizes, problem.progress
                 )
-                from_test |= in_time
+                logits = logits if at_last is None else at_last
+                for k, row in enumerate(in_time):
+                    for name, value in row.items():
+                        from_test[name][..., k] = value
             variables, decided = variables | from_test, sweep.decide(logits)
         if unseen is not None and left_out is not None and problem.needs_pool:
             rows = sweep.on_pool(self.students, self.prior)

@@ -1,7 +1,7 @@
 """One distillation problem: the checked arrays that everything else starts from."""
 
 import hashlib
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, cast, overload
 
@@ -33,6 +33,9 @@ class Task:
     image_layout : {"channels_last", "channels_first"}
         Where the channels of images stand in the inputs.
 
+    source : str, optional
+        Where it was read from, for `tutelage verify` to find it again.
+
     Attributes
     ----------
     warnings : tuple of str
@@ -61,6 +64,7 @@ class Task:
     teacher_epochs: np.ndarray | None = None
     image_layout: str = "channels_last"
     warnings: tuple[str, ...] = ()
+    source: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         if self.image_layout not in ("channels_last", "channels_first"):
@@ -108,7 +112,7 @@ class Task:
         TaskError
             If there is no such file, or it does not hold a task.
         """
-        return cls(**cast(dict[str, Any], read_arrays(Path(path))))
+        return cls(**cast(dict[str, Any], read_arrays(Path(path))), source=str(Path(path).absolute()))
 
     def save(self, path: str | Path) -> None:
         """Write the task to .npz, .safetensors, or (a name without an ending) a folder of .npy.
@@ -218,7 +222,7 @@ class Task:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Task):
             return NotImplemented
-        return all(np.array_equal(getattr(self, f.name), getattr(other, f.name)) for f in fields(self))
+        return all(np.array_equal(getattr(self, f.name), getattr(other, f.name)) for f in fields(self) if f.compare)
 
     __hash__ = None  # type: ignore[assignment]
 

@@ -29,7 +29,8 @@ def given(classes, *, n=30, t_power=2, seed=0, settings=SETTINGS, labelled=True,
 
 
 def trained(theta, losses, start, time, n=None):
-    return Path.of(theta.clone(), losses, start, time / len(theta)).learned(n or len(theta))
+    """(n, K, C)."""
+    return Path.of(theta.clone(), losses, start, time / len(theta)).learned(n or len(theta)).mT
 
 
 @pytest.mark.parametrize("classes", [1, 2, 4])
@@ -62,7 +63,7 @@ def test_a_long_training_ends_at_the_effective_logits(classes):
 def test_a_short_training_is_a_step_down_the_gradient():
     theta, _, _, start, losses = given(3)
     time = 1e-4
-    step = -time / len(theta) * torch.einsum("ij,jkc->ikc", theta, losses.gradient(start[:, None]))
+    step = -time / len(theta) * torch.einsum("ij,jck->ikc", theta, losses.gradient(start[..., None]))
     torch.testing.assert_close(trained(theta, losses, start, time), step, rtol=1e-2, atol=1e-7)
 
 
@@ -99,10 +100,10 @@ def test_epochs_are_problems_side_by_side():
 
 def test_its_curvature_is_the_gradients_own_derivative():
     *_, losses = given(4)
-    f, d = torch.randn(2, 30, 3, 4, dtype=torch.float64)
+    f, d = torch.randn(2, 30, 4, 3, dtype=torch.float64)
     step = 1e-6
     change = (losses.gradient(f + step * d) - losses.gradient(f - step * d)) / (2 * step)
-    assert_close(losses.curvature(f, d), (d * change).sum((0, 2)), loosen=1e2)
+    assert_close(losses.curvature(f, d), (d * change).sum((0, 1)), loosen=1e2)
 
 
 def test_single_precision_agrees(monkeypatch):
@@ -128,5 +129,5 @@ def test_the_learned_logits_extend_to_other_inputs_as_their_interpolant():
     learned = trained(made.theta, losses, start, 100.0)
     factored = factor(made.theta)
     interpolated = solve(factored, made.cross).mT @ solve(factored, learned.flatten(1))
-    carried = -100.0 / 30 * made.cross.mT @ losses.gradient(start[:, None] + learned).flatten(1)
+    carried = -100.0 / 30 * made.cross.mT @ losses.gradient(start[..., None] + learned.mT).mT.flatten(1)
     torch.testing.assert_close(interpolated, carried, rtol=1e-5, atol=1e-6)

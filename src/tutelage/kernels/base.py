@@ -62,6 +62,18 @@ class FiniteStudent(Protocol):
     def spec(self) -> str:
         """What results call it."""
 
+    def tuned(
+        self,
+        x: Tensor,
+        teacher: Tensor,
+        labels: Tensor | None,
+        *,
+        t_power: int,
+        seed: int,
+        progress: Progress,
+    ) -> "FiniteStudent":
+        """Give the student with what all its starts share settled, such as the learning rate."""
+
     def tangent(
         self,
         x: Tensor,

@@ -1,9 +1,22 @@
 """Real teachers and students."""
 
+from tutelage.lab.distil import distil
 from tutelage.lab.loss import DistillationLoss
 from tutelage.lab.quick import quick_task
-from tutelage.lab.students import student
+from tutelage.lab.students import network_of, student
 from tutelage.lab.training import Training
+from tutelage.lab.verify import Verification, verify
 from tutelage.lab.warm import EPOCHS, TorchStudent
 
-__all__ = ["EPOCHS", "DistillationLoss", "TorchStudent", "Training", "quick_task", "student"]
+__all__ = [
+    "EPOCHS",
+    "DistillationLoss",
+    "TorchStudent",
+    "Training",
+    "Verification",
+    "distil",
+    "network_of",
+    "quick_task",
+    "student",
+    "verify",
+]

@@ -49,6 +49,7 @@ def quick_task(name: str, *, seed: int = 0, progress: Progress = silent) -> Task
         teacher_logits_test=logits[1],
         y_test=y_test,
         teacher_epochs=np.array(EPOCHS),
+        source=name,
     )
 
 

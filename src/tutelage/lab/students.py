@@ -15,6 +15,7 @@ from tutelage.lab.training import Training
 from tutelage.lab.warm import EPOCHS, TorchStudent
 
 FAMILIES = ("mlp", "cnn")
+_WIDTH = 512  # that stands for infinity where a real student is trained
 
 
 def student(
@@ -55,6 +56,42 @@ def student(
     if factory is None:
         return kernels.student(spec)
     return TorchStudent(factory, _in_full(spec, linearise, epochs), linearise, training or Training(), epochs)
+
+
+def network_of(spec: str, *, training: Training | None = None, epochs: float | None = None) -> TorchStudent:
+    """Give a network that can be trained for a student as a plan spells it.
+
+    Parameters
+    ----------
+    spec : str
+        The plan's `student`. An infinitely wide one is trained at a width of 512.
+    training : Training, optional
+        Batch size and learning rate.
+    epochs : float, optional
+        By default those that the plan was made for.
+
+    Returns
+    -------
+    TorchStudent
+
+    Raises
+    ------
+    StudentError
+        If it cannot be trained.
+    """
+    given = {key: value for key, _, value in (item.partition("=") for item in spec.partition(":")[2].split(","))}
+    if given.get("width") == "inf":
+        kept = {key: value for key, value in given.items() if key in ("depth", "activation")}
+        spec = ",".join([f"mlp:width={_WIDTH}", *(f"{key}={value}" for key, value in kept.items())])
+    plain, _, how = spec.replace(";linearise", ",linearise").partition(",linearise=")
+    planned = float(how.partition("epochs=")[2] or EPOCHS)
+    long = planned if epochs is None else epochs
+    found = student(plain, training=training, epochs=long if math.isfinite(long) else EPOCHS)
+    if not isinstance(found, TorchStudent):
+        raise StudentError(
+            f"The student {spec!r} has infinite width; name one that can be trained, such as mlp:width=512."
+        )
+    return found
 
 
 def _small(family: str, tail: str) -> Factory | None:

@@ -132,9 +132,7 @@ def train(
     """
     with _quiet(), torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as scratch:
         torch.manual_seed(seed)
-        rate = training.learning_rate or statistics.median(
-            _found_rate(network, examples, loss, training, 10 * seed + k, scratch) for k in range(_FINDERS)
-        )
+        rate = training.learning_rate or found_rate(network, examples, loss, training, seed)
         before = _measured(network, held_out or examples, loss)
         with progress("training", training.epochs) as advance:
             student = _module(network, loss, rate, _annealed if training.annealed else _constant)
@@ -153,6 +151,14 @@ def train(
         )
     network.eval()
     return Trained(epochs, rate)
+
+
+def found_rate(network: nn.Module, examples: Examples, loss: DistillationLoss, training: Training, seed: int) -> float:
+    """Find a learning rate: the median of three range tests (Smith 2017), each on a copy of the network."""
+    with _quiet(), torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as scratch:
+        torch.manual_seed(seed)
+        tests = [_range_test(network, examples, loss, training, 10 * seed + k, scratch) for k in range(_FINDERS)]
+    return statistics.median(tests)
 
 
 def _measured(network: nn.Module, examples: Examples, loss: DistillationLoss) -> float:
@@ -247,10 +253,10 @@ def _watcher(advance: Any, network: nn.Module, before: float) -> Any:
     return Watcher()
 
 
-def _found_rate(
+def _range_test(
     network: nn.Module, examples: Examples, loss: DistillationLoss, training: Training, seed: int, scratch: str
 ) -> float:
-    """A learning-rate range test on a copy: a tenth of the rate at which the loss is lowest, before it blows up."""
+    """On a copy: a tenth of the rate at which the loss is lowest, before it blows up."""
     losses: list[float] = []
 
     class Listener(lightning().Callback):  # type: ignore[misc]

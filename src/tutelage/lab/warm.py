@@ -12,14 +12,14 @@ from tutelage.kernels import Tangent, empirical, linearity
 from tutelage.kernels.network import Network
 from tutelage.lab.loss import DistillationLoss
 from tutelage.lab.networks import Factory
-from tutelage.lab.training import Examples, Trained, Training, train
+from tutelage.lab.training import Examples, Trained, Training, found_rate, train
 from tutelage.progress import Progress, silent
 
 SOFT_RATIO, TEMPERATURE = 0.6, 4.0  # the middling setting that stands for the whole grid
 EPOCHS = 60.0  # of the student itself
 _HELD_OUT = 0.1
 _LOOKED_AT = 256  # samples that linearity is measured on
-_FURTHER_EPOCHS = 2
+_FURTHER, _FURTHER_EPOCHS = 1024, 2
 _BATCH = 1024
 
 
@@ -58,6 +58,38 @@ class TorchStudent:
         if self.linearise not in ("warm", "init"):
             raise StudentError(f"A network is linearised warm or at init; {self.linearise!r} was given.")
 
+    def tuned(
+        self,
+        x: Tensor,
+        teacher: Tensor,
+        labels: Tensor | None,
+        *,
+        t_power: int = 2,
+        seed: int = 0,
+        progress: Progress = silent,
+    ) -> "TorchStudent":
+        """Give the student with a learning rate, found by range tests if it has none: all its starts share it.
+
+        Parameters
+        ----------
+        x, teacher, labels, t_power, seed, progress
+            See `tangent`.
+
+        Raises
+        ------
+        StudentError
+            If the factory does not give a network for these inputs.
+        """
+        if self.linearise == "init" or self.training.learning_rate is not None:
+            return self
+        network = self.fresh(tuple(x.shape[1:]), teacher.shape[1], seed)
+        dtype = next(network.parameters()).dtype
+        examples = Examples(x.to(dtype), teacher.to(dtype), labels)
+        with progress("learning rate", 1) as advance:
+            rate = found_rate(network, examples, _middling(labels, t_power), self.training, seed)
+            advance(1)
+        return replace(self, training=replace(self.training, learning_rate=rate))
+
     def tangent(
         self,
         x: Tensor,
@@ -90,7 +122,7 @@ class TorchStudent:
         StudentError
             If training diverges, or the factory does not give a network for these inputs.
         """
-        network = self._fresh(tuple(x.shape[1:]), teacher.shape[1], seed)
+        network = self.fresh(tuple(x.shape[1:]), teacher.shape[1], seed)
         notes, rate = [], None
         if self.linearise == "warm":
             dtype = next(network.parameters()).dtype
@@ -115,7 +147,14 @@ class TorchStudent:
             f"{own.batch_size} at a learning rate of {rate:.2g}, annealed."
         )
 
-    def _fresh(self, input_shape: tuple[int, ...], n_outputs: int, seed: int) -> nn.Module:
+    def fresh(self, input_shape: tuple[int, ...], n_outputs: int, seed: int) -> nn.Module:
+        """Give a new network for inputs of this shape, tried on two samples.
+
+        Raises
+        ------
+        StudentError
+            If the factory fails, or its network does not fit the inputs or the number of outputs.
+        """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             try:
@@ -153,13 +192,17 @@ class TorchStudent:
         order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))
         count = max(1, int(_HELD_OUT * len(examples)))
         held_out, taught = examples.chosen(order[:count]), examples.chosen(order[count:])
-        loss = DistillationLoss(SOFT_RATIO if examples.labels is not None else 1.0, TEMPERATURE, t_power)
+        loss = _middling(examples.labels, t_power)
         done = train(network, taught, loss, self.training, held_out=held_out, seed=seed, progress=progress)
         further = copy.deepcopy(network)
         onward = Training(_FURTHER_EPOCHS, done.learning_rate, self.training.batch_size)
-        train(further, examples, loss, onward, seed=seed + 1)
+        train(further, examples.chosen(order[:_FURTHER]), loss, onward, seed=seed + 1)
         found = linearity(network, further, examples.x[:_LOOKED_AT])
         return done, found.words
+
+
+def _middling(labels: Tensor | None, t_power: int) -> DistillationLoss:
+    return DistillationLoss(1.0 if labels is None else SOFT_RATIO, TEMPERATURE, t_power)
 
 
 def _centred(network: Network, x: Tensor) -> Tensor:

@@ -42,6 +42,34 @@ def error_by_soft_ratio(frame: pd.DataFrame, what: str, recommended: dict[str, A
     return _finish(bars + line + point + ring)
 
 
+def predicted_against_real(frame: pd.DataFrame) -> Chart:
+    """Each setting's real error against the predicted one, with the line where they are equal."""
+    low = float(frame[["predicted_low", "real_low"]].min().min())
+    high = float(frame[["predicted_high", "real_high"]].max().max())
+    scale = alt.Scale(domain=[low, high], nice=False)
+    x = alt.X("predicted:Q", title="predicted error", axis=alt.Axis(format="%"), scale=scale)
+    y = alt.Y("real:Q", title="error of real students", axis=alt.Axis(format="%"), scale=scale)
+    base = alt.Chart(frame)
+    equal = alt.Chart(pd.DataFrame({"predicted": [low, high], "real": [low, high]})).mark_line(
+        strokeDash=[4, 4], color="#94a3b8"
+    )
+    across = base.mark_rule(opacity=0.35).encode(x=alt.X("predicted_low:Q", scale=scale), x2="predicted_high:Q", y=y)
+    upright = base.mark_rule(opacity=0.35).encode(x=x, y=alt.Y("real_low:Q", scale=scale), y2="real_high:Q")
+    is_recommended = "indexof(datum.role, 'recommended') >= 0"
+    point = base.mark_point(filled=True, size=70).encode(
+        x=x,
+        y=y,
+        color=alt.condition(is_recommended, alt.value(_ACCENT), alt.value("#2563eb")),
+        tooltip=[
+            alt.Tooltip("setting:N"),
+            alt.Tooltip("role:N"),
+            alt.Tooltip("predicted:Q", format=".2%"),
+            alt.Tooltip("real:Q", format=".2%"),
+        ],
+    )
+    return _finish(equal.encode(x=x, y=y) + across + upright + point)
+
+
 def risks_over_n(frame: pd.DataFrame, n: int) -> Chart:
     """Several kinds of error and risk of the recommended setting against n."""
     names = list(dict.fromkeys(frame["quantity"]))

@@ -1,5 +1,7 @@
 """Curves as the flat tables that charts are drawn from."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -67,4 +69,15 @@ def inefficiency_frame(data: xr.Dataset, along: str) -> pd.DataFrame:
 def _with_interval(frame: pd.DataFrame, value: str, se: str, top: float = 1.0) -> pd.DataFrame:
     frame["low"] = (frame[value] - INTERVAL * frame[se]).clip(0, None)
     frame["high"] = (frame[value] + INTERVAL * frame[se]).clip(None, top)
+    return frame
+
+
+def verified_frame(verification: dict[str, Any]) -> pd.DataFrame:
+    """Give settings that were predicted and trained, with both errors and their 95 % intervals."""
+    rows = [row for row in verification["rows"] if row["predicted"] is not None]
+    frame = pd.DataFrame(rows)
+    for name in ("predicted", "real"):
+        half = 1.96 * frame[f"{name}_se"]
+        frame[f"{name}_low"], frame[f"{name}_high"] = (frame[name] - half).clip(lower=0), frame[name] + half
+    frame["setting"] = [f"ρ = {row['soft_ratio']:g}, T = {row['temperature']:g}" for row in rows]
     return frame

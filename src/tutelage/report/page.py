@@ -19,7 +19,7 @@ _SHOWN = 24  # samples per list; all of them are in plan.json
 Document = dict[str, Any]
 
 
-def render(document: Document, curves: xr.Dataset, task: Task) -> str:
+def render(document: Document, curves: xr.Dataset, task: Task, verification: Document | None = None) -> str:
     """Give the report as one HTML page that needs nothing but itself.
 
     Parameters
@@ -28,6 +28,8 @@ def render(document: Document, curves: xr.Dataset, task: Task) -> str:
         plan.json, read or about to be written.
     curves : xarray.Dataset
     task : Task
+    verification : dict, optional
+        Predicted and real errors of settings that were really trained.
 
     Returns
     -------
@@ -35,9 +37,10 @@ def render(document: Document, curves: xr.Dataset, task: Task) -> str:
     """
     environment = Environment(loader=PackageLoader("tutelage.report"), autoescape=True, undefined=StrictUndefined)
     environment.filters |= {"percent": _percent, "number": _number, "brief": "{:g}".format}
-    specs = {name: chart.to_dict() for name, chart in _charts(document, curves, task).items()}
+    specs = {name: chart.to_dict() for name, chart in _charts(document, curves, task, verification).items()}
     return environment.get_template("page.html").render(
         plan=document,
+        verified=verification,
         charts=specs,
         specs=_script_json(specs),
         sizes=document["samples"]["sizes"],
@@ -48,7 +51,7 @@ def render(document: Document, curves: xr.Dataset, task: Task) -> str:
     )
 
 
-def _charts(document: Document, curves: xr.Dataset, task: Task) -> dict[str, Any]:
+def _charts(document: Document, curves: xr.Dataset, task: Task, verification: Document | None) -> dict[str, Any]:
     best, n = document["recommended"], document["samples"]["sizes"][-1]
     data = frames.one_epoch(curves, document["teacher"]["recommended_epoch"])
     setting = {"soft_ratio": best["soft_ratio"], "temperature": best["temperature"]}
@@ -66,6 +69,8 @@ def _charts(document: Document, curves: xr.Dataset, task: Task) -> dict[str, Any
         found["inefficiency_by_epoch"] = charts.inefficiency_over_n(by_epoch, "epoch", "epoch", n)
     if "cos_teacher_reference" in data:
         found["correction_angles"] = charts.correction_angles(frame, best["temperature"], n)
+    if verification is not None:
+        found["predicted_against_real"] = charts.predicted_against_real(frames.verified_frame(verification))
     flips = _flips(document, task)
     if len(flips):
         found["flip_ratios"] = charts.flip_ratio_histogram(flips, best["soft_ratio"])

@@ -30,6 +30,32 @@ def summary(document: dict[str, Any]) -> RenderableType:
     return Group(*parts)
 
 
+def verification_summary(verified: dict[str, Any]) -> RenderableType:
+    """Give predicted against real errors, ready to print.
+
+    Parameters
+    ----------
+    verified : dict
+        verification.json.
+    """
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("soft ratio", "temperature", "predicted", "± s.e.", "real", "± s.e.", ""):
+        table.add_column(title, justify="left" if title == "" else "right")
+    for row in verified["rows"]:
+        numbers = [_percent(row[k]) for k in ("predicted", "predicted_se", "real", "real_se")]
+        style = "bold" if "recommended" in row["role"] else None
+        table.add_row(f"{row['soft_ratio']:g}", f"{row['temperature']:g}", *numbers, row["role"], style=style)
+    rho, t = verified["best"]
+    lines = [
+        f"The recommended setting errs {100 * verified['regret']:.2f} ± {100 * verified['regret_se']:.2f} points more than the best "
+        f"of those trained (soft ratio {rho:g}, temperature {t:g}).",
+        f"{verified['students']} students took {verified['seconds']:.0f} s, the plan {verified['plan_seconds']:.0f} s.",
+    ]
+    if verified["rank_correlation"] is not None:
+        lines.insert(1, f"Rank correlation of predicted and real errors: {verified['rank_correlation']:.2f}.")
+    return Group(table, *(Text(line) for line in lines))
+
+
 def _settings(document: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for title in ("soft ratio", "temperature", "error", "± s.e.", "≠ teacher", "expected risk", "data inefficiency"):

@@ -11,7 +11,7 @@ from tutelage.theory import factor
 from tutelage.theory.factor import Factor
 
 CURVATURE = 0.05  # h, a typical second derivative of the loss; what it is changes the speed, not the result
-_TOLERANCE = 3e-3
+_TOLERANCE = 1e-2
 _STEPS, _SEARCHES = 300, 6
 
 
@@ -19,13 +19,15 @@ _STEPS, _SEARCHES = 300, 6
 class Losses:
     """The loss (1.2) of n samples at each of K settings.
 
+    Settings lie along the last axis, behind the classes: softmax over a short last axis is many times slower.
+
     Attributes
     ----------
-    soft_targets : Tensor of shape (n, K, C)
+    soft_targets : Tensor of shape (n, C, K)
         σ(z_t / T).
-    labels : Tensor of shape (n, 1, C), optional
+    labels : Tensor of shape (n, C, 1), optional
         One-hot; 0 and 1 for one logit.
-    soft_ratio, temperature : Tensor of shape (K, 1)
+    soft_ratio, temperature : Tensor of shape (K,)
     t_power : {0, 2}
     """
 
@@ -46,13 +48,13 @@ class Losses:
     ) -> "Losses":
         """Of E teachers at S settings, K = E S."""
         epochs, classes = teacher.shape[1:]
-        rho, t = (v.to(teacher.dtype).repeat(epochs)[:, None] for v in (soft_ratio, temperature))
-        tall = teacher.repeat_interleave(len(soft_ratio), 1)
+        rho, t = (v.to(teacher.dtype).repeat(epochs) for v in (soft_ratio, temperature))
+        wide = teacher.mT.repeat_interleave(len(soft_ratio), 2)
         hard = None
         if labels is not None:
             hard = labels[:, None] if classes == 1 else torch.nn.functional.one_hot(labels, classes)
-            hard = hard[:, None].to(teacher.dtype)
-        return cls(_probabilities(tall / t), hard, rho, t, t_power)
+            hard = hard[..., None].to(teacher.dtype)
+        return cls(_probabilities(wide / t), hard, rho, t, t_power)
 
     def reordered(self, order: Tensor) -> "Losses":
         """The same samples in another order."""
@@ -69,20 +71,20 @@ class Losses:
         )
 
     def gradient(self, logits: Tensor) -> Tensor:
-        """∂ℓ/∂z of every sample, the left side of (2.1) and (2.2)."""
+        """∂ℓ/∂z of every sample, the left side of (2.1) and (2.2): (n, C, K) as the logits."""
         soft = _probabilities(logits / self.temperature).sub_(self.soft_targets)
         soft *= self.soft_ratio * self.temperature ** (self.t_power - 1)
         if self.labels is None:
             return soft
-        return soft.add_((1 - self.soft_ratio) * (_probabilities(logits) - self.labels))
+        return soft.add_((_probabilities(logits) - self.labels) * (1 - self.soft_ratio))
 
     def curvature(self, logits: Tensor, direction: Tensor) -> Tensor:
         """Σ dᵀ (∂²ℓ/∂z²) d over samples: (K,)."""
         weight = self.soft_ratio * self.temperature ** (self.t_power - 2)
-        soft = _quadratic(_probabilities(logits / self.temperature), direction) * weight[:, 0]
+        soft = _quadratic(_probabilities(logits / self.temperature), direction) * weight
         if self.labels is None:
             return soft
-        return soft + (1 - self.soft_ratio[:, 0]) * _quadratic(_probabilities(logits), direction)
+        return soft + (1 - self.soft_ratio) * _quadratic(_probabilities(logits), direction)
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ class Path:
         kernel.diagonal().add_(1 / (time_per_sample * CURVATURE))
         return cls(factor.factor(kernel, overwrite=True), losses, start, time_per_sample)
 
-    def learned(self, n: int) -> Float[Tensor, "n K C"]:
+    def learned(self, n: int) -> Float[Tensor, "n C K"]:
         """Solve (8.1) for all settings at once, on the first n samples: f - z_0 there.
 
         The stationary point is f = z_0 + Θ A with A = -(t/n) ∂ℓ/∂z at f, (8.2). It is found by conjugate gradients with a
@@ -126,7 +128,7 @@ class Path:
         NumericsError
             If it does not converge.
         """
-        leading, z_0, losses = self.ridged.leading(n), self.start[:n, None], self.losses.first(n)
+        leading, z_0, losses = self.ridged.leading(n), self.start[:n, :, None], self.losses.first(n)
         kappa, time = 1 / (self.time_per_sample * CURVATURE), self.time_per_sample
         u = self.start.new_zeros(losses.soft_targets.shape)
         a, before, slope = torch.zeros_like(u), u, losses.gradient(z_0 + u)
@@ -140,7 +142,7 @@ class Path:
             if bool((new_power <= _TOLERANCE**2 * first).all()):
                 return u
             beta = ((new_power - _dot(before, theta_p)) / power).clamp_min(0) if step else power  # Polak-Ribière+
-            direction, along = (beta[:, None] * v - w for v, w in ((direction, p), (along, theta_p)))
+            direction, along = (beta * v - w for v, w in ((direction, p), (along, theta_p)))
             power, before = new_power, slope
             length, slope = _searched(losses, z_0 + u, along, a, direction, time, slope)
             a, u = a + length * direction, u + length * along
@@ -153,32 +155,32 @@ class Path:
 def _searched(
     losses: Losses, f: Tensor, along: Tensor, a: Tensor, direction: Tensor, time_per_sample: float, slope: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Minimise along a line, each setting on its own: step lengths (K, 1), and the slope where they lead."""
+    """Minimise along a line, each setting on its own: step lengths (K,), and the slope where they lead."""
     downhill = _dot(slope, along)
     bend = losses.curvature(f, along) + _dot(direction, along) / time_per_sample
-    alpha = torch.where(downhill < 0, -downhill / bend.clamp_min(torch.finfo(bend.dtype).tiny), 0.0)
+    length = torch.where(downhill < 0, -downhill / bend.clamp_min(torch.finfo(bend.dtype).tiny), 0.0)
     for _ in range(_SEARCHES):
-        step = alpha[:, None]
-        there = losses.gradient(f + step * along) + (a + step * direction) / time_per_sample
+        there = losses.gradient(f + length * along) + (a + length * direction) / time_per_sample
         left = _dot(there, along)
         over = left > -0.3 * downhill
         if not bool(over.any()):
             break
         # The slope grows along a convex function, so that the secant's zero lies before the point that was too far.
-        alpha = torch.where(over, alpha * downhill / (downhill - left), alpha)
-    return alpha[:, None], there
+        length = torch.where(over, length * downhill / (downhill - left), length)
+    return length, there
 
 
 def _dot(left: Tensor, right: Tensor) -> Tensor:
-    return (left * right).sum((0, 2))
+    return (left * right).sum((0, 1))
 
 
 def _probabilities(logits: Tensor) -> Tensor:
-    return torch.sigmoid(logits) if logits.shape[-1] == 1 else torch.softmax(logits, -1)
+    return torch.sigmoid(logits) if logits.shape[1] == 1 else torch.softmax(logits, 1)
 
 
 def _quadratic(p: Tensor, d: Tensor) -> Tensor:
     """Σ over samples of dᵀ (diag p - p pᵀ) d, or of p (1 - p) d² for one logit."""
-    if p.shape[-1] == 1:
-        return (p * (1 - p) * d.square()).sum((0, 2))
-    return (p * d.square()).sum((0, 2)) - (p * d).sum(-1).square().sum(0)
+    weighted = p * d
+    if p.shape[1] == 1:
+        return ((d - weighted) * weighted).sum((0, 1))
+    return (weighted * d).sum((0, 1)) - weighted.sum(1).square_().sum(0)

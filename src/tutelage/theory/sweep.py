@@ -199,8 +199,13 @@ def on_test(students: Students, test_solution: Tensor, held_out: HeldOut) -> tup
 
 
 def on_test_in_time(
-    students: Students, test_solution: Tensor, held_out: HeldOut, path: Path, progress: Progress = silent
-) -> tuple[Tensors, Tensor]:
+    students: Students,
+    test_solution: Tensor,
+    held_out: HeldOut,
+    path: Path,
+    sizes: list[int],
+    progress: Progress = silent,
+) -> tuple[list[Tensors], Tensor | None]:
     """Evaluate the students after their training time (docs/theory.md §8) on held-out inputs.
 
     Parameters
@@ -212,27 +217,29 @@ def on_test_in_time(
     held_out : HeldOut
     path : Path
         Of the same ordering.
+    sizes : list of int
+        Ascending.
     progress : Progress
-        Told of the sizes done.
+        Told of the samples done.
 
     Returns
     -------
-    variables : dict of Tensor (E, S, sizes)
-        `error`, `transfer_risk` and `oracle_risk`.
-    logits : Tensor of shape (M, E, S, C)
-        Of the students of the whole pool.
+    rows : list of dict of Tensor (E, S)
+        `error` and `transfer_risk`, for each size.
+    logits : Tensor of shape (M, E, S, C) or None
+        Of the students of the last size, if there is one.
     """
-    shape, decided = (len(held_out.prior), *students.solution.shape[1:]), []
+    shape, rows, logits = (len(held_out.prior), *students.solution.shape[1:]), [], None
     start = None if held_out.start is None else _spread(held_out.start, len(shape))
-    with progress("training time", sum(students.sizes)) as advance:
-        for n in students.sizes:
+    with progress("training time", sum(sizes)) as advance:
+        for n in sizes:
             # Where training ends, f - z_0 is in the span of the samples, and so interpolated as (3.1) interpolates, (8.2).
             solution = factor.solve(students.factored.leading(n), path.learned(n).flatten(1), overwrite=True)
-            logits = _from(start, (test_solution[:n].mT @ solution).reshape(shape))
-            decided.append(decide(logits.movedim(0, -2)))
+            learned = (test_solution[:n].mT @ solution).reshape(shape[0], shape[-1], -1)
+            logits = _from(start, learned.mT.reshape(shape))
+            rows.append(_risks(decide(logits.movedim(0, -2)), held_out))
             advance(n)
-    rows = [_risks(d, decided[-1], held_out) for d in decided]
-    return stack(rows), logits
+    return rows, logits
 
 
 def on_pool(students: Students, prior: Tensor) -> list[Tensors]:
@@ -320,7 +327,8 @@ def _evaluate(
     decided = decide(student_logits)
     gram = students.residual_gram[k]
     bounded = transfer_risk.bounds(oracle_logits, student_logits, gram, held_out.prior, variance)
-    return _risks(decided, decide(oracle_logits), held_out) | {
+    return _risks(decided, held_out) | {
+        "oracle_risk": _share(decided != decide(oracle_logits)),
         "expected_transfer_risk": transfer_risk.expected_transfer_risk(student_logits, students.scale[k], variance),
         "risk_bound": bounded.risk_bound,
         "power_bound": bounded.power_bound,
@@ -328,9 +336,9 @@ def _evaluate(
     }
 
 
-def _risks(decided: Tensor, oracle: Tensor, held_out: HeldOut) -> Tensors:
-    """Disagreement with the oracle, the teacher and the labels of decisions (E, S, M)."""
-    row = {"oracle_risk": _share(decided != oracle)}
+def _risks(decided: Tensor, held_out: HeldOut) -> Tensors:
+    """Disagreement of decisions (E, S, M) with the teacher and the labels."""
+    row = {}
     if held_out.teacher_decision is not None:
         row["transfer_risk"] = _share(decided != held_out.teacher_decision[:, None])
     if held_out.labels is not None:

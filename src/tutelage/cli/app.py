@@ -1,0 +1,58 @@
+"""The program: its exit codes, and what it says when something is wrong."""
+
+import sys
+import traceback
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from typer.exceptions import TyperException
+
+from tutelage.exceptions import TutelageError
+from tutelage.version import __version__
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+
+INTERRUPTED = "Interrupted; nothing half-written was left."
+_NO_MEMORY = "The memory does not suffice for the kernel of this pool; use fewer samples, or --dtype float32."
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line; give its exit code: 0 done, 1 our defect, 2 bad input, 130 interrupted."""
+    try:
+        code = int(app(list(arguments), prog_name="tutelage", standalone_mode=False) or 0)
+        return _complain(INTERRUPTED, code) if code == 130 else code  # typer turns Ctrl-C into a code, and says nothing
+    except TutelageError as error:
+        return _complain(str(error), 2)
+    except TyperException as error:
+        sentence = error.format_message().rstrip(".")
+        return _complain(f"{sentence}. See tutelage --help.", 2) if sentence else 2
+    except (KeyboardInterrupt, typer.Abort):
+        return _complain(INTERRUPTED, 130)
+    except MemoryError:
+        return _complain(_NO_MEMORY, 2)
+    except Exception as error:
+        if "not enough memory" in str(error) or "can't allocate memory" in str(error):
+            return _complain(_NO_MEMORY, 2)
+        traceback.print_exc()
+        return _complain("This is a defect of tutelage, not of your input; please report it with the lines above.", 1)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"tutelage {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Tell what distilling a teacher into a student will do, before the student is trained."""
+
+
+def _complain(sentence: str, code: int) -> int:
+    sys.stderr.write(sentence.rstrip() + "\n")
+    return code

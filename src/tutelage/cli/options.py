@@ -1,0 +1,88 @@
+"""Options that commands share, what their texts mean, and progress bars."""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from tutelage import datasets, lab
+from tutelage.exceptions import OutputError, SettingError, nearest
+from tutelage.progress import Advance
+from tutelage.progress import Progress as Reports
+from tutelage.task import Task
+
+Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder for plan.json, curves.nc, report.html.")]
+Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Of every random draw.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print plan.json on stdout, all else on stderr.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors (and what --json asks for).")]
+
+
+def task_of(name: str, seed: int, progress: Reports) -> Task:
+    """A task file, or a built-in data set with a quick teacher."""
+    path = Path(name)
+    plain = path.name == name and not path.suffix  # neither a path nor a file's name
+    if plain and (name in datasets.BUILT_IN or nearest(name, datasets.BUILT_IN)) and not path.exists():
+        return lab.quick_task(name, seed=seed, progress=progress)
+    return Task.load(path)
+
+
+def to_stdout(text: str) -> None:
+    """To stdout, whatever the terminal's encoding."""
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.flush()
+    except OSError as error:
+        raise OutputError(f"The plan cannot be written to stdout: {error.strerror}.") from error
+
+
+def numbers(text: str, option: str, kind: Callable[[str], float]) -> list:  # type: ignore[type-arg]
+    """Read numbers with commas between them."""
+    try:
+        return [kind(part) for part in text.split(",")]
+    except ValueError:
+        what = "whole numbers" if kind is int else "numbers"
+        raise SettingError(f"{option} is {text!r}; expected {what} with commas between them.") from None
+
+
+def training_of(epochs: str, learning_rate: float | None) -> lab.Training:
+    """Of a warm start."""
+    if epochs == "auto":
+        return lab.Training(learning_rate=learning_rate)
+    if not epochs.isdecimal() or int(epochs) < 1:
+        raise SettingError(f"--warm-epochs is {epochs!r}; expected a whole number of 1 or more, or auto.")
+    return lab.Training(epochs=int(epochs), learning_rate=learning_rate)
+
+
+def epochs_of(text: str) -> float:
+    """How long a student will be trained."""
+    if text != "inf" and (not text.isdecimal() or int(text) < 1):
+        raise SettingError(f"--epochs is {text!r}; expected a whole number of 1 or more, or inf.")
+    return float(text)
+
+
+@contextmanager
+def bars(quiet: bool) -> Iterator[Reports]:
+    """Draw the library's progress as bars on stderr, if that is a terminal."""
+    console = Console(stderr=True)
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as drawn:
+
+        @contextmanager
+        def progress(name: str, total: float) -> Iterator[Advance]:
+            bar = drawn.add_task(name, total=total)
+            yield lambda steps: drawn.advance(bar, steps)
+            drawn.remove_task(bar)
+
+        yield progress

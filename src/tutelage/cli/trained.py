@@ -1,0 +1,141 @@
+"""`tutelage distil` and `tutelage verify`: real students."""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from tutelage import lab
+from tutelage.cli.app import app
+from tutelage.cli.options import Quiet, Seed, bars, numbers, task_of, to_stdout
+from tutelage.curves import load_curves, save_curves
+from tutelage.exceptions import SettingError, TaskError
+from tutelage.outputs import check_writable
+from tutelage.plan import plan
+from tutelage.report import verification_summary
+
+Seeds = Annotated[int, typer.Option("--seeds", metavar="K", help="Students for each setting.")]
+Epochs = Annotated[
+    int | None, typer.Option("--epochs", metavar="N", min=1, help="Epochs of training. [default: the plan's, or 60]")
+]
+LearningRate = Annotated[
+    float | None, typer.Option("--learning-rate", metavar="LR", help="[default: found by range tests]")
+]
+BatchSize = Annotated[int, typer.Option("--batch-size", metavar="B", min=1)]
+Spec = Annotated[
+    str | None, typer.Option("--student", metavar="SPEC", help="mlp:width=512, cnn:width=32, or my_module:factory.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result on stdout as JSON, all else on stderr.")]
+
+
+@app.command()
+def distil(
+    task: Annotated[str, typer.Argument(metavar="TASK", help="A task file or folder; or digits or fashion-mnist.")],
+    student: Annotated[
+        str, typer.Option("--student", metavar="SPEC", help="mlp:width=512, cnn:width=32, or my_module:factory.")
+    ] = "mlp:width=512",
+    soft_ratio: Annotated[str, typer.Option(metavar="ρ,ρ,…", help="0 is training on the labels alone.")] = "0.5",
+    temperature: Annotated[str, typer.Option(metavar="T,T,…")] = "4",
+    t_power: Annotated[int, typer.Option(metavar="0|2", help="Power of T before the teacher's term.")] = 2,
+    sizes: Annotated[str | None, typer.Option(metavar="N,N,…", help="Sample sizes. [default: the pool]")] = None,
+    seeds: Seeds = 2,
+    epochs: Epochs = None,
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = 64,
+    seed: Seed = 0,
+    standardise: Annotated[
+        bool, typer.Option("--standardise/--no-standardise", help="Centre and scale inputs.")
+    ] = True,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder for students.nc and the students' weights.")
+    ] = Path("tutelage-students"),
+    quiet: Quiet = False,
+) -> None:
+    """Train real students with the distillation loss, at one setting or a grid."""
+    check_writable(out)
+    ratios, temperatures = numbers(soft_ratio, "--soft-ratio", float), numbers(temperature, "--temperature", float)
+    training = lab.Training(learning_rate=learning_rate, batch_size=batch_size)
+    network = lab.network_of(student, training=training, epochs=epochs)
+    with bars(quiet) as progress:
+        found = lab.distil(
+            task_of(task, seed, progress), network, [(rho, t) for rho in ratios for t in temperatures],
+            seeds=seeds, t_power=t_power, sizes=None if sizes is None else numbers(sizes, "--sizes", int), seed=seed,
+            standardise=standardise, out=out, progress=progress,
+        )  # fmt: skip
+    save_curves(found, out / "students.nc")
+    if not quiet:
+        console = Console(highlight=False)
+        console.print(_students(found))
+        console.print(f"Students: {out.resolve()}", soft_wrap=True)
+
+
+@app.command()
+def verify(
+    planned: Annotated[Path, typer.Argument(metavar="PLAN", help="The folder of a plan, or its plan.json.")],
+    task: Annotated[str | None, typer.Option(metavar="TASK", help="The plan's task, if it has moved.")] = None,
+    student: Spec = None,
+    grid: Annotated[bool, typer.Option("--grid", help="Train every setting of the plan's grid, too.")] = False,
+    seeds: Seeds = 2,
+    epochs: Epochs = None,
+    learning_rate: LearningRate = None,
+    batch_size: BatchSize = 64,
+    seed: Seed = 0,
+    as_json: Json = False,
+    quiet: Quiet = False,
+) -> None:
+    """Check a plan: train real students at its setting and at usual defaults, and compare."""
+    folder = planned.parent if planned.suffix == ".json" else planned
+    document = _document(folder)
+    check_writable(folder)
+    curves = load_curves(folder / "curves.nc")
+    training = lab.Training(learning_rate=learning_rate, batch_size=batch_size)
+    network = lab.network_of(student or document["student"], training=training, epochs=epochs)
+    with bars(quiet) as progress:
+        loaded = task_of(task or _source(document), int(document["seed"]), progress)
+        made = plan(loaded, curves)
+        found, students = lab.verify(loaded, made, network, grid=grid, seeds=seeds, seed=seed, progress=progress)
+    save_curves(students, folder / "students.nc")
+    text = found.to_json(folder / "verification.json")
+    made.to_html(folder / "report.html", found.as_dict())
+    if as_json:
+        to_stdout(text)
+    if not quiet:
+        console = Console(stderr=as_json, highlight=False)
+        console.print(verification_summary(found.as_dict()))
+        console.print(f"Report: {(folder / 'report.html').resolve()}", soft_wrap=True)
+
+
+def _document(folder: Path) -> dict:  # type: ignore[type-arg]
+    path = folder / "plan.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TaskError(f"{folder} holds no plan.json; give the folder that tutelage plan wrote (--out).") from error
+    except ValueError as error:
+        raise TaskError(f"{path} is not JSON ({error}); make the plan again.") from error
+    if not isinstance(found, dict) or not {"student", "seed", "task"} <= set(found):
+        raise TaskError(f"{path} is not a plan of tutelage; make the plan again.")
+    return found
+
+
+def _source(document: dict) -> str:  # type: ignore[type-arg]
+    source = document["task"].get("source")
+    if source is None:
+        raise SettingError("The plan does not say which task file it was made from; give it with --task.")
+    return str(source)
+
+
+def _students(found: object) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for title in ("soft ratio", "temperature", "samples", "error", "≠ teacher", "fit to teacher", "s"):
+        table.add_column(title, justify="right")
+    frame = found.mean("seed").drop_vars("decision", errors="ignore").to_dataframe().reset_index()  # type: ignore[attr-defined]
+    for row in frame.to_dict("records"):
+        shares = [f"{100 * row[k]:.1f} %" if k in row else "–" for k in ("error", "transfer_risk", "fit")]
+        table.add_row(
+            f"{row['soft_ratio']:g}", f"{row['temperature']:g}", f"{row['n']:,}", *shares, f"{row['seconds']:.0f}"
+        )
+    return table

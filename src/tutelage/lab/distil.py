@@ -1,0 +1,192 @@
+"""Real students, trained: what predictions are checked against."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+from safetensors.torch import save_model
+from torch import Tensor, nn
+
+from tutelage.exceptions import SettingError
+from tutelage.lab.loss import DistillationLoss
+from tutelage.lab.training import Examples, train
+from tutelage.lab.warm import TorchStudent
+from tutelage.outputs import written
+from tutelage.progress import Progress, silent
+from tutelage.task import Task
+from tutelage.version import __version__
+
+_BATCH = 1024
+_FIRST_SEED = 1000  # real students do not share their draws with warm starts
+
+Setting = tuple[float, float]
+
+
+def distil(
+    task: Task,
+    student: TorchStudent,
+    settings: Sequence[Setting],
+    *,
+    seeds: int = 2,
+    t_power: int = 2,
+    sizes: Sequence[int] | None = None,
+    seed: int = 0,
+    standardise: bool = True,
+    out: Path | None = None,
+    progress: Progress = silent,
+) -> xr.Dataset:
+    """Train real students with the distillation loss, and evaluate them on the test part.
+
+    Parameters
+    ----------
+    task : Task
+        With a test part. Of several teacher epochs the last one teaches.
+    student : TorchStudent
+        Its `training` gives batch size and learning rate, its `epochs` how long; annealed along a cosine. A
+        learning rate that is not given is found once, by range tests at a middling setting, for all students.
+    settings : sequence of (soft ratio, temperature)
+        A soft ratio of 0 is training on the labels alone.
+    seeds : int
+        Students for each setting, each with initial weights and batches of its own.
+    t_power : {0, 2}
+    sizes : sequence of int, optional
+        Train on the first n samples of a random order of the pool, for each n; by default on all.
+    seed : int
+        Of that order, and of the students.
+    standardise : bool
+        As for a plan.
+    out : Path, optional
+        Folder for the students' weights, one safetensors file each.
+    progress : Progress
+        Told of the students.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims `setting`, `n`, `seed` (and `test_sample`): `error` against true labels, `transfer_risk` against the
+        teacher, `fit`: agreement with the teacher on the pool, `decision`, `seconds`.
+
+    Raises
+    ------
+    SettingError
+        If the task has no test part, or a setting cannot be trained.
+    StudentError
+        If training diverges.
+    """
+    _check(task, student, settings, seeds, sizes)
+    pool, test = task.inputs(torch.float32, standardise=standardise)
+    assert test is not None
+    order = torch.as_tensor(np.random.default_rng([seed, 0]).permutation(task.n_train))
+    teacher = torch.as_tensor(task.teacher_logits("train")[-1]).float()
+    examples = Examples(
+        pool[order], teacher[order], None if task.y_train is None else torch.as_tensor(task.y_train)[order]
+    )
+    counts = [task.n_train] if sizes is None else sorted(set(sizes))
+    student = student.tuned(examples.x, examples.teacher, examples.labels, t_power=t_power, seed=seed)
+    training = replace(student.training, epochs=int(student.epochs), annealed=True)
+    shape = (len(settings), len(counts), seeds)
+    decided = np.empty((*shape, task.n_test), np.int16)
+    fit, seconds = np.empty(shape), np.empty(shape)
+    with progress("students", decided.size / task.n_test) as advance:
+        for k, (rho, t) in enumerate(settings):
+            for j, n in enumerate(counts):
+                for s in range(seeds):
+                    started = time.perf_counter()
+                    own = examples.chosen(torch.arange(n))
+                    network = student.fresh(tuple(pool.shape[1:]), teacher.shape[1], _FIRST_SEED + 100 * seed + s)
+                    train(network, own, DistillationLoss(rho, t, t_power), training, seed=_FIRST_SEED + 100 * seed + s)
+                    seconds[k, j, s] = time.perf_counter() - started
+                    decided[k, j, s] = _decisions(network, test)
+                    fit[k, j, s] = (_decisions(network, own.x) == _winners(own.teacher)).mean()
+                    if out is not None:
+                        _save(network, out / f"student-{rho:g}-{t:g}-n{n}-seed{s}.safetensors")
+                    advance(1)
+    data = _labelled(task, settings, counts, decided, fit, seconds)
+    return data.assign_attrs(
+        tutelage=__version__,
+        task=task.fingerprint,
+        student=student.spec,
+        t_power=t_power,
+        seed=seed,
+        epochs=training.epochs,
+        learning_rate=training.learning_rate,
+        batch_size=training.batch_size,
+    )
+
+
+def _check(
+    task: Task, student: TorchStudent, settings: Sequence[Setting], seeds: int, sizes: Sequence[int] | None
+) -> None:
+    if task.x_test is None:
+        raise SettingError(
+            "Real students are evaluated on a test part, which this task has not; add x_test and y_test."
+        )
+    if not np.isfinite(student.epochs):
+        raise SettingError("Real students are trained for a number of epochs; inf was given.")
+    if seeds < 1:
+        raise SettingError(f"{seeds} seeds were asked for; expected 1 or more.")
+    if task.y_train is None and any(rho < 1 for rho, _ in settings):
+        raise SettingError(
+            "The task has no labels (y_train), so that students can only be trained at a soft ratio of 1."
+        )
+    if sizes is not None and not (sizes and all(2 <= n <= task.n_train for n in sizes)):
+        raise SettingError(
+            f"Sizes are {list(sizes)}; the pool has {task.n_train} samples, so they lie in 2 … {task.n_train}."
+        )
+    if not settings:
+        raise SettingError("No setting was given; expected at least one soft ratio and temperature.")
+
+
+def _decisions(network: nn.Module, x: Tensor) -> np.ndarray:
+    network.eval()
+    with torch.no_grad():
+        found = [network(part) for part in torch.split(x, _BATCH)]
+    return _winners(torch.cat([getattr(z, "logits", z) for z in found]))
+
+
+def _winners(logits: Tensor) -> np.ndarray:
+    one = logits.ndim == 1 or logits.shape[1] == 1
+    winners: np.ndarray = ((logits.reshape(-1) > 0).long() if one else logits.argmax(1)).numpy()
+    return winners
+
+
+def _save(network: nn.Module, path: Path) -> None:
+    with written(path) as partial:
+        save_model(network, str(partial))
+
+
+def _labelled(
+    task: Task, settings: Sequence[Setting], sizes: list[int], decided: np.ndarray, fit: np.ndarray, seconds: np.ndarray
+) -> xr.Dataset:
+    dims = ("setting", "n", "seed")
+    teacher = task.teacher_decisions("test")
+    variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
+        "decision": ((*dims, "test_sample"), decided),
+        "fit": (dims, fit),
+        "seconds": (dims, seconds),
+    }
+    if task.y_test is not None:
+        variables["error"] = (dims, (decided != task.y_test).mean(-1))
+    if teacher is not None:
+        variables["transfer_risk"] = (dims, (decided != teacher[-1]).mean(-1))
+    return xr.Dataset(
+        {name: (d, v, {"long_name": _NAMES[name]}) for name, (d, v) in variables.items()},
+        coords={
+            "soft_ratio": ("setting", [rho for rho, _ in settings]),
+            "temperature": ("setting", [t for _, t in settings]),
+            "n": ("n", sizes),
+        },
+    )
+
+
+_NAMES: dict[str, str] = {
+    "decision": "class given to each test sample",
+    "error": "share of test samples on which the student misses the true label",
+    "transfer_risk": "share of test samples on which the student decides otherwise than the teacher",
+    "fit": "share of its own samples on which the student decides as the teacher",
+    "seconds": "seconds that training took",
+}
