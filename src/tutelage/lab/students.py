@@ -80,17 +80,14 @@ def network_of(spec: str, *, training: Training | None = None, epochs: float | N
         If it cannot be trained.
     """
     given = {key: value for key, _, value in (item.partition("=") for item in spec.partition(":")[2].split(","))}
-    if given.get("width") == "inf":
+    if spec.partition(":")[0] == "mlp" and given.get("width", "inf") == "inf":
         kept = {key: value for key, value in given.items() if key in ("depth", "activation")}
         spec = ",".join([f"mlp:width={_WIDTH}", *(f"{key}={value}" for key, value in kept.items())])
     plain, _, how = spec.replace(";linearise", ",linearise").partition(",linearise=")
     planned = float(how.partition("epochs=")[2] or EPOCHS)
     long = planned if epochs is None else epochs
     found = student(plain, training=training, epochs=long if math.isfinite(long) else EPOCHS)
-    if not isinstance(found, TorchStudent):
-        raise StudentError(
-            f"The student {spec!r} has infinite width; name one that can be trained, such as mlp:width=512."
-        )
+    assert isinstance(found, TorchStudent)
     return found
 
 
