@@ -12,7 +12,8 @@ from tutelage.exceptions import StudentError
 from tutelage.lab import network_of
 
 QUICK = ["--epochs", "2", "--learning-rate", "0.05", "--quiet"]
-PLAN = ["--student", "mlp:width=8,depth=1", "--warm-starts", "1", "--warm-epochs", "1", "--soft-ratio", "0.2,1", "--temperature", "1,4"]  # fmt: skip
+WARM = ["--student", "mlp:width=8,depth=1", "--warm-starts", "1", "--warm-epochs", "1"]
+PLAN = [*WARM, "--soft-ratio", "0.2,1", "--temperature", "1,4"]
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`tutelage distil` and `tutelage verify`: real students."""
+"""`tutelage teach`, `tutelage distil` and `tutelage verify`: real teachers and students."""
 
 import json
 from pathlib import Path
@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from tutelage import lab
+from tutelage import datasets, lab
 from tutelage.cli.app import app
 from tutelage.cli.options import Quiet, Seed, bars, numbers, task_of, to_stdout
 from tutelage.curves import load_curves, save_curves
@@ -29,6 +29,56 @@ Spec = Annotated[
     str | None, typer.Option("--student", metavar="SPEC", help="mlp:width=512, cnn:width=32, or my_module:factory.")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result on stdout as JSON, all else on stderr.")]
+
+
+@app.command()
+def teach(
+    data: Annotated[str, typer.Argument(metavar="DATA", help="cifar10, fashion-mnist, digits or waves.")],
+    folder: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Where the data lies. [default: where it is installed, or downloaded]"),
+    ] = None,
+    pair: Annotated[str | None, typer.Option(metavar="A,B", help="Two classes only.")] = None,
+    network: Annotated[
+        str | None,
+        typer.Option(metavar="SPEC", help="[default: resnet:width=16 for images, mlp:width=256 for vectors]"),
+    ] = None,
+    teacher: Annotated[int, typer.Option(metavar="N", help="Samples that teach.")] = 5000,
+    pool: Annotated[int, typer.Option(metavar="N", help="Samples of the pool, none of which taught.")] = 2000,
+    test: Annotated[int, typer.Option(metavar="N", help="Samples of the test part.")] = 2000,
+    in_sample: Annotated[bool, typer.Option("--in-sample", help="Let the pool be a part of what taught.")] = False,
+    epochs: Annotated[int, typer.Option(metavar="N")] = 20,
+    keep: Annotated[
+        str | None, typer.Option(metavar="N,N,…", help="Epochs to keep logits of, beside the last.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(metavar="B")] = 64,
+    learning_rate: Annotated[float, typer.Option(metavar="LR")] = 0.05,
+    seed: Seed = 0,
+    out: Annotated[
+        Path,
+        typer.Option("--out", metavar="DIR", help="Folder for task.npz, teacher.json and teacher.safetensors."),
+    ] = Path("tutelage-teacher"),
+    quiet: Quiet = False,
+) -> None:
+    """Train a teacher, and write the task of its logits; started again after a kill, it goes on where it was."""
+    check_writable(out)
+    kept = [] if keep is None else numbers(keep, "--keep", int)
+    teaching = lab.Teaching(epochs, kept, batch_size, learning_rate, seed=seed)
+    known = datasets.load(data, folder)
+    if pair is not None:
+        known = known.pair(*_pair(pair, known))
+    parts = datasets.split(known, teacher=teacher, pool=pool, test=test, seed=seed, in_sample=in_sample)
+    spec = network or ("resnet:width=16" if known.x.ndim > 2 else "mlp:width=256")
+    with bars(quiet) as progress:
+        made = lab.teach(known, parts, lab.network_of(spec).factory, spec, teaching, folder=out, progress=progress)
+    made.save(out / "task.npz")
+    if not quiet:
+        console = Console(highlight=False)
+        decided = made.teacher_decisions("test")
+        for k, epoch in enumerate(teaching.kept if decided is not None else []):
+            wrong = 100 * float((decided[k] != made.y_test).mean())
+            console.print(f"Epoch {epoch}: the teacher errs on {wrong:.1f} % of the test part.")
+        console.print(f"Task: {(out / 'task.npz').resolve()}", soft_wrap=True)
 
 
 @app.command()
@@ -106,6 +156,14 @@ def verify(
         console = Console(stderr=as_json, highlight=False)
         console.print(verification_summary(found.as_dict()))
         console.print(f"Report: {(folder / 'report.html').resolve()}", soft_wrap=True)
+
+
+def _pair(text: str, data: datasets.Dataset) -> tuple[int, int]:
+    names = [name.strip() for name in text.split(",")]
+    found = [data.classes.index(n) if n in data.classes else int(n) if n.isdecimal() else -1 for n in names]
+    if len(found) != 2 or found[0] == found[1] or not all(0 <= k < len(data.classes) for k in found):
+        raise SettingError(f"--pair is {text!r}; expected two of {', '.join(data.classes)}, with a comma between them.")
+    return found[0], found[1]
 
 
 def _document(folder: Path) -> dict:  # type: ignore[type-arg]

@@ -4,6 +4,7 @@ from tutelage.lab.distil import distil
 from tutelage.lab.loss import DistillationLoss
 from tutelage.lab.quick import quick_task
 from tutelage.lab.students import network_of, student
+from tutelage.lab.teach import Teaching, teach, teacher_logits
 from tutelage.lab.training import Training
 from tutelage.lab.verify import Verification, verify
 from tutelage.lab.warm import EPOCHS, TorchStudent
@@ -11,6 +12,7 @@ from tutelage.lab.warm import EPOCHS, TorchStudent
 __all__ = [
     "EPOCHS",
     "DistillationLoss",
+    "Teaching",
     "TorchStudent",
     "Training",
     "Verification",
@@ -18,5 +20,7 @@ __all__ = [
     "network_of",
     "quick_task",
     "student",
+    "teach",
+    "teacher_logits",
     "verify",
 ]

@@ -41,11 +41,7 @@ def cnn(width: int = 32) -> Factory:
     """
 
     def make(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
-        if len(input_shape) not in (2, 3) or min(input_shape[-2:]) < 4:
-            raise StudentError(
-                f"A cnn needs images of 4 × 4 pixels or more, shape (H, W) or (channels, H, W); one input has shape {input_shape}."
-            )
-        channels = input_shape[0] if len(input_shape) == 3 else 1
+        channels = _channels("cnn", input_shape)
         layers, (height, across) = nn.Sequential(*([] if len(input_shape) == 3 else [WithChannel()])), input_shape[-2:]
         for size in (width, 2 * width, 2 * width):
             layers.extend([nn.Conv2d(channels, size, 3, padding=1), nn.ReLU()])
@@ -58,6 +54,53 @@ def cnn(width: int = 32) -> Factory:
     if width < 1:
         raise StudentError(f"A cnn has a width of 1 or more; it was {width}.")
     return make
+
+
+def resnet(width: int = 16, blocks: int = 1) -> Factory:
+    """Give a small residual network's factory: three stages of `blocks` blocks each, of `width`, 2 and 4 times `width` channels.
+
+    As He et al. (2016) for CIFAR-10, with batch norm.
+    """
+
+    def make(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
+        channels = _channels("resnet", input_shape)
+        layers = nn.Sequential(*([] if len(input_shape) == 3 else [WithChannel()]))
+        layers.extend([nn.Conv2d(channels, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()])
+        for stage in range(3):
+            for block in range(blocks):
+                down = stage > 0 and block == 0
+                wide = width << stage
+                layers.append(Residual(wide // 2 if down else wide, wide, 2 if down else 1))
+        return layers.extend([nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4 * width, n_outputs)])
+
+    if width < 1 or blocks < 1:
+        raise StudentError(f"A resnet has a width and blocks of 1 or more; they were {width} and {blocks}.")
+    return make
+
+
+class Residual(nn.Module):
+    """Two 3 × 3 convolutions with batch norm, added to their input (which goes through a 1 × 1 convolution where shapes change)."""
+
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(before, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU(),
+            nn.Conv2d(after, after, 3, 1, 1, bias=False), nn.BatchNorm2d(after),
+        )  # fmt: skip
+        same = before == after and stride == 1
+        self.skip = nn.Identity() if same else nn.Conv2d(before, after, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, before, H, W) to (n, after, H / stride, W / stride)."""
+        return nn.functional.relu(self.body(x) + self.skip(x))
+
+
+def _channels(family: str, input_shape: tuple[int, ...]) -> int:
+    if len(input_shape) not in (2, 3) or min(input_shape[-2:]) < 4:
+        raise StudentError(
+            f"A {family} needs images of 4 × 4 pixels or more, shape (H, W) or (channels, H, W); one input has shape {input_shape}."
+        )
+    return input_shape[0] if len(input_shape) == 3 else 1
 
 
 class WithChannel(nn.Module):

@@ -14,7 +14,7 @@ from tutelage.lab.networks import Factory
 from tutelage.lab.training import Training
 from tutelage.lab.warm import EPOCHS, TorchStudent
 
-FAMILIES = ("mlp", "cnn")
+FAMILIES = ("mlp", "cnn", "resnet")
 _WIDTH = 512  # that stands for infinity where a real student is trained
 
 
@@ -98,6 +98,8 @@ def _small(family: str, tail: str) -> Factory | None:
         return networks.mlp(**_whole(arguments, ("width", "depth"), ("activation",), "mlp"))
     if family == "cnn":
         return networks.cnn(**_whole(arguments, ("width",), (), "cnn"))
+    if family == "resnet":
+        return networks.resnet(**_whole(arguments, ("width", "blocks"), (), "resnet"))
     return None
 
 

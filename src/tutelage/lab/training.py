@@ -130,14 +130,14 @@ def train(
     MissingExtraError
         If Lightning is not installed.
     """
-    with _quiet(), torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as scratch:
+    with quiet(), torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as scratch:
         torch.manual_seed(seed)
         rate = training.learning_rate or found_rate(network, examples, loss, training, seed)
         before = _measured(network, held_out or examples, loss)
         with progress("training", training.epochs) as advance:
-            student = _module(network, loss, rate, _annealed if training.annealed else _constant)
+            student = lightning_module(network, loss, rate, annealed if training.annealed else _constant)
             watcher = _watcher(advance, network, before if held_out is not None else math.inf)
-            _trainer(scratch, max_epochs=training.epochs, callbacks=[watcher]).fit(
+            trainer_in(scratch, max_epochs=training.epochs, callbacks=[watcher]).fit(
                 student,
                 examples.batches(training.batch_size, shuffled=True, seed=seed),
                 None if held_out is None else held_out.batches(1024, shuffled=False),
@@ -155,7 +155,7 @@ def train(
 
 def found_rate(network: nn.Module, examples: Examples, loss: DistillationLoss, training: Training, seed: int) -> float:
     """Find a learning rate: the median of three range tests (Smith 2017), each on a copy of the network."""
-    with _quiet(), torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as scratch:
+    with quiet(), torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as scratch:
         torch.manual_seed(seed)
         tests = [_range_test(network, examples, loss, training, 10 * seed + k, scratch) for k in range(_FINDERS)]
     return statistics.median(tests)
@@ -182,7 +182,8 @@ def _constant(_: float) -> float:
     return 1.0
 
 
-def _annealed(done: float) -> float:
+def annealed(done: float) -> float:
+    """Fall along a cosine."""
     return 0.5 * (1 + math.cos(math.pi * done))
 
 
@@ -190,7 +191,10 @@ def _growing(done: float) -> float:
     return float((_HIGHEST / _LOWEST) ** done)
 
 
-def _module(network: nn.Module, loss: DistillationLoss, rate: float, schedule: Schedule) -> Any:
+def lightning_module(
+    network: nn.Module, loss: DistillationLoss, rate: float, schedule: Schedule, weight_decay: float = 0.0
+) -> Any:
+    """Give what Lightning trains: the network, by SGD with momentum."""
     pl = lightning()
 
     class Student(pl.LightningModule):  # type: ignore[misc, name-defined]
@@ -212,7 +216,7 @@ def _module(network: nn.Module, loss: DistillationLoss, rate: float, schedule: S
 
         def configure_optimizers(self) -> Any:
             parameters = [p for p in self.network.parameters() if p.requires_grad]
-            optimiser = torch.optim.SGD(parameters, lr=rate, momentum=_MOMENTUM)
+            optimiser = torch.optim.SGD(parameters, lr=rate, momentum=_MOMENTUM, weight_decay=weight_decay)
             total = max(1, int(self.trainer.estimated_stepping_batches))
             factor = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule(min(1.0, step / total)))
             return {"optimizer": optimiser, "lr_scheduler": {"scheduler": factor, "interval": "step"}}
@@ -264,8 +268,8 @@ def _range_test(
             losses.append(float(outputs["loss"]))
             trainer.should_stop = not losses[-1] <= 4 * losses[0]
 
-    _trainer(scratch, max_steps=_FINDER_STEPS, callbacks=[Listener()]).fit(
-        _module(copy.deepcopy(network), loss, _LOWEST, _growing),
+    trainer_in(scratch, max_steps=_FINDER_STEPS, callbacks=[Listener()]).fit(
+        lightning_module(copy.deepcopy(network), loss, _LOWEST, _growing),
         examples.batches(training.batch_size, shuffled=True, seed=seed),
     )
     smooth, averages = 0.0, []
@@ -276,22 +280,23 @@ def _range_test(
     return _LOWEST * _growing(lowest / _FINDER_STEPS) / 10
 
 
-def _trainer(scratch: str, **arguments: Any) -> Any:
+def trainer_in(folder: str, *, enable_checkpointing: bool = False, **arguments: Any) -> Any:
+    """Give a silent trainer that leaves its files in a folder."""
     return lightning().Trainer(
         accelerator="auto",
         devices=1,
         logger=False,
-        enable_checkpointing=False,
+        enable_checkpointing=enable_checkpointing,
         enable_progress_bar=False,
         enable_model_summary=False,
-        default_root_dir=scratch,
+        default_root_dir=folder,
         num_sanity_val_steps=0,
         **arguments,
     )
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Lightning talks of devices, workers and checkpoints, none of which is for the user of a plan."""
     lightning()
     loggers = [

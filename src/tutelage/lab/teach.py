@@ -1,0 +1,271 @@
+"""A real teacher, trained on samples of its own, and the task that it makes of others."""
+
+import json
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save_model
+from torch import Tensor, nn
+from torch.utils.data import BatchSampler, DataLoader, TensorDataset
+
+from tutelage.datasets import Dataset, Split
+from tutelage.exceptions import SettingError, TaskError
+from tutelage.lab.extra import lightning
+from tutelage.lab.loss import DistillationLoss
+from tutelage.lab.networks import Factory
+from tutelage.lab.training import annealed, lightning_module, quiet, trainer_in
+from tutelage.outputs import written
+from tutelage.progress import Progress, silent
+from tutelage.task import Task
+
+_BATCH = 512
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """How a teacher is trained: SGD with momentum 0.9, weight decay, the learning rate annealed along a cosine.
+
+    Attributes
+    ----------
+    epochs : int
+    keep : sequence of int
+        Epochs whose logits are kept; the last one always is.
+    """
+
+    epochs: int = 20
+    keep: Sequence[int] = ()
+    batch_size: int = 64
+    learning_rate: float = 0.05
+    weight_decay: float = 5e-4
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0 or self.weight_decay < 0:
+            raise SettingError(
+                f"A teacher needs 1 epoch, a batch of 1 and a positive learning rate at least; given were {self.epochs}, "
+                f"{self.batch_size} and {self.learning_rate:g}."
+            )
+        if any(not 1 <= epoch <= self.epochs for epoch in self.keep):
+            raise SettingError(f"Logits are to be kept at epochs {list(self.keep)}; training lasts {self.epochs}.")
+
+    @property
+    def kept(self) -> list[int]:
+        """Ascending, with the last epoch."""
+        return sorted({*self.keep, self.epochs})
+
+
+def teach(
+    data: Dataset,
+    split: Split,
+    factory: Factory,
+    name: str,
+    teaching: Teaching | None = None,
+    *,
+    folder: Path,
+    progress: Progress = silent,
+) -> Task:
+    """Train a teacher, and give the task of its logits on the pool and the test part.
+
+    The state of every epoch is kept in `folder`: killed and started again, it goes on at the epoch where it was,
+    and ends with the same task.
+
+    Parameters
+    ----------
+    data : Dataset
+    split : Split
+        Which samples teach, which are the pool, which test; see `tutelage.datasets.split`.
+    factory : callable
+        ``factory(input_shape, n_outputs) -> torch.nn.Module``.
+    name : str
+        What the network is called in `teacher.json`.
+    teaching : Teaching, optional
+    folder : Path
+        Gets `teacher.json` (the settings, and which samples were taught), `teacher.safetensors` and the checkpoint.
+    progress : Progress
+        Told of the epochs.
+
+    Returns
+    -------
+    Task
+        With `teacher_epochs`.
+
+    Raises
+    ------
+    TaskError
+        If the folder holds another teacher.
+    """
+    teaching = teaching or Teaching()
+    _claim(folder, {"data": data.name, "network": name, **asdict(teaching), "keep": teaching.kept, **split.as_dict()})
+    pool, test, taught = (_images(x, data.x) for x in (data.x[split.pool], split.x_test, data.x[split.taught]))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(teaching.seed)
+        network = factory(tuple(taught.shape[1:]), len(data.classes))
+    with progress("teacher", teaching.epochs) as advance:
+        keeper = _keeper(network, [pool, test], teaching.kept, folder, advance)
+        _fit(network, taught, torch.as_tensor(data.y[split.taught]), teaching, folder, keeper)
+    with written(folder / "teacher.safetensors") as partial:
+        save_model(network, str(partial))
+    logits = [_kept(folder, epoch) for epoch in teaching.kept]
+    return Task(
+        x_train=data.x[split.pool],
+        teacher_logits_train=np.stack([pool for pool, _ in logits]),
+        y_train=data.y[split.pool],
+        x_test=split.x_test,
+        teacher_logits_test=np.stack([test for _, test in logits]),
+        y_test=split.y_test,
+        teacher_epochs=np.array(teaching.kept),
+    )
+
+
+def teacher_logits(network: nn.Module, loader: Iterable[Any]) -> np.ndarray:
+    """Give a network's logits on every batch of a loader, for a task file: (n, C), or (n,) for one logit.
+
+    Parameters
+    ----------
+    network : torch.nn.Module
+        Used in evaluation mode; its output is a tensor, or has `logits` (as models of Hugging Face have).
+    loader : iterable
+        Of tensors, of tuples that begin with the inputs, or of dicts of the arguments of `forward`, such as a
+        `DataLoader` or a Hugging Face data set with its format set to torch gives; `labels` are left out.
+
+    Returns
+    -------
+    array of float32
+
+    Raises
+    ------
+    TaskError
+        If the loader is empty.
+
+    Examples
+    --------
+    >>> import torch
+    >>> loader = torch.utils.data.DataLoader(torch.zeros(5, 3), batch_size=2)
+    >>> teacher_logits(torch.nn.Linear(3, 4), loader).shape
+    (5, 4)
+    """
+    mode, found = network.training, []
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    network.eval()
+    try:
+        with torch.no_grad():
+            found = [_logits(_called(network, batch, device)).float().cpu() for batch in loader]
+    finally:
+        network.train(mode)
+    if not found:
+        raise TaskError("The loader gave no batch; expected at least one.")
+    logits: np.ndarray = torch.cat(found).numpy()
+    return logits[:, 0] if logits.ndim == 2 and logits.shape[1] == 1 else logits
+
+
+def _fit(network: nn.Module, x: Tensor, y: Tensor, teaching: Teaching, folder: Path, keeper: Any) -> None:
+    """Train on the labels, from the last checkpoint if there is one."""
+    unheeded = torch.zeros(len(x), 2)  # the loss at a soft ratio of 0 looks at no teacher
+    batches = _Batches(len(x), teaching.batch_size, teaching.seed)
+    last = _checkpoint(folder)
+    with quiet(), torch.random.fork_rng(devices=[]):
+        student = lightning_module(
+            network, DistillationLoss(0.0, 1.0), teaching.learning_rate, annealed, teaching.weight_decay
+        )
+        trainer_in(str(folder), max_epochs=teaching.epochs, callbacks=[keeper]).fit(
+            student,
+            DataLoader(TensorDataset(x, unheeded, y), sampler=batches, batch_size=None),
+            ckpt_path=str(last) if last.exists() else None,
+            weights_only=True,
+        )
+
+
+def _called(network: nn.Module, batch: Any, device: torch.device) -> Any:
+    if isinstance(batch, Tensor):
+        return network(batch.to(device))
+    if hasattr(batch, "keys"):
+        inputs = {k: batch[k] for k in batch.keys() if k not in ("labels", "label")}  # noqa: SIM118 (not all are dicts)
+        return network(**{k: torch.as_tensor(v).to(device) for k, v in inputs.items()})
+    return network(batch[0].to(device))
+
+
+def _logits(out: Any) -> Tensor:
+    found: Tensor = getattr(out, "logits", out)
+    return found
+
+
+class _Batches(BatchSampler):
+    """Batches in an order that the epoch alone decides, so that training goes on as if it had never been stopped."""
+
+    def __init__(self, n: int, size: int, seed: int) -> None:
+        self.n, self.size, self.seed, self.epoch = n, size, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Any:
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.n)
+        for start in range(0, self._used, self.size):
+            yield order[start : start + self.size].tolist()
+
+    def __len__(self) -> int:
+        return math.ceil(self._used / self.size)
+
+    @property
+    def _used(self) -> int:
+        return self.n - (self.n > self.size and self.n % self.size == 1)  # batch norm cannot be trained on one sample
+
+
+def _keeper(network: nn.Module, parts: list[Tensor], epochs: list[int], folder: Path, advance: Any) -> Any:
+    class Keeper(lightning().Callback):  # type: ignore[misc]
+        """Writes the logits of an epoch, and then its checkpoint."""
+
+        def on_train_epoch_start(self, trainer: Any, *_: Any) -> None:
+            torch.manual_seed(trainer.current_epoch)  # of dropout, whether training was stopped or not
+
+        def on_train_epoch_end(self, trainer: Any, *_: Any) -> None:
+            epoch = trainer.current_epoch + 1
+            if epoch in epochs:
+                logits = [teacher_logits(network, torch.split(part, _BATCH)) for part in parts]
+                with written(_path(folder, epoch)) as partial, partial.open("wb") as file:
+                    np.savez(file, pool=logits[0], test=logits[1])
+                network.train()
+            with written(_checkpoint(folder)) as partial:
+                trainer.save_checkpoint(partial)
+            advance(1)
+
+    return Keeper()
+
+
+def _checkpoint(folder: Path) -> Path:
+    return folder / "checkpoint.ckpt"
+
+
+def _path(folder: Path, epoch: int) -> Path:
+    return folder / f"logits-{epoch}.npz"
+
+
+def _kept(folder: Path, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+    with np.load(_path(folder, epoch), allow_pickle=False) as arrays:
+        return arrays["pool"], arrays["test"]
+
+
+def _claim(folder: Path, settings: dict[str, Any]) -> None:
+    """Write what is being trained, or see that it is what was being trained here."""
+    path, text = folder / "teacher.json", json.dumps(settings, indent=1) + "\n"
+    if path.exists() and path.read_text(encoding="utf-8") != text:
+        raise TaskError(f"{folder} holds another teacher (see {path.name}); choose another folder, or remove this one.")
+    with written(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def _images(x: np.ndarray, whole: np.ndarray) -> Tensor:
+    """As float32 around 0, images channels-first; vectors are standardised by the data set's own mean and scale."""
+    if x.dtype == np.uint8:
+        scaled = torch.as_tensor(x, dtype=torch.float32) / 255 - 0.5
+    else:
+        scaled = torch.as_tensor((x - whole.mean(0)) / (whole.std() or 1.0), dtype=torch.float32)
+    if x.ndim == 4:
+        return scaled.permute(0, 3, 1, 2).contiguous()
+    return scaled[:, None] if x.ndim == 3 else scaled

@@ -1,0 +1,172 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from tutelage import Task, cli, datasets
+from tutelage.exceptions import SettingError, TaskError
+from tutelage.lab import Teaching, networks, teach, teacher_logits
+
+TEACHING = Teaching(epochs=4, keep=[1, 2], batch_size=16, learning_rate=0.1, seed=3)
+
+
+@pytest.fixture(scope="module")
+def data():
+    return datasets.gaussian_mixture(400, 100, classes=3, features=4, distance=4.0)[0]
+
+
+def parts(data, **changes):
+    return datasets.split(data, teacher=150, pool=80, test=60, **changes)
+
+
+def factory(input_shape, n_outputs):
+    return nn.Sequential(
+        nn.Linear(input_shape[0], 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Dropout(0.2), nn.Linear(16, n_outputs)
+    )
+
+
+def test_a_teacher_learns_its_own_samples_and_tells_of_others(data, tmp_path):
+    split = parts(data)
+    made = teach(data, split, factory, "small", TEACHING, folder=tmp_path)
+    assert made.teacher_epochs.tolist() == [1, 2, 4]
+    assert made.teacher_logits_train.shape == (3, 80, 3)
+    accuracy = made.teacher_accuracy("test")
+    assert accuracy[-1] > 0.85
+    assert accuracy[-1] >= accuracy[0]
+    assert np.array_equal(made.x_train, data.x[split.pool])
+    written = json.loads((tmp_path / "teacher.json").read_text())
+    assert written["taught"] == split.taught.tolist()
+    assert not set(written["taught"]) & set(written["pool"])
+    network = factory((4,), 3)
+    network.load_state_dict(load_file(tmp_path / "teacher.safetensors"))
+    centre, scale = data.x.mean(0), data.x.std()
+    inputs = torch.as_tensor((made.x_train - centre) / scale, dtype=torch.float32)
+    np.testing.assert_allclose(teacher_logits(network, [inputs]), made.teacher_logits_train[-1], rtol=1e-4, atol=1e-5)
+
+
+def test_teaching_is_reproducible_and_goes_on_where_it_was_stopped(data, tmp_path):
+    class Stop(Exception):
+        pass
+
+    def stopping(name, total):
+        class Bar:
+            def __enter__(self):
+                self.done = 0
+                return self.advance
+
+            def __exit__(self, *_):
+                pass
+
+            def advance(self, steps):
+                self.done += steps
+                if self.done == 3:
+                    raise Stop  # after its checkpoint
+
+        return Bar()
+
+    whole, again = (teach(data, parts(data), factory, "s", TEACHING, folder=tmp_path / name) for name in "ab")
+    assert whole == again
+    with pytest.raises(Stop):
+        teach(data, parts(data), factory, "s", TEACHING, folder=tmp_path / "c", progress=stopping)
+    assert (tmp_path / "c" / "checkpoint.ckpt").exists()
+    assert not (tmp_path / "c" / "teacher.safetensors").exists()
+    epochs = []
+
+    def counting(name, total):
+        class Bar:
+            def __enter__(self):
+                return epochs.append
+
+            def __exit__(self, *_):
+                pass
+
+        return Bar()
+
+    assert teach(data, parts(data), factory, "s", TEACHING, folder=tmp_path / "c", progress=counting) == whole
+    assert len(epochs) == 1
+
+
+def test_a_folder_of_another_teacher_is_refused(data, tmp_path):
+    teach(data, parts(data), factory, "s", Teaching(epochs=1), folder=tmp_path)
+    with pytest.raises(TaskError, match="holds another teacher"):
+        teach(data, parts(data), factory, "s", Teaching(epochs=2), folder=tmp_path)
+
+
+def test_a_teacher_of_the_pool_itself_is_recorded_and_warned_of(data, tmp_path):
+    split = parts(data, in_sample=True)
+    teach(data, split, factory, "s", Teaching(epochs=1), folder=tmp_path)
+    found = json.loads((tmp_path / "teacher.json").read_text())
+    assert found["in_sample"]
+    assert set(found["pool"]) <= set(found["taught"])
+
+
+@pytest.mark.parametrize("make", [networks.cnn(4), networks.resnet(4), networks.mlp(16, 1)])
+def test_networks_for_images_can_teach(make, tmp_path):
+    data = datasets.digits()
+    split = datasets.split(data, teacher=65, pool=40, test=40)
+    made = teach(data, split, make, "n", Teaching(epochs=1), folder=tmp_path)
+    assert np.isfinite(made.teacher_logits_train).all()
+
+
+def test_what_cannot_be_taught_is_said():
+    with pytest.raises(SettingError, match="needs 1 epoch"):
+        Teaching(epochs=0)
+    with pytest.raises(SettingError, match=r"kept at epochs \[5\]; training lasts 2"):
+        Teaching(epochs=2, keep=[5])
+    with pytest.raises(TaskError, match="gave no batch"):
+        teacher_logits(nn.Linear(2, 2), [])
+
+
+def test_logits_of_a_users_own_network():
+    network, x = nn.Sequential(nn.Linear(3, 1), nn.Dropout(0.9)), torch.randn(10, 3)
+    network.train()
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x, torch.zeros(10)), batch_size=4)
+    expected = network[0](x)[:, 0].detach().numpy()
+    np.testing.assert_allclose(teacher_logits(network, loader), expected, rtol=1e-5, atol=1e-6)
+    assert network.training
+
+
+def test_logits_of_a_hugging_face_model():
+    transformers = pytest.importorskip("transformers")
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, num_labels=3
+    )
+    model = transformers.BertForSequenceClassification(config).eval()
+    ids, mask = torch.randint(0, 20, (5, 6)), torch.ones(5, 6, dtype=torch.long)
+    batches = [
+        {"input_ids": ids[k : k + 2], "attention_mask": mask[k : k + 2], "labels": torch.zeros(2)} for k in (0, 2)
+    ]
+    with torch.no_grad():
+        expected = model(input_ids=ids[:4], attention_mask=mask[:4]).logits.numpy()
+    np.testing.assert_allclose(teacher_logits(model, batches), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_the_command_goes_on_after_a_kill(tmp_path):
+    """SIGKILL while it trains; the second run ends with the task of one that was never killed."""
+    command = (
+        "teach digits --network mlp:width=32,depth=1 --teacher 600 --pool 300 --test 300 --epochs 8 --keep 1,2 --quiet"
+    )
+
+    def arguments(name):
+        return [*command.split(), "--out", str(tmp_path / name)]
+
+    assert cli.run(arguments("whole")) == 0
+    script = "import sys; from tutelage.cli import run; sys.exit(run(sys.argv[1:]))"
+    process = subprocess.Popen([sys.executable, "-c", script, *arguments("killed")])
+    checkpoint, deadline = tmp_path / "killed" / "checkpoint.ckpt", time.monotonic() + 60
+    while not checkpoint.exists() and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not (tmp_path / "killed" / "task.npz").exists()
+    assert cli.run(arguments("killed")) == 0
+    assert Task.load(tmp_path / "whole" / "task.npz") == Task.load(tmp_path / "killed" / "task.npz")
