@@ -151,7 +151,7 @@ def gaussian_mixture(
     --------
     >>> data, bayes = gaussian_mixture(seed=1)
     >>> float((bayes(data.x).argmax(1) != data.y).mean())
-    0.1635
+    0.1495
     """
     if classes > max(2, features) or classes < 2 or features < 1:
         raise TaskError(
@@ -241,8 +241,8 @@ def split(data: Dataset, *, teacher: int, pool: int, test: int = 2000, seed: int
     needed = max(teacher, pool) if in_sample else teacher + pool
     if min(teacher, pool, test) < 1 or needed > left or (own and test > len(data.x_test)):
         raise TaskError(
-            f"{data.name} has {len(data.x)} samples and {len(data.x_test)} of a test part of its own; {teacher} to teach, {pool} as the "
-            f"pool and {test} to test do not fit. Ask for fewer."
+            f"{data.name} has {len(data.x)} samples and {len(data.x_test)} of a test part of its own; {teacher} to teach, {pool} "
+            f"as the pool and {test} to test do not fit. Ask for fewer."
         )
     held, order = (None, order) if own else (order[:test], order[test:])
     taught, chosen = order[:teacher], order[:pool] if in_sample else order[teacher : teacher + pool]
@@ -310,8 +310,8 @@ def _cifar_pickle(path: Path) -> tuple[np.ndarray, np.ndarray]:
     pixels, labels, collecting = b"", [], False
     try:
         for operation, argument, _ in pickletools.genops(path.read_bytes()):
-            if isinstance(argument, str | bytes) and operation.name not in ("GLOBAL", "PROTO"):
-                text = argument.encode("latin-1") if isinstance(argument, str) else argument
+            if isinstance(argument, str | bytes | bytearray) and operation.name not in ("GLOBAL", "PROTO"):
+                text = argument.encode("latin-1") if isinstance(argument, str) else bytes(argument)
                 pixels = max(pixels, text, key=len)
                 collecting = text == b"labels"
             elif collecting and isinstance(argument, int) and "INT" in operation.name:

@@ -74,9 +74,9 @@ def teach(
     made.save(out / "task.npz")
     if not quiet:
         console = Console(highlight=False)
-        decided = made.teacher_decisions("test")
-        for k, epoch in enumerate(teaching.kept if decided is not None else []):
-            wrong = 100 * float((decided[k] != made.y_test).mean())
+        accuracy = made.teacher_accuracy("test")
+        for epoch, right in zip(teaching.kept, [] if accuracy is None else accuracy, strict=True):
+            wrong = 100 * (1 - float(right))
             console.print(f"Epoch {epoch}: the teacher errs on {wrong:.1f} % of the test part.")
         console.print(f"Task: {(out / 'task.npz').resolve()}", soft_wrap=True)
 

@@ -166,6 +166,7 @@ def teacher_logits(network: nn.Module, loader: Iterable[Any]) -> np.ndarray:
 def _fit(network: nn.Module, x: Tensor, y: Tensor, teaching: Teaching, folder: Path, keeper: Any) -> None:
     """Train on the labels, from the last checkpoint if there is one."""
     unheeded = torch.zeros(len(x), 2)  # the loss at a soft ratio of 0 looks at no teacher
+    # Batches and loader draw from generators of their own, so that dropout's draws are the epoch's alone.
     batches = _Batches(len(x), teaching.batch_size, teaching.seed)
     last = _checkpoint(folder)
     with quiet(), torch.random.fork_rng(devices=[]):
@@ -174,7 +175,7 @@ def _fit(network: nn.Module, x: Tensor, y: Tensor, teaching: Teaching, folder: P
         )
         trainer_in(str(folder), max_epochs=teaching.epochs, callbacks=[keeper]).fit(
             student,
-            DataLoader(TensorDataset(x, unheeded, y), sampler=batches, batch_size=None),
+            DataLoader(TensorDataset(x, unheeded, y), sampler=batches, batch_size=None, generator=torch.Generator()),
             ckpt_path=str(last) if last.exists() else None,
             weights_only=True,
         )
