@@ -48,7 +48,9 @@ def test_files_that_are_missing_or_cut_are_said(tmp_path):
     (tmp_path / "test_batch.bin").write_bytes(b"123")
     with pytest.raises(TaskError, match="3 bytes are no whole number of records"):
         datasets.cifar10(tmp_path)
-    with pytest.raises(TaskError, match=r"choose one of digits, fashion-mnist \(did you mean digits\?\)"):
+    with pytest.raises(
+        TaskError, match=r"choose one of digits, fashion-mnist, cifar10, waves \(did you mean digits\?\)"
+    ):
         datasets.load("digit")
 
 

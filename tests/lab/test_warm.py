@@ -320,3 +320,17 @@ def test_saved_curves_give_the_same_plan_and_so_does_the_same_seed(tmp_path):
     assert again == made.as_dict() | {"seconds": 0}
     assert tu.plan(problem, tu.curves(problem, warm(), **GRID)).as_dict() | {"seconds": 0} == again
     assert tu.plan(problem, tu.curves(problem, warm(), **GRID, seed=1)).as_dict() | {"seconds": 0, "seed": 0} != again
+
+
+def test_a_learning_rate_that_was_found_is_lowered_where_it_diverges():
+    data, loss = examples(), DistillationLoss(0.5, 4.0)
+    wild = Examples(data.x * 30, data.teacher, data.labels)
+    network, same = small((4,), 2), small((4,), 2)
+    same.load_state_dict(network.state_dict())
+    done = train(network, wild, loss, Training(3, 100.0, 16, attempts=12))
+    assert done.learning_rate < 100 / 3
+    again = train(same, wild, loss, Training(3, done.learning_rate, 16))
+    assert again == done
+    assert all(torch.equal(v, same.state_dict()[k]) for k, v in network.state_dict().items())
+    with pytest.raises(StudentError, match="diverged at a learning rate of 3.33333e"):
+        train(small((4,), 2), wild, loss, Training(3, 1e9, 16, attempts=2))

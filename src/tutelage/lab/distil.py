@@ -90,7 +90,7 @@ def distil(
     training = replace(student.training, epochs=int(student.epochs), annealed=True)
     shape = (len(settings), len(counts), seeds)
     decided = np.empty((*shape, task.n_test), np.int16)
-    fit, seconds = np.empty(shape), np.empty(shape)
+    fit, seconds, rates = np.empty(shape), np.empty(shape), np.empty(shape)
     with progress("students", decided.size / task.n_test) as advance:
         for k, (rho, t) in enumerate(settings):
             for j, n in enumerate(counts):
@@ -98,14 +98,17 @@ def distil(
                     started = time.perf_counter()
                     own = examples.chosen(torch.arange(n))
                     network = student.fresh(tuple(pool.shape[1:]), teacher.shape[1], _FIRST_SEED + 100 * seed + s)
-                    train(network, own, DistillationLoss(rho, t, t_power), training, seed=_FIRST_SEED + 100 * seed + s)
+                    done = train(
+                        network, own, DistillationLoss(rho, t, t_power), training, seed=_FIRST_SEED + 100 * seed + s
+                    )
+                    rates[k, j, s] = done.learning_rate
                     seconds[k, j, s] = time.perf_counter() - started
                     decided[k, j, s] = _decisions(network, test)
                     fit[k, j, s] = (_decisions(network, own.x) == _winners(own.teacher)).mean()
                     if out is not None:
                         _save(network, out / f"student-{rho:g}-{t:g}-n{n}-seed{s}.safetensors")
                     advance(1)
-    data = _labelled(task, settings, counts, decided, fit, seconds)
+    data = _labelled(task, settings, counts, decided, fit=fit, seconds=seconds, learning_rate=rates)
     return data.assign_attrs(
         tutelage=__version__,
         task=task.fingerprint,
@@ -160,15 +163,13 @@ def _save(network: nn.Module, path: Path) -> None:
 
 
 def _labelled(
-    task: Task, settings: Sequence[Setting], sizes: list[int], decided: np.ndarray, fit: np.ndarray, seconds: np.ndarray
+    task: Task, settings: Sequence[Setting], sizes: list[int], decided: np.ndarray, **others: np.ndarray
 ) -> xr.Dataset:
     dims = ("setting", "n", "seed")
     teacher = task.teacher_decisions("test")
     variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
         "decision": ((*dims, "test_sample"), decided),
-        "fit": (dims, fit),
-        "seconds": (dims, seconds),
-    }
+    } | {name: (dims, values) for name, values in others.items()}
     if task.y_test is not None:
         variables["error"] = (dims, (decided != task.y_test).mean(-1))
     if teacher is not None:
@@ -188,5 +189,6 @@ _NAMES: dict[str, str] = {
     "error": "share of test samples on which the student misses the true label",
     "transfer_risk": "share of test samples on which the student decides otherwise than the teacher",
     "fit": "share of its own samples on which the student decides as the teacher",
+    "learning_rate": "learning rate, a third of the common one where that diverged",
     "seconds": "seconds that training took",
 }

@@ -65,12 +65,16 @@ class Training:
     batch_size : int
     annealed : bool
         Whether the learning rate falls to 0 along a cosine, as for a student that is to be used.
+    attempts : int
+        How often to begin again, each time at a third of the learning rate, when training diverges: a rate that
+        has been found on one setting need not suit another.
     """
 
     epochs: int = 20
     learning_rate: float | None = None
     batch_size: int = 64
     annealed: bool = False
+    attempts: int = 1
 
     def time_per_sample(self, learning_rate: float) -> float:
         """Give t/n of docs/theory.md §8 for so many epochs: the sum of learning rate / (1 - momentum) over a sample's steps."""
@@ -130,9 +134,24 @@ def train(
     MissingExtraError
         If Lightning is not installed.
     """
+    rate = training.learning_rate or found_rate(network, examples, loss, training, seed)
+    first = copy.deepcopy(network.state_dict())
+    for attempt in range(training.attempts):
+        try:
+            return _train(network, examples, loss, training, rate / 3**attempt, held_out, seed, progress)
+        except StudentError:
+            if attempt + 1 == training.attempts:
+                raise
+            network.load_state_dict(first)
+    raise AssertionError("There is at least one attempt.")
+
+
+def _train(
+    network: nn.Module, examples: Examples, loss: DistillationLoss, training: Training, rate: float,
+    held_out: Examples | None, seed: int, progress: Progress,
+) -> Trained:  # fmt: skip
     with quiet(), torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as scratch:
         torch.manual_seed(seed)
-        rate = training.learning_rate or found_rate(network, examples, loss, training, seed)
         before = _measured(network, held_out or examples, loss)
         with progress("training", training.epochs) as advance:
             student = lightning_module(network, loss, rate, annealed if training.annealed else _constant)

@@ -21,6 +21,7 @@ _HELD_OUT = 0.1
 _LOOKED_AT = 256  # samples that linearity is measured on
 _FURTHER, _FURTHER_EPOCHS = 1024, 2
 _BATCH = 1024
+_ATTEMPTS = 4  # at a learning rate that was found, not given
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class TorchStudent:
         with progress("learning rate", 1) as advance:
             rate = found_rate(network, examples, _middling(labels, t_power), self.training, seed)
             advance(1)
-        return replace(self, training=replace(self.training, learning_rate=rate))
+        return replace(self, training=replace(self.training, learning_rate=rate, attempts=_ATTEMPTS))
 
     def tangent(
         self,
@@ -195,7 +196,7 @@ class TorchStudent:
         loss = _middling(examples.labels, t_power)
         done = train(network, taught, loss, self.training, held_out=held_out, seed=seed, progress=progress)
         further = copy.deepcopy(network)
-        onward = Training(_FURTHER_EPOCHS, done.learning_rate, self.training.batch_size)
+        onward = replace(self.training, epochs=_FURTHER_EPOCHS, learning_rate=done.learning_rate, annealed=False)
         train(further, examples.chosen(order[:_FURTHER]), loss, onward, seed=seed + 1)
         found = linearity(network, further, examples.x[:_LOOKED_AT])
         return done, found.words
