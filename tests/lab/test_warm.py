@@ -332,5 +332,5 @@ def test_a_learning_rate_that_was_found_is_lowered_where_it_diverges():
     again = train(same, wild, loss, Training(3, done.learning_rate, 16))
     assert again == done
     assert all(torch.equal(v, same.state_dict()[k]) for k, v in network.state_dict().items())
-    with pytest.raises(StudentError, match="diverged at a learning rate of 3.33333e"):
+    with pytest.raises(StudentError, match=r"diverged at a learning rate of 3\.33333e"):
         train(small((4,), 2), wild, loss, Training(3, 1e9, 16, attempts=2))
