@@ -158,6 +158,26 @@ def verify(
         console.print(f"Report: {(folder / 'report.html').resolve()}", soft_wrap=True)
 
 
+@app.command("reproduce")
+def reproduce_command(
+    claim: Annotated[str, typer.Argument(metavar="CLAIM", help=f"One of {', '.join(lab.CLAIMS)}; or all.")],
+    fast: Annotated[bool, typer.Option("--fast", help="Smaller pools and networks: a minute or so each.")] = False,
+    seed: Seed = 0,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="Folder for the figure (PNG, SVG), its data and the verdict.")
+    ] = Path("tutelage-claims"),
+    quiet: Quiet = False,
+) -> None:
+    """Run a claim of the paper again, on real data and networks."""
+    check_writable(out)
+    for name in lab.CLAIMS if claim == "all" else [claim]:
+        with bars(quiet) as progress:
+            found = lab.reproduce(name, fast=fast, seed=seed, progress=progress)
+        found.save(out)
+        if not quiet:
+            Console(highlight=False).print(found.line)
+
+
 def _pair(text: str, data: datasets.Dataset) -> tuple[int, int]:
     names = [name.strip() for name in text.split(",")]
     found = [data.classes.index(n) if n in data.classes else int(n) if n.isdecimal() else -1 for n in names]

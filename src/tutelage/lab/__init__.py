@@ -3,6 +3,7 @@
 from tutelage.lab.distil import distil
 from tutelage.lab.loss import DistillationLoss
 from tutelage.lab.quick import quick_task
+from tutelage.lab.reproduce import CLAIMS, reproduce
 from tutelage.lab.students import network_of, student
 from tutelage.lab.teach import Teaching, teach, teacher_logits
 from tutelage.lab.training import Training
@@ -10,6 +11,7 @@ from tutelage.lab.verify import Verification, verify
 from tutelage.lab.warm import EPOCHS, TorchStudent
 
 __all__ = [
+    "CLAIMS",
     "EPOCHS",
     "DistillationLoss",
     "Teaching",
@@ -19,6 +21,7 @@ __all__ = [
     "distil",
     "network_of",
     "quick_task",
+    "reproduce",
     "student",
     "teach",
     "teacher_logits",

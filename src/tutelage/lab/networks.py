@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+import torch
 from torch import Tensor, nn
 
 from tutelage.exceptions import StudentError
@@ -10,18 +11,25 @@ Factory = Callable[[tuple[int, ...], int], nn.Module]
 """From the shape of one input (images channels-first) and the number of outputs to a network."""
 
 
-def mlp(width: int, depth: int = 3, activation: str = "relu") -> Factory:
-    """Give a fully-connected network's factory: `depth` hidden layers of `width`, torch's own initial weights."""
+def mlp(width: int, depth: int = 3, activation: str = "relu", parametrisation: str = "standard") -> Factory:
+    """Give a fully-connected network's factory: `depth` hidden layers of `width`.
+
+    With torch's own initial weights; or, `parametrisation="ntk"`, as the closed form sees it: weights of variance 1,
+    scaled where they are used (docs/theory.md §1).
+    """
 
     def make(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
         size, layers = 1, nn.Sequential(nn.Flatten())
         for axis in input_shape:
             size *= axis
         for _ in range(depth):
-            layers.extend([nn.Linear(size, width), _ACTIVATIONS[activation]()])
+            layers.extend([dense(size, width), _ACTIVATIONS[activation]()])
             size = width
-        return layers.append(nn.Linear(size, n_outputs))
+        return layers.append(dense(size, n_outputs))
 
+    if parametrisation not in _DENSE:
+        raise StudentError(f"The parametrisation is {parametrisation!r}; expected one of {', '.join(_DENSE)}.")
+    dense = _DENSE[parametrisation]
     if activation not in _ACTIVATIONS:
         raise StudentError(
             f"The activation {activation!r} is not known to a finite mlp; choose one of {', '.join(_ACTIVATIONS)}."
@@ -111,4 +119,18 @@ class WithChannel(nn.Module):
         return x[:, None]
 
 
+class NTKLinear(nn.Module):
+    """A dense layer in NTK parametrisation, with the closed form's variances: 2 for weights, 0.1 for biases."""
+
+    def __init__(self, before: int, after: int) -> None:
+        super().__init__()
+        self.weight, self.bias = nn.Parameter(torch.randn(after, before)), nn.Parameter(torch.randn(after))
+        self.scale = (2 / before) ** 0.5
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(n, before) to (n, after)."""
+        return nn.functional.linear(x, self.scale * self.weight, 0.1**0.5 * self.bias)
+
+
+_DENSE: dict[str, type[nn.Module]] = {"standard": nn.Linear, "ntk": NTKLinear}
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}

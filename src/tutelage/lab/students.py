@@ -95,7 +95,7 @@ def _small(family: str, tail: str) -> Factory | None:
     """A network of finite width by name, or None for what the closed forms should read."""
     arguments = dict(item.partition("=")[::2] for item in tail.split(",")) if tail else {}
     if family == "mlp" and math.isfinite(_number(arguments.get("width", "inf"))):
-        return networks.mlp(**_whole(arguments, ("width", "depth"), ("activation",), "mlp"))
+        return networks.mlp(**_whole(arguments, ("width", "depth"), ("activation", "parametrisation"), "mlp"))
     if family == "cnn":
         return networks.cnn(**_whole(arguments, ("width",), (), "cnn"))
     if family == "resnet":

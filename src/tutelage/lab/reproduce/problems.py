@@ -1,0 +1,33 @@
+"""The real data that claims are run on."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+
+from tutelage.datasets import fashion_mnist, split
+from tutelage.lab.networks import cnn
+from tutelage.lab.teach import Teaching, teach
+from tutelage.progress import Progress, silent
+from tutelage.task import Task
+
+
+def coat_shirt(*, fast: bool, seed: int = 0, progress: Progress = silent) -> Task:
+    """Fashion-MNIST, coat against shirt, and a small CNN that was stopped at several epochs as the teacher."""
+    data = fashion_mnist().pair(4, 6)
+    taught, pool, epochs = (1500, 600, [1, 3, 10]) if fast else (5000, 3000, [1, 2, 4, 8, 16])
+    parts = split(data, teacher=taught, pool=pool, test=2000, seed=seed)
+    teaching = Teaching(epochs[-1], epochs, batch_size=32, learning_rate=0.03, seed=seed)
+    with tempfile.TemporaryDirectory() as folder:
+        return teach(data, parts, cnn(8), "cnn:width=8", teaching, folder=Path(folder), progress=progress)
+
+
+def redrawn(task: Task, share: float, *, epoch: int, seed: int = 0) -> Task:
+    """One teacher epoch of a task, with a share of the pool's labels drawn anew."""
+    rng = np.random.default_rng([seed, 7])
+    labels = np.asarray(task.y_train).copy()
+    chosen = rng.random(len(labels)) < share
+    labels[chosen] = rng.integers(0, task.n_classes, chosen.sum())
+    train, test = task.teacher_logits("train"), task.teacher_logits("test")
+    assert test is not None
+    return Task(task.x_train, train[epoch], labels, task.x_test, test[epoch], task.y_test)
