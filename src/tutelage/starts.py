@@ -24,7 +24,7 @@ def sweep_starts(problem: Problem, student: FiniteStudent, orders: list[Tensor],
     labels = None if task.y_train is None else torch.as_tensor(task.y_train)
     student = student.tuned(
         problem.pool, torch.as_tensor(task.teacher_logits("train")[-1]), labels,
-        t_power=problem.grid.t_power, seed=seed, progress=problem.progress,
+        seed=seed, progress=problem.progress,
     )  # fmt: skip
     told: Tensor | float = 0.0  # sums of left-out logits over the starts that have not seen the sample
     voters = torch.zeros(len(orders[0]))
@@ -88,7 +88,6 @@ class _Start:
             problem.pool[seen],
             torch.as_tensor(task.teacher_logits("train")[-1])[seen],
             None if task.y_train is None else torch.as_tensor(task.y_train)[seen],
-            t_power=problem.grid.t_power,
             seed=seed,
             progress=problem.progress,
         )

@@ -68,7 +68,6 @@ class FiniteStudent(Protocol):
         teacher: Tensor,
         labels: Tensor | None,
         *,
-        t_power: int,
         seed: int,
         progress: Progress,
     ) -> "FiniteStudent":
@@ -80,7 +79,6 @@ class FiniteStudent(Protocol):
         teacher: Tensor,
         labels: Tensor | None,
         *,
-        t_power: int,
         seed: int,
         progress: Progress,
     ) -> Tangent:

@@ -86,7 +86,7 @@ def distil(
         pool[order], teacher[order], None if task.y_train is None else torch.as_tensor(task.y_train)[order]
     )
     counts = [task.n_train] if sizes is None else sorted(set(sizes))
-    student = student.tuned(examples.x, examples.teacher, examples.labels, t_power=t_power, seed=seed)
+    student = student.tuned(examples.x, examples.teacher, examples.labels, seed=seed)
     training = replace(student.training, epochs=int(student.epochs), annealed=True)
     shape = (len(settings), len(counts), seeds)
     decided = np.empty((*shape, task.n_test), np.int16)

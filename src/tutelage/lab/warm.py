@@ -65,7 +65,6 @@ class TorchStudent:
         teacher: Tensor,
         labels: Tensor | None,
         *,
-        t_power: int = 2,
         seed: int = 0,
         progress: Progress = silent,
     ) -> "TorchStudent":
@@ -73,7 +72,7 @@ class TorchStudent:
 
         Parameters
         ----------
-        x, teacher, labels, t_power, seed, progress
+        x, teacher, labels, seed, progress
             See `tangent`.
 
         Raises
@@ -87,7 +86,7 @@ class TorchStudent:
         dtype = next(network.parameters()).dtype
         examples = Examples(x.to(dtype), teacher.to(dtype), labels)
         with progress("learning rate", 1) as advance:
-            rate = found_rate(network, examples, _middling(labels, t_power), self.training, seed)
+            rate = found_rate(network, examples, _middling(labels), self.training, seed)
             advance(1)
         return replace(self, training=replace(self.training, learning_rate=rate, attempts=_ATTEMPTS))
 
@@ -97,7 +96,6 @@ class TorchStudent:
         teacher: Tensor,
         labels: Tensor | None,
         *,
-        t_power: int = 2,
         seed: int = 0,
         progress: Progress = silent,
     ) -> Tangent:
@@ -109,7 +107,6 @@ class TorchStudent:
         teacher : Tensor of shape (n, C)
         labels : integer Tensor of shape (n,), optional
             Without them the warm start imitates the teacher alone.
-        t_power : {0, 2}
         seed : int
             Of the initial weights, the held-out part and the batches.
         progress : Progress
@@ -128,7 +125,7 @@ class TorchStudent:
         if self.linearise == "warm":
             dtype = next(network.parameters()).dtype
             examples = Examples(x.to(dtype), teacher.to(dtype), labels)
-            done, how_linear = self._warm(network, examples, t_power, seed, progress)
+            done, how_linear = self._warm(network, examples, seed, progress)
             rate = done.learning_rate
             notes.append(
                 f"The warm start was trained for {done.epochs} epochs at a learning rate of {rate:.2g}. {how_linear}"
@@ -186,14 +183,12 @@ class TorchStudent:
         if found != n_outputs:
             raise StudentError(f"The network of {self.spec} has {found} output(s); the task needs {n_outputs}.")
 
-    def _warm(
-        self, network: nn.Module, examples: Examples, t_power: int, seed: int, progress: Progress
-    ) -> tuple[Trained, str]:
+    def _warm(self, network: nn.Module, examples: Examples, seed: int, progress: Progress) -> tuple[Trained, str]:
         """Train in place, and say how linear the network is from there on."""
         order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))
         count = max(1, int(_HELD_OUT * len(examples)))
         held_out, taught = examples.chosen(order[:count]), examples.chosen(order[count:])
-        loss = _middling(examples.labels, t_power)
+        loss = _middling(examples.labels)
         done = train(network, taught, loss, self.training, held_out=held_out, seed=seed, progress=progress)
         further = copy.deepcopy(network)
         onward = replace(self.training, epochs=_FURTHER_EPOCHS, learning_rate=done.learning_rate, annealed=False)
@@ -202,8 +197,9 @@ class TorchStudent:
         return done, found.words
 
 
-def _middling(labels: Tensor | None, t_power: int) -> DistillationLoss:
-    return DistillationLoss(1.0 if labels is None else SOFT_RATIO, TEMPERATURE, t_power)
+def _middling(labels: Tensor | None) -> DistillationLoss:
+    """Middling with T² before the teacher's term, whatever the plan is for: without it a T of 4 hands the loss to the labels."""
+    return DistillationLoss(1.0 if labels is None else SOFT_RATIO, TEMPERATURE, t_power=2)
 
 
 def _centred(network: Network, x: Tensor) -> Tensor:

@@ -71,7 +71,7 @@ def effective(*, fast: bool, seed: int = 0, progress: Progress = silent) -> Clai
         + ", and it fell at every look." * nears,
         held,
         data,
-        first_chart | _over_steps(times, "distance to the effective logits"),
+        (first_chart | _over_steps(times, "distance to the effective logits")).resolve_scale(color="independent"),
     )
 
 

@@ -113,8 +113,10 @@ def inefficiency(*, fast: bool, seed: int = 0, progress: Progress = silent) -> C
         f"(exponents {', '.join(f'{v:.2f}' for v in drop)} at ρ = {', '.join(f'{v:g}' for v in ratios)}).",
         held,
         data,
-        _lines(data.query("figure == 'by soft ratio'"), "soft_ratio", "soft ratio")
-        | _lines(data.query("figure == 'by epoch'"), "epoch", "epoch"),
+        (
+            _lines(data.query("figure == 'by soft ratio'"), "soft_ratio", "soft ratio")
+            | _lines(data.query("figure == 'by epoch'"), "epoch", "epoch")
+        ).resolve_scale(color="independent"),
     )
 
 
