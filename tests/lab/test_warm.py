@@ -340,4 +340,6 @@ def test_the_warm_start_is_middling_whatever_the_temperatures_power():
     """Without T² a temperature of 4 would hand the loss to the labels, and the start would learn the wrong ones."""
     problem = task(n=60, m=40)
     paper, tools = (tu.curves(problem, warm(), [0.5], [1.0], t_power=a, orderings=1) for a in (0, 2))
-    assert np.array_equal(paper.decision.values, tools.decision.values)  # at T = 1 the loss is the same, and so is the start
+    assert np.array_equal(
+        paper.decision.values, tools.decision.values
+    )  # at T = 1 the loss is the same, and so is the start

@@ -85,7 +85,7 @@ def samples(data: xr.Dataset, target_error: float | None, seed: int) -> Samples:
         error, error_se = curve.error.tolist(), curve.standard_error.tolist()
         draws = curve.draws(seed)
         target = None if target_error is None else _target(curve, draws, target_error)
-        ahead = _forecast(curve, draws, int(sizes[-1]) + 1000) if len(sizes) >= 4 else None
+        ahead = forecast(curve, draws, int(sizes[-1]) + 1000) if len(sizes) >= 4 else None
     return Samples(
         [int(n) for n in sizes],
         error,
@@ -156,7 +156,8 @@ def power_law(sizes: np.ndarray, errors: np.ndarray, weights: np.ndarray) -> tup
     return a[rows, best], b[rows, best] * sizes[-1] ** c, c
 
 
-def _forecast(curve: Curve, draws: np.ndarray, n: int) -> Forecast:
+def forecast(curve: Curve, draws: np.ndarray, n: int) -> Forecast:
+    """Predict the error at n beyond the pool, from `Curve.draws` with an interval."""
     central = _extrapolate(curve, curve.error[None], n)[0]
     low, high = np.quantile(_extrapolate(curve, draws, n), _tails())
     return Forecast(n, float(central), float(min(low, central)), float(max(high, central)))

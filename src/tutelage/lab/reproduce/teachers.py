@@ -58,7 +58,7 @@ def imperfect_teacher(*, fast: bool, seed: int = 0, progress: Progress = silent)
     weak = best.query("epoch == 0 and noise == 0").soft_ratio.item()
     noisy = best.query(f"epoch == {len(accuracy) - 1} and noise == 0.4").soft_ratio.item()
     with_labels = data[data.soft_ratio < 1]
-    agree = int((with_labels.helps == (with_labels.real < with_labels.alone)).sum())
+    said, really = int(with_labels.helps.sum()), int((with_labels.real < with_labels.alone).sum())
     told = [
         f"{row['task']}: best ρ = {row['soft_ratio']:g} ({100 * row['real']:.1f} %; {100 * row['alone']:.1f} % at ρ = 1)"
         for row in best.to_dict("records")
@@ -67,7 +67,8 @@ def imperfect_teacher(*, fast: bool, seed: int = 0, progress: Progress = silent)
         "imperfect-teacher",
         "With an imperfect teacher the best soft ratio lies below 1, as labels pull the student over where the teacher is wrong; "
         "with wrong labels it rises.",
-        f"{'; '.join(told)}. The full form of (6.1) says rightly whether labels help in {agree} of {len(with_labels)} cases.",
+        f"{'; '.join(told)}. With the labels as its reference direction §6 says that they help in {said} of {len(with_labels)} cases; "
+        f"really they do in {really}.",
         bool(weak < 1 and noisy > weak),
         data,
         _chart(data),
