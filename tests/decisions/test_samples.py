@@ -95,3 +95,18 @@ def test_without_labels_there_is_no_error_curve():
     assert found.error is None
     assert found.target is None
     assert found.agreement == [1.0] * len(SIZES)
+
+
+def test_another_pool_would_have_given_another_error():
+    """Where the error at n is a mean over n samples of the pool, pools differ by σ / √N, which orderings of one pool tell."""
+    rng, n, found = np.random.default_rng(0), 400, []
+    sizes = np.array([50, 100, 200, 300, n])
+    for _ in range(50):
+        pool = 0.2 + 0.1 * rng.normal(size=n)
+        values = [[order[:k].mean() for k in sizes] for order in (rng.permutation(pool) for _ in range(4))]
+        data = xr.Dataset({"error": (("ordering", "n"), values), "evaluated": ("n", [10**6] * 5)}, {"n": sizes})
+        found.append(Curve.of(data).pool_se)
+    assert np.mean(np.square(found)) ** 0.5 == pytest.approx(0.1 / n**0.5, rel=0.15)
+    assert Curve.of(data.isel(ordering=[0])).pool_se == 0
+    draws = Curve.of(data).draws(0)[:, -1]
+    assert draws.std() > 0.9 * found[-1]

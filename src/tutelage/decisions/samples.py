@@ -101,12 +101,17 @@ def samples(data: xr.Dataset, target_error: float | None, seed: int) -> Samples:
 
 @dataclass(frozen=True)
 class Curve:
-    """Error over n, with its two kinds of noise: the held-out samples' (shared by all n) and the orderings'."""
+    """Error over n, with its kinds of noise: the held-out samples' (shared by all n), the orderings', and the pool's.
+
+    `pool_se` is how much the error at N would differ had another pool been drawn: what orderings differ by at
+    smaller n, freed of their sharing a pool, and shrunk to N as 1/n.
+    """
 
     sizes: np.ndarray
     error: np.ndarray
     sampling_se: np.ndarray
     ordering_se: np.ndarray
+    pool_se: float
 
     @classmethod
     def of(cls, data: xr.Dataset) -> "Curve":
@@ -118,7 +123,7 @@ class Curve:
         sampling = np.sqrt(counted * (1 - counted) / data.evaluated.values)
         between = values.std(0, ddof=1) / orderings**0.5 if orderings > 1 else 0.5 * sampling
         between[-1] = between[-1] if orderings > 1 else 0.0  # every ordering ends with the whole pool
-        return cls(data.n.values.astype(float), mean, sampling, between)
+        return cls(data.n.values.astype(float), mean, sampling, between, _pool_se(data.n.values, values))
 
     @property
     def standard_error(self) -> np.ndarray:
@@ -129,8 +134,19 @@ class Curve:
         """Curves that could as well have been seen, (draws, sizes)."""
         rng = np.random.default_rng(seed)
         shared = rng.standard_normal((_DRAWS, 1)) * self.sampling_se
+        shared = shared + rng.standard_normal((_DRAWS, 1)) * self.pool_se
         own = rng.standard_normal((_DRAWS, len(self.sizes))) * np.hypot(self.ordering_se, 0.25 * self.sampling_se)
         return np.clip(self.error + shared + own, 0, 1)
+
+
+def _pool_se(sizes: np.ndarray, values: np.ndarray) -> float:
+    """From curves (orderings, sizes); a sample of n out of N varies by 1 - n/N of what a sample of n from afresh does."""
+    share = sizes / sizes[-1]
+    middle = (share >= 0.1) & (share <= 0.7)
+    if len(values) < 2 or not middle.any():
+        return 0.0
+    variance = values.var(0, ddof=1)[middle] / (1 - share[middle]) * share[middle]
+    return float(variance.mean() ** 0.5)
 
 
 def power_law(sizes: np.ndarray, errors: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
