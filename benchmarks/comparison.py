@@ -178,6 +178,7 @@ def _plan(task: tu.Task, kind: str, spec: Spec) -> dict[str, Any]:
         "error": [by_setting[s].error for s in SETTINGS],
         "transfer_risk": [by_setting[s].transfer_risk for s in SETTINGS],
         "distance": [by_setting[s].distance for s in SETTINGS],
+        "expected_transfer_risk": [by_setting[s].expected_transfer_risk for s in SETTINGS],
         "recommended": [best.soft_ratio, best.temperature],
         "verdict": best.verdict,
         "seconds": time.perf_counter() - started,

@@ -1,11 +1,13 @@
 """Writing results so that nothing half-written ever stands under its final name."""
 
 import errno
+import json
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from tutelage.exceptions import OutputError
 
@@ -32,6 +34,21 @@ def written(path: Path) -> Iterator[Path]:
             partial.replace(path)
         finally:
             partial.unlink(missing_ok=True)
+
+
+def as_json(data: Mapping[str, Any], path: str | Path | None = None) -> str:
+    """Give plain data as JSON, and write it to `path` if there is one.
+
+    Raises
+    ------
+    OutputError
+        If it cannot be written.
+    """
+    text = json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    if path is not None:
+        with written(Path(path)) as partial:
+            partial.write_text(text, encoding="utf-8")
+    return text
 
 
 def check_writable(folder: Path) -> None:

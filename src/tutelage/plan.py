@@ -16,7 +16,7 @@ from tutelage.decisions.settings import Choice, choose
 from tutelage.decisions.teacher import Teacher, choose_epoch, describe_epoch, disagreements
 from tutelage.decisions.warnings import warnings_of
 from tutelage.exceptions import SettingError
-from tutelage.outputs import written
+from tutelage.outputs import as_json, written
 from tutelage.report import render
 from tutelage.task import Task
 
@@ -103,11 +103,7 @@ class Plan:
         OutputError
             If it cannot be written.
         """
-        text = json.dumps(self.as_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        if path is not None:
-            with written(Path(path)) as partial:
-                partial.write_text(text, encoding="utf-8")
-        return text
+        return as_json(self.as_dict(), path)
 
     def to_html(self, path: str | Path, verification: dict[str, Any] | None = None) -> None:
         """Write the report: one HTML file that needs nothing else.

@@ -1,6 +1,5 @@
 """A plan against real students (docs/theory.md §7): what was predicted, and what came of it."""
 
-import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ from tutelage.decisions.evidence import paired, standard_error
 from tutelage.exceptions import SettingError
 from tutelage.lab.distil import Setting, distil
 from tutelage.lab.warm import TorchStudent
-from tutelage.outputs import written
+from tutelage.outputs import as_json
 from tutelage.plan import Plan
 from tutelage.progress import Progress, silent
 from tutelage.task import Task
@@ -87,11 +86,7 @@ class Verification:
         OutputError
             If it cannot be written.
         """
-        text = json.dumps(self.as_dict(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-        if path is not None:
-            with written(Path(path)) as partial:
-                partial.write_text(text, encoding="utf-8")
-        return text
+        return as_json(self.as_dict(), path)
 
 
 def verify(
