@@ -71,6 +71,8 @@ def test_the_learning_rate_is_found_once_for_all(problem):
     auto = dataclasses.replace(STUDENT, training=Training(batch_size=16))
     found = distil(problem, auto, [(0.2, 1.0), (1.0, 4.0)], seeds=1)
     assert 1e-4 < found.attrs["learning_rate"] < 3
+    notes = tu.plan(problem, tu.curves(problem, auto, [0.2], [1.0], orderings=1)).warnings
+    assert any(f"at a learning rate of {found.attrs['learning_rate']:.2g}, annealed" in note for note in notes)
 
 
 @pytest.mark.parametrize(

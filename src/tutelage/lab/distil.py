@@ -82,11 +82,10 @@ def distil(
     assert test is not None
     order = torch.as_tensor(np.random.default_rng([seed, 0]).permutation(task.n_train))
     teacher = torch.as_tensor(task.teacher_logits("train")[-1]).float()
-    examples = Examples(
-        pool[order], teacher[order], None if task.y_train is None else torch.as_tensor(task.y_train)[order]
-    )
+    labels = None if task.y_train is None else torch.as_tensor(task.y_train)
+    student = student.tuned(pool, teacher, labels, seed=seed)  # as a plan tunes it, so that both have one learning rate
+    examples = Examples(pool, teacher, labels).chosen(order)
     counts = [task.n_train] if sizes is None else sorted(set(sizes))
-    student = student.tuned(examples.x, examples.teacher, examples.labels, seed=seed)
     training = replace(student.training, epochs=int(student.epochs), annealed=True)
     shape = (len(settings), len(counts), seeds)
     decided = np.empty((*shape, task.n_test), np.int16)
