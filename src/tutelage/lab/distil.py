@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from tutelage.exceptions import SettingError
 from tutelage.lab.loss import DistillationLoss
+from tutelage.lab.teach import teacher_logits
 from tutelage.lab.training import Examples, train
 from tutelage.lab.warm import TorchStudent
 from tutelage.outputs import written
 from tutelage.progress import Progress, silent
 from tutelage.task import Task
+from tutelage.theory.sweep import decide
 from tutelage.version import __version__
 
 _BATCH = 1024
@@ -94,16 +96,14 @@ def distil(
         for k, (rho, t) in enumerate(settings):
             for j, n in enumerate(counts):
                 for s in range(seeds):
-                    started = time.perf_counter()
+                    started, own_seed = time.perf_counter(), _FIRST_SEED + 100 * seed + s
                     own = examples.chosen(torch.arange(n))
-                    network = student.fresh(tuple(pool.shape[1:]), teacher.shape[1], _FIRST_SEED + 100 * seed + s)
-                    done = train(
-                        network, own, DistillationLoss(rho, t, t_power), training, seed=_FIRST_SEED + 100 * seed + s
-                    )
+                    network = student.fresh(tuple(pool.shape[1:]), teacher.shape[1], own_seed)
+                    done = train(network, own, DistillationLoss(rho, t, t_power), training, seed=own_seed)
                     rates[k, j, s] = done.learning_rate
                     seconds[k, j, s] = time.perf_counter() - started
                     decided[k, j, s] = _decisions(network, test)
-                    fit[k, j, s] = (_decisions(network, own.x) == _winners(own.teacher)).mean()
+                    fit[k, j, s] = (_decisions(network, own.x) == decide(own.teacher).numpy()).mean()
                     if out is not None:
                         _save(network, out / f"student-{rho:g}-{t:g}-n{n}-seed{s}.safetensors")
                     advance(1)
@@ -144,16 +144,8 @@ def _check(
 
 
 def _decisions(network: nn.Module, x: Tensor) -> np.ndarray:
-    network.eval()
-    with torch.no_grad():
-        found = [network(part) for part in torch.split(x, _BATCH)]
-    return _winners(torch.cat([getattr(z, "logits", z) for z in found]))
-
-
-def _winners(logits: Tensor) -> np.ndarray:
-    one = logits.ndim == 1 or logits.shape[1] == 1
-    winners: np.ndarray = ((logits.reshape(-1) > 0).long() if one else logits.argmax(1)).numpy()
-    return winners
+    logits = torch.as_tensor(teacher_logits(network, torch.split(x, _BATCH)))
+    return decide(logits.reshape(len(x), -1)).numpy()
 
 
 def _save(network: nn.Module, path: Path) -> None:

@@ -1,6 +1,5 @@
 """A real teacher, trained on samples of its own, and the task that it makes of others."""
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -19,7 +18,7 @@ from tutelage.lab.extra import lightning
 from tutelage.lab.loss import DistillationLoss
 from tutelage.lab.networks import Factory
 from tutelage.lab.training import annealed, lightning_module, quiet, trainer_in
-from tutelage.outputs import written
+from tutelage.outputs import as_json, written
 from tutelage.progress import Progress, silent
 from tutelage.task import Task
 
@@ -231,7 +230,6 @@ def _keeper(network: nn.Module, parts: list[Tensor], epochs: list[int], folder: 
                 logits = [teacher_logits(network, torch.split(part, _BATCH)) for part in parts]
                 with written(_path(folder, epoch)) as partial, partial.open("wb") as file:
                     np.savez(file, pool=logits[0], test=logits[1])
-                network.train()
             with written(_checkpoint(folder)) as partial:
                 trainer.save_checkpoint(partial)
             advance(1)
@@ -254,11 +252,10 @@ def _kept(folder: Path, epoch: int) -> tuple[np.ndarray, np.ndarray]:
 
 def _claim(folder: Path, settings: dict[str, Any]) -> None:
     """Write what is being trained, or see that it is what was being trained here."""
-    path, text = folder / "teacher.json", json.dumps(settings, indent=1) + "\n"
-    if path.exists() and path.read_text(encoding="utf-8") != text:
+    path = folder / "teacher.json"
+    if path.exists() and path.read_text(encoding="utf-8") != as_json(settings):
         raise TaskError(f"{folder} holds another teacher (see {path.name}); choose another folder, or remove this one.")
-    with written(path) as partial:
-        partial.write_text(text, encoding="utf-8")
+    as_json(settings, path)
 
 
 def _images(x: np.ndarray, whole: np.ndarray) -> Tensor:

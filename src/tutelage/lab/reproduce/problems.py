@@ -1,11 +1,12 @@
 """The real data that claims are run on."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from tutelage.datasets import fashion_mnist, split
+from tutelage.datasets import fashion_mnist, gaussian_mixture, split
 from tutelage.lab.networks import cnn
 from tutelage.lab.teach import Teaching, teach
 from tutelage.progress import Progress, silent
@@ -22,12 +23,23 @@ def coat_shirt(*, fast: bool, seed: int = 0, progress: Progress = silent) -> Tas
         return teach(data, parts, cnn(8), "cnn:width=8", teaching, folder=Path(folder), progress=progress)
 
 
+def mixture(n: int, n_test: int, *, features: int = 2, seed: int = 0) -> Task:
+    """A Gaussian mixture, with Bayes' rule as the teacher."""
+    data, bayes = gaussian_mixture(n, n_test, features=features, seed=seed)
+    return Task(data.x, bayes(data.x), data.y, data.x_test, bayes(data.x_test), data.y_test)
+
+
+def at_epoch(task: Task, epoch: int) -> Task:
+    """The same task with one of the teacher's epochs alone, counted from 0."""
+    train, test = task.teacher_logits("train"), task.teacher_logits("test")
+    assert test is not None
+    return Task(task.x_train, train[epoch], task.y_train, task.x_test, test[epoch], task.y_test)
+
+
 def redrawn(task: Task, share: float, *, epoch: int, seed: int = 0) -> Task:
     """One teacher epoch of a task, with a share of the pool's labels drawn anew."""
     rng = np.random.default_rng([seed, 7])
     labels = np.asarray(task.y_train).copy()
     chosen = rng.random(len(labels)) < share
     labels[chosen] = rng.integers(0, task.n_classes, chosen.sum())
-    train, test = task.teacher_logits("train"), task.teacher_logits("test")
-    assert test is not None
-    return Task(task.x_train, train[epoch], labels, task.x_test, test[epoch], task.y_test)
+    return replace(at_epoch(task, epoch), y_train=labels)

@@ -8,14 +8,12 @@ from scipy.stats import spearmanr
 
 from tutelage import kernels
 from tutelage.curves import curves
-from tutelage.datasets import gaussian_mixture
 from tutelage.lab.distil import distil
 from tutelage.lab.reproduce.claim import Claim
-from tutelage.lab.reproduce.problems import coat_shirt
+from tutelage.lab.reproduce.problems import at_epoch, coat_shirt, mixture
 from tutelage.lab.students import network_of
 from tutelage.lab.training import Training
 from tutelage.progress import Progress, silent
-from tutelage.task import Task
 
 HARD, SOFT = 0.1, 1.0
 QUANTITIES = {
@@ -30,7 +28,7 @@ def transfer_risk(*, fast: bool, seed: int = 0, progress: Progress = silent) -> 
     """Claim c."""
     n = 400 if fast else 2000
     problems = {
-        "Gaussian mixture, 2 features": _mixture(n, seed),
+        "Gaussian mixture, 2 features": mixture(n, 1000, seed=seed),
         "coat or shirt": coat_shirt(fast=fast, seed=seed, progress=progress),
     }
     frames, nested, total, falls = [], 0, 0, {}
@@ -90,9 +88,8 @@ def inefficiency(*, fast: bool, seed: int = 0, progress: Progress = silent) -> C
     by_epoch = mean.sel(soft_ratio=1.0)
     down, up = by_ratio.diff("soft_ratio") < 0, by_epoch.diff("epoch") > 0
     student = network_of("mlp:width=256", training=Training(learning_rate=0.02), epochs=20 if fast else 60)
-    first = _first_epoch(task)
     real = distil(
-        first,
+        at_epoch(task, 0),
         student,
         [(rho, 1.0) for rho in ratios],
         seeds=2 if fast else 4,
@@ -137,17 +134,6 @@ def _lines(frame: pd.DataFrame, along: str, title: str) -> alt.Chart:
         )
         .properties(width=300, height=240)
     )
-
-
-def _first_epoch(task: Task) -> Task:
-    """The same task, with the teacher of the earliest stop alone."""
-    [train, *_], [test, *_] = task.teacher_logits("train"), task.teacher_logits("test")  # type: ignore[misc]
-    return Task(task.x_train, train, task.y_train, task.x_test, test, task.y_test)
-
-
-def _mixture(n: int, seed: int) -> Task:
-    data, bayes = gaussian_mixture(n, 1000, seed=seed)
-    return Task(data.x, bayes(data.x), data.y, data.x_test, bayes(data.x_test), data.y_test)
 
 
 def _frame(mean: xr.Dataset, name: str, rho: float) -> pd.DataFrame:

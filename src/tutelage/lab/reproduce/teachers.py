@@ -6,11 +6,10 @@ import pandas as pd
 import xarray as xr
 
 from tutelage.curves import curves
-from tutelage.datasets import gaussian_mixture
 from tutelage.lab.distil import distil
 from tutelage.lab.reproduce.claim import Claim
-from tutelage.lab.reproduce.problems import coat_shirt, redrawn
-from tutelage.lab.students import network_of, student
+from tutelage.lab.reproduce.problems import coat_shirt, mixture, redrawn
+from tutelage.lab.students import network_of
 from tutelage.lab.training import Training
 from tutelage.progress import Progress, silent
 from tutelage.task import Task
@@ -21,11 +20,12 @@ _TRAINING = Training(learning_rate=0.02)
 
 def perfect_teacher(*, fast: bool, seed: int = 0, progress: Progress = silent) -> Claim:
     """Claim e."""
-    data, bayes = gaussian_mixture(300 if fast else 1000, 4000, features=10, seed=seed)
-    task = Task(data.x, bayes(data.x), data.y, data.x_test, bayes(data.x_test), data.y_test)
+    task = mixture(300 if fast else 1000, 4000, features=10, seed=seed)
     found = _predicted_and_real(task, RATIOS, "Bayes' rule", fast=fast, seed=seed, progress=progress)
     real, best = found.real.to_numpy(), found.soft_ratio.to_numpy()[found.real.argmin()]
-    own = 100 * float((bayes(data.x_test).argmax(1) != data.y_test).mean())
+    accuracy = task.teacher_accuracy("test")
+    assert accuracy is not None
+    own = 100 * (1 - float(accuracy[0]))
     return Claim(
         "perfect-teacher",
         "With a perfect teacher the best soft ratio is high.",
@@ -80,14 +80,13 @@ def _predicted_and_real(
 ) -> pd.DataFrame:
     """Errors of a width-256 MLP by soft ratio, T = 1: predicted by its warm tangent, and of really trained ones."""
     epochs, starts = (20, 1) if fast else (60, 3)
-    warm = student("mlp:width=256", training=_TRAINING, epochs=epochs)
+    student = network_of("mlp:width=256", training=_TRAINING, epochs=epochs)
     found = curves(
-        task, warm, ratios, [1.0], t_power=0, sizes=[task.n_train], orderings=starts, seed=seed, progress=progress
+        task, student, ratios, [1.0], t_power=0, sizes=[task.n_train], orderings=starts, seed=seed, progress=progress
     )
     at = found.isel(n=-1, temperature=0).mean("ordering")
-    network = network_of("mlp:width=256", training=_TRAINING, epochs=epochs)
     trained = distil(
-        task, network, [(rho, 1.0) for rho in ratios], seeds=2 if fast else 4, t_power=0, seed=seed, progress=progress
+        task, student, [(rho, 1.0) for rho in ratios], seeds=2 if fast else 4, t_power=0, seed=seed, progress=progress
     )
     real = trained.error.isel(n=0).mean("seed").values
     return pd.DataFrame({
