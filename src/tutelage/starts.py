@@ -95,8 +95,7 @@ class _Start:
         prior = theta.diagonal().clone()
         z_0, path = tangent.logits(pool), None
         if problem.error_from_test and math.isfinite(tangent.time_per_sample):
-            losses = problem.losses.reordered(order)
-            path = finite_time.Path.of(theta.clone(), losses, z_0, tangent.time_per_sample)
+            path = finite_time.Path.of(theta, problem.losses.reordered(order), z_0, tangent.time_per_sample)
         factored = factor(theta, overwrite=True, progress=problem.progress)
         sizes = problem.grid.sizes[-1:] if len(seen) == len(order) else problem.grid.sizes
         students = sweep.Students.of(factored, replace(targets.reordered(order), start=z_0), sizes)

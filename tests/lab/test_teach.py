@@ -170,3 +170,39 @@ def test_the_command_goes_on_after_a_kill(tmp_path):
     assert not (tmp_path / "killed" / "task.npz").exists()
     assert cli.run(arguments("killed")) == 0
     assert Task.load(tmp_path / "whole" / "task.npz") == Task.load(tmp_path / "killed" / "task.npz")
+
+
+def test_logits_of_a_hugging_face_data_set():
+    transformers, hugging = pytest.importorskip("transformers"), pytest.importorskip("datasets")
+    torch.manual_seed(0)
+    config = transformers.BertConfig(
+        vocab_size=20, hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8, num_labels=3
+    )
+    model = transformers.BertForSequenceClassification(config).eval()
+    ids = torch.randint(0, 20, (5, 6))
+    columns = {"input_ids": ids.tolist(), "labels": [0, 1, 2, 0, 1], "text": list("abcde"), "row": list(range(5))}
+    data = hugging.Dataset.from_dict(columns).with_format("torch")
+    with torch.no_grad():
+        expected = model(input_ids=ids).logits.numpy()
+    for loader in (torch.utils.data.DataLoader(data, batch_size=2), data.iter(batch_size=3)):
+        np.testing.assert_allclose(teacher_logits(model, loader), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_two_devices_share_batches_and_one_goes_on_where_they_stopped(data, tmp_path):
+    def plain(input_shape, n_outputs):  # no batch norm, no dropout: nothing that sees a part of a batch only
+        return nn.Sequential(nn.Linear(input_shape[0], 16), nn.Tanh(), nn.Linear(16, n_outputs))
+
+    split = parts(data)
+    one = teach(data, split, plain, "s", TEACHING, folder=tmp_path / "one")
+    two = teach(data, split, plain, "s", TEACHING, folder=tmp_path / "two", devices=2)
+    np.testing.assert_allclose(two.teacher_logits_train, one.teacher_logits_train, rtol=1e-4, atol=1e-4)
+    with pytest.raises(SettingError, match="10000 devices were asked for; this machine has"):
+        teach(data, split, plain, "s", TEACHING, folder=tmp_path / "many", devices=10_000)
+
+
+def test_a_logger_is_told_the_loss(data, tmp_path):
+    from lightning.pytorch.loggers import CSVLogger
+
+    teach(data, parts(data), factory, "s", TEACHING, folder=tmp_path, logger=CSVLogger(tmp_path, "", "log"))
+    rows = (tmp_path / "log" / "metrics.csv").read_text().splitlines()
+    assert "loss" in rows[0].split(",")

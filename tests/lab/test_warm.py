@@ -154,7 +154,8 @@ def test_after_a_finite_training_the_curves_are_those_of_8_1(monkeypatch):
     assert np.array_equal(converged.distance.values, found.distance.values)
 
 
-def test_a_longer_training_converges():
+def test_a_longer_training_converges(monkeypatch):
+    monkeypatch.setattr(finite_time, "_TOLERANCE", 1e-3)
     problem = task(n=60, m=200)
     settings = {"soft_ratio": [0.2], "temperature": [1.0, 4.0], "orderings": 1}
     truth = tu.curves(problem, warm(), **settings).decision

@@ -131,3 +131,10 @@ def test_the_learned_logits_extend_to_other_inputs_as_their_interpolant():
     interpolated = solve(factored, made.cross).mT @ solve(factored, learned.flatten(1))
     carried = -100.0 / 30 * made.cross.mT @ losses.gradient(start[..., None] + learned.mT).mT.flatten(1)
     torch.testing.assert_close(interpolated, carried, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize(("time", "dtype"), [(100.0, torch.float32), (1e9, torch.float64)])
+def test_single_precision_is_taken_only_where_it_suffices(time, dtype, monkeypatch):
+    monkeypatch.setattr(finite_time, "_TOLERANCE", 2e-2)
+    theta, _, _, start, losses = given(3)
+    assert Path.of(theta, losses, start, time / len(theta)).ridged.lower.dtype == dtype

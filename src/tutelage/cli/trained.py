@@ -53,6 +53,7 @@ def teach(
     ] = None,
     batch_size: Annotated[int, typer.Option(metavar="B")] = 64,
     learning_rate: Annotated[float, typer.Option(metavar="LR")] = 0.05,
+    devices: Annotated[int, typer.Option(metavar="N", help="GPUs, or processes, that share each batch.")] = 1,
     seed: Seed = 0,
     out: Annotated[
         Path,
@@ -70,7 +71,9 @@ def teach(
     parts = datasets.split(known, teacher=teacher, pool=pool, test=test, seed=seed, in_sample=in_sample)
     spec = network or ("resnet:width=16" if known.x.ndim > 2 else "mlp:width=256")
     with bars(quiet) as progress:
-        made = lab.teach(known, parts, lab.network_of(spec).factory, spec, teaching, folder=out, progress=progress)
+        made = lab.teach(
+            known, parts, lab.network_of(spec).factory, spec, teaching, folder=out, devices=devices, progress=progress
+        )
     made.save(out / "task.npz")
     if not quiet:
         console = Console(highlight=False)

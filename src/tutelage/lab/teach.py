@@ -1,6 +1,8 @@
 """A real teacher, trained on samples of its own, and the task that it makes of others."""
 
+import inspect
 import math
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -66,6 +68,8 @@ def teach(
     teaching: Teaching | None = None,
     *,
     folder: Path,
+    devices: int = 1,
+    logger: Any = False,
     progress: Progress = silent,
 ) -> Task:
     """Train a teacher, and give the task of its logits on the pool and the test part.
@@ -85,6 +89,11 @@ def teach(
     teaching : Teaching, optional
     folder : Path
         Gets `teacher.json` (the settings, and which samples were taught), `teacher.safetensors` and the checkpoint.
+    devices : int
+        GPUs of this machine, or processes where there is none. They share each batch, and its gradient is the mean
+        of theirs; only batch norm, which sees a device's own part of a batch, makes another teacher of it.
+    logger : Lightning logger, optional
+        Or a list of them; is told the training loss, as `loss`.
     progress : Progress
         Told of the epochs.
 
@@ -97,8 +106,11 @@ def teach(
     ------
     TaskError
         If the folder holds another teacher.
+    SettingError
+        If there are fewer devices than were asked for, or a batch has fewer than two samples for each.
     """
     teaching = teaching or Teaching()
+    _check_devices(devices, teaching.batch_size)
     _claim(folder, {"data": data.name, "network": name, **asdict(teaching), "keep": teaching.kept, **split.as_dict()})
     pool, test, taught = (_images(x, data.x) for x in (data.x[split.pool], split.x_test, data.x[split.taught]))
     with torch.random.fork_rng(devices=[]):
@@ -106,7 +118,8 @@ def teach(
         network = factory(tuple(taught.shape[1:]), len(data.classes))
     with progress("teacher", teaching.epochs) as advance:
         keeper = _keeper(network, [pool, test], teaching.kept, folder, advance)
-        _fit(network, taught, torch.as_tensor(data.y[split.taught]), teaching, folder, keeper)
+        batches = _Batches(len(taught), teaching.batch_size, teaching.seed, devices)
+        _fit(network, taught, torch.as_tensor(data.y[split.taught]), teaching, batches, folder, keeper, logger)
     with written(folder / "teacher.safetensors") as partial:
         save_model(network, str(partial))
     logits = [_kept(folder, epoch) for epoch in teaching.kept]
@@ -130,7 +143,7 @@ def teacher_logits(network: nn.Module, loader: Iterable[Any]) -> np.ndarray:
         Used in evaluation mode; its output is a tensor, or has `logits` (as models of Hugging Face have).
     loader : iterable
         Of tensors, of tuples that begin with the inputs, or of dicts of the arguments of `forward`, such as a
-        `DataLoader` or a Hugging Face data set with its format set to torch gives; `labels` are left out.
+        `DataLoader` or a Hugging Face data set with its format set to torch gives; `labels`, and columns that `forward` does not name, are left out.
 
     Returns
     -------
@@ -162,17 +175,20 @@ def teacher_logits(network: nn.Module, loader: Iterable[Any]) -> np.ndarray:
     return logits[:, 0] if logits.ndim == 2 and logits.shape[1] == 1 else logits
 
 
-def _fit(network: nn.Module, x: Tensor, y: Tensor, teaching: Teaching, folder: Path, keeper: Any) -> None:
+def _fit(
+    network: nn.Module, x: Tensor, y: Tensor, teaching: Teaching, batches: "_Batches", folder: Path, keeper: Any, logger: Any
+) -> None:  # fmt: skip
     """Train on the labels, from the last checkpoint if there is one."""
     unheeded = torch.zeros(len(x), 2)  # the loss at a soft ratio of 0 looks at no teacher
-    # Batches and loader draw from generators of their own, so that dropout's draws are the epoch's alone.
-    batches = _Batches(len(x), teaching.batch_size, teaching.seed)
     last = _checkpoint(folder)
     with quiet(), torch.random.fork_rng(devices=[]):
         student = lightning_module(
             network, DistillationLoss(0.0, 1.0), teaching.learning_rate, annealed, teaching.weight_decay
         )
-        trainer_in(str(folder), max_epochs=teaching.epochs, callbacks=[keeper]).fit(
+        # Batches and loader draw from generators of their own, so that dropout's draws are the epoch's alone.
+        trainer_in(
+            str(folder), devices=batches.devices, logger=logger, max_epochs=teaching.epochs, callbacks=[keeper]
+        ).fit(
             student,
             DataLoader(TensorDataset(x, unheeded, y), sampler=batches, batch_size=None, generator=torch.Generator()),
             ckpt_path=str(last) if last.exists() else None,
@@ -180,12 +196,24 @@ def _fit(network: nn.Module, x: Tensor, y: Tensor, teaching: Teaching, folder: P
         )
 
 
+def _check_devices(devices: int, batch_size: int) -> None:
+    there = torch.accelerator.device_count() or os.cpu_count() or 1
+    if not 1 <= devices <= there:
+        raise SettingError(f"{devices} devices were asked for; this machine has {there}.")
+    if devices > 1 and batch_size < 2 * devices:
+        raise SettingError(
+            f"A batch of {batch_size} leaves {devices} devices fewer than 2 samples each; give a larger one."
+        )
+
+
 def _called(network: nn.Module, batch: Any, device: torch.device) -> Any:
     if isinstance(batch, Tensor):
         return network(batch.to(device))
     if hasattr(batch, "keys"):
-        inputs = {k: batch[k] for k in batch.keys() if k not in ("labels", "label")}  # noqa: SIM118 (not all are dicts)
-        return network(**{k: torch.as_tensor(v).to(device) for k, v in inputs.items()})
+        parameters = inspect.signature(network.forward).parameters.values()
+        named = {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)} or set(batch.keys())
+        names = [k for k in batch.keys() if k in named - {"labels", "label"}]  # noqa: SIM118 (not all are dicts)
+        return network(**{k: torch.as_tensor(batch[k]).to(device) for k in names})
     return network(batch[0].to(device))
 
 
@@ -195,10 +223,13 @@ def _logits(out: Any) -> Tensor:
 
 
 class _Batches(BatchSampler):
-    """Batches in an order that the epoch alone decides, so that training goes on as if it had never been stopped."""
+    """Batches in an order that the epoch alone decides, so that training goes on as if it had never been stopped.
 
-    def __init__(self, n: int, size: int, seed: int) -> None:
-        self.n, self.size, self.seed, self.epoch = n, size, seed, 0
+    Of several devices, each takes its part of every batch.
+    """
+
+    def __init__(self, n: int, size: int, seed: int, devices: int) -> None:
+        self.n, self.size, self.seed, self.devices, self.epoch = n, size, seed, devices, 0
 
     def set_epoch(self, epoch: int) -> None:
         """Called by Lightning."""
@@ -206,15 +237,17 @@ class _Batches(BatchSampler):
 
     def __iter__(self) -> Any:
         order = np.random.default_rng([self.seed, self.epoch]).permutation(self.n)
+        rank = torch.distributed.get_rank() if self.devices > 1 else 0
         for start in range(0, self._used, self.size):
-            yield order[start : start + self.size].tolist()
+            yield order[start : min(start + self.size, self._used)][rank :: self.devices].tolist()
 
     def __len__(self) -> int:
         return math.ceil(self._used / self.size)
 
     @property
     def _used(self) -> int:
-        return self.n - (self.n > self.size and self.n % self.size == 1)  # batch norm cannot be trained on one sample
+        rest = self.n % self.size  # batch norm cannot be trained on one sample
+        return self.n - rest if self.n > self.size and rest < 2 * self.devices else self.n
 
 
 def _keeper(network: nn.Module, parts: list[Tensor], epochs: list[int], folder: Path, advance: Any) -> Any:
@@ -226,6 +259,9 @@ def _keeper(network: nn.Module, parts: list[Tensor], epochs: list[int], folder: 
 
         def on_train_epoch_end(self, trainer: Any, *_: Any) -> None:
             epoch = trainer.current_epoch + 1
+            if not trainer.is_global_zero:
+                trainer.save_checkpoint(_checkpoint(folder))  # writes nothing here, and waits for the one that does
+                return
             if epoch in epochs:
                 logits = [teacher_logits(network, torch.split(part, _BATCH)) for part in parts]
                 with written(_path(folder, epoch)) as partial, partial.open("wb") as file:

@@ -222,7 +222,10 @@ def lightning_module(
             self.network, self.loss = network, loss
 
         def training_step(self, batch: list[Tensor], _: int) -> Tensor:
-            return self._loss(batch)
+            found = self._loss(batch)
+            if self.trainer.loggers:
+                self.log("loss", found)
+            return found
 
         def validation_step(self, batch: list[Tensor], _: int) -> None:
             self.log("held_out", self._loss(batch), batch_size=len(batch[0]))
@@ -299,13 +302,16 @@ def _range_test(
     return _LOWEST * _growing(lowest / _FINDER_STEPS) / 10
 
 
-def trainer_in(folder: str, *, enable_checkpointing: bool = False, **arguments: Any) -> Any:
+def trainer_in(folder: str, *, devices: int = 1, logger: Any = False, **arguments: Any) -> Any:
     """Give a silent trainer that leaves its files in a folder."""
     return lightning().Trainer(
         accelerator="auto",
-        devices=1,
-        logger=False,
-        enable_checkpointing=enable_checkpointing,
+        devices=devices,
+        strategy="auto" if devices == 1 else "ddp_notebook",  # forks: what is trained here cannot be pickled
+        use_distributed_sampler=False,
+        logger=logger,
+        log_every_n_steps=1,
+        enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
         default_root_dir=folder,

@@ -234,7 +234,8 @@ def on_test_in_time(
     with progress("training time", sum(sizes)) as advance:
         for n in sizes:
             # Where training ends, f - z_0 is in the span of the samples, and so interpolated as (3.1) interpolates, (8.2).
-            solution = factor.solve(students.factored.leading(n), path.learned(n).flatten(1), overwrite=True)
+            on_pool = path.learned(n).flatten(1).to(test_solution.dtype)
+            solution = factor.solve(students.factored.leading(n), on_pool, overwrite=True)
             learned = (test_solution[:n].mT @ solution).reshape(shape[0], shape[-1], -1)
             logits = _from(start, learned.mT.reshape(shape))
             rows.append(_risks(decide(logits.movedim(0, -2)), held_out))
