@@ -22,7 +22,7 @@ def main() -> None:
     for spec in ("mlp:width=512", "cnn:width=32"):
         network = tu.lab.network_of(spec)
         tu.lab.distil(task, network, [(0.5, 4.0)], seeds=1, sizes=[30])  # Lightning is imported once
-        trained, _ = _timed(lambda: tu.lab.distil(task, network, [(0.5, 4.0)], seeds=1, sizes=sizes))
+        trained, _ = _timed(lambda network=network: tu.lab.distil(task, network, [(0.5, 4.0)], seeds=1, sizes=sizes))
         sweep = settings * float(trained.seconds.sum())
         print(
             f"{spec}: {settings} settings at {len(sizes)} sizes of up to {task.n_train:,}, {sweep:,.0f} s of training"

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from tutelage.exceptions import NumericsError
 from tutelage.grid import Grid
-from tutelage.kernels import Kernel, gram
+from tutelage.kernels import Kernel, cross, gram
 from tutelage.progress import Progress
 from tutelage.task import Task
 from tutelage.theory import sweep
@@ -140,7 +140,8 @@ def sweep_orderings(problem: Problem, kernel: Kernel, orders: list[Tensor]) -> F
     stored, progress, sizes = orders[-1], problem.progress, problem.grid.sizes
     pool, test = problem.pool[stored], problem.test
     theta = gram(kernel, pool, progress=progress)
-    cross = None if test is None else finite(kernel(pool, test), "kernel between pool and test inputs")
+    between = None if test is None else cross(kernel, pool, test, progress=progress)
+    between = None if between is None else finite(between, "kernel between pool and test inputs")
     prior = theta.diagonal().clone()
     held_out = None if test is None else problem.held_out(kernel.diag(test))
     targets, found = problem.targets().reordered(stored), Found()
@@ -150,8 +151,8 @@ def sweep_orderings(problem: Problem, kernel: Kernel, orders: list[Tensor]) -> F
         factored = factor(theta if final else reordered(theta, order), overwrite=True, progress=progress)
         students = sweep.Students.of(factored, targets.reordered(order), sizes)
         variables = sweep.of_ordering(students)
-        if held_out is not None and cross is not None:
-            test_solution = solve(factored, cross if final else cross[order], overwrite=True)
+        if held_out is not None and between is not None:
+            test_solution = solve(factored, between if final else between[order], overwrite=True)
             from_test, logits = sweep.on_test(students, test_solution, held_out)
             variables |= from_test
             found.decision = [sweep.decide(logits)]

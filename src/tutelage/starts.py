@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from tutelage.kernels import FiniteStudent, Tangent, gram
+from tutelage.kernels import FiniteStudent, Tangent, cross, gram
 from tutelage.orderings import Found, Problem, finite
 from tutelage.theory import finite_time, sweep
 from tutelage.theory.factor import factor, inverse_diagonal, solve
@@ -127,8 +127,10 @@ class _Start:
         if problem.test is not None:
             test, kernel = problem.test, self.tangent.kernel
             held_out = problem.held_out(kernel.diag(test), self.tangent.logits(test))
-            cross = finite(kernel(self.pool, test), "kernel between pool and test inputs")
-            test_solution = solve(self.students.factored, cross, overwrite=True)
+            between = finite(
+                cross(kernel, self.pool, test, progress=problem.progress), "kernel between pool and test inputs"
+            )
+            test_solution = solve(self.students.factored, between, overwrite=True)
             from_test, logits = sweep.on_test(self.students, test_solution, held_out)
             if self.trained is not None:
                 # At n = N a start that has seen the whole pool tells.

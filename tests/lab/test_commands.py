@@ -3,12 +3,12 @@
 import json
 
 import pytest
+import torch
 import xarray as xr
 from safetensors.torch import load_file
 
 from problems import task
 from tutelage import cli
-from tutelage.exceptions import StudentError
 from tutelage.lab import network_of
 
 QUICK = ["--epochs", "2", "--learning-rate", "0.05", "--quiet"]
@@ -69,7 +69,8 @@ def test_distil_writes_students(capsys, task_file, tmp_path):
         (["verify", "text"], "is not JSON"),
         (["verify", "other"], "is not a plan of tutelage"),
         (["verify", "moved"], "does not say which task file it was made from; give it with --task"),
-        (["distil", "task.npz", "--student", "mlp:activation=erf"], "'erf' is not known to a finite mlp"),
+        (["distil", "task.npz", "--student", "mlp:width=8,activation=erf"], "'erf' is not known to a finite mlp"),
+        (["distil", "task.npz", "--student", "resmlp:width=8"], "A resmlp is known in infinite width only"),
         (["distil", "task.npz", "--soft-ratio", "2"], "A soft ratio of 2 was given"),
         (["distil", "task.npz", "--sizes", "1"], "they lie in 2 … 60"),
         (["distil", "task.npz", "--learning-rate", "0"], "expected a positive, finite number"),
@@ -100,6 +101,13 @@ def test_what_is_wrong_is_said(capsys, tmp_path, task_file, monkeypatch, argumen
         ("tutelage.lab.networks:cnn;linearise=warm,epochs=inf", "tutelage.lab.networks:cnn", 60),
         ("mlp:width=8", "mlp:width=8", 60),
         ("mlp", "mlp:width=512", 60),
+        ("mlp:depth=1,activation=erf", "mlp:depth=1,activation=erf,weight_var=2,bias_var=0.1,width=512", 60),
+        ("resmlp", "resmlp:blocks=3,activation=relu,weight_var=1.5,bias_var=0.05,width=512", 60),
+        (
+            "resnet:blocks=1",
+            "resnet:blocks=1,activation=relu,weight_var=1.5,bias_var=0.05,kernel_size=3,head=flatten,width=64",
+            60,
+        ),
     ],
 )
 def test_a_plans_student_becomes_one_that_can_be_trained(spec, name, epochs):
@@ -109,6 +117,8 @@ def test_a_plans_student_becomes_one_that_can_be_trained(spec, name, epochs):
     assert network_of(spec, epochs=7).epochs == 7
 
 
-def test_what_no_network_can_stand_for_is_said():
-    with pytest.raises(StudentError, match="finite mlp"):
-        network_of("mlp:depth=2,activation=erf,width=inf")
+def test_what_stands_for_an_infinite_student_is_its_network():
+    made = network_of("cnn:depth=2,padding=circular,head=global_avg_pool").factory((3, 6, 6), 4)
+    x = torch.randn(2, 3, 6, 6)
+    assert made(x).shape == (2, 4)
+    torch.testing.assert_close(made(x.roll(2, -1)), made(x), rtol=1e-4, atol=1e-4)

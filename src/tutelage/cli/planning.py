@@ -21,7 +21,10 @@ from tutelage.task import Task
 def plan_command(
     task: Annotated[str, typer.Argument(metavar="TASK", help="A task file or folder; or digits or fashion-mnist.")],
     student: Annotated[
-        str, typer.Option(metavar="SPEC", help="mlp:depth=3, mlp:width=512, cnn:width=32, or my_module:factory.")
+        str,
+        typer.Option(
+            metavar="SPEC", help="mlp:depth=3, cnn:depth=3, mlp:width=512, cnn:width=32, or my_module:factory."
+        ),
     ] = "mlp",
     soft_ratio: Annotated[str, typer.Option(metavar="ρ,ρ,…")] = ",".join(f"{v:g}" for v in SOFT_RATIOS),
     temperature: Annotated[str, typer.Option(metavar="T,T,…")] = ",".join(f"{v:g}" for v in TEMPERATURES),

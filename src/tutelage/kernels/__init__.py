@@ -1,20 +1,62 @@
 """Students as kernels."""
 
-from tutelage.kernels.base import FiniteStudent, Kernel, Tangent, gram
-from tutelage.kernels.dense import mlp
+from tutelage.kernels.activations import (
+    Abs,
+    Activation,
+    Elementwise,
+    Erf,
+    Gaussian,
+    Gelu,
+    Identity,
+    LeakyRelu,
+    Rbf,
+    Relu,
+    Sin,
+    activation,
+)  # fmt: skip
+from tutelage.kernels.base import FiniteStudent, Kernel, Tangent, cross, gram
 from tutelage.kernels.empirical import EmpiricalKernel, empirical
+from tutelage.kernels.families import cnn, mlp, resmlp, resnet
+from tutelage.kernels.layers import AvgPool, Conv, Dense, Flatten, GlobalAvgPool, Layer, Normalise, Residual
 from tutelage.kernels.linearity import Linearity, linearity
+from tutelage.kernels.sequential import Cost, Sequential
 from tutelage.kernels.spec import student
 
 __all__ = [
+    "Abs",
+    "Activation",
+    "AvgPool",
+    "Conv",
+    "Cost",
+    "Dense",
+    "Elementwise",
     "EmpiricalKernel",
+    "Erf",
     "FiniteStudent",
+    "Flatten",
+    "Gaussian",
+    "Gelu",
+    "GlobalAvgPool",
+    "Identity",
     "Kernel",
+    "Layer",
+    "LeakyRelu",
     "Linearity",
+    "Normalise",
+    "Rbf",
+    "Relu",
+    "Residual",
+    "Sequential",
+    "Sin",
     "Tangent",
+    "activation",
+    "cnn",
+    "cross",
     "empirical",
     "gram",
     "linearity",
     "mlp",
+    "resmlp",
+    "resnet",
     "student",
 ]

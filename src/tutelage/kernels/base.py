@@ -114,3 +114,26 @@ def gram(kernel: Kernel, x: Float[Tensor, "N ..."], *, progress: Progress = sile
                 result[:start, rows] = result[rows, :start].mT
             advance((rows.stop - start) * (rows.stop + start))
     return result
+
+
+def cross(
+    kernel: Kernel, x1: Float[Tensor, "n1 ..."], x2: Float[Tensor, "n2 ..."], *, progress: Progress = silent
+) -> Float[Tensor, "n1 n2"]:
+    """Θ between two sets of inputs, told of as it goes if the kernel can tell.
+
+    Parameters
+    ----------
+    kernel : Kernel
+    x1, x2 : Tensor of shape (n1, ...) and (n2, ...)
+    progress : Progress
+        Told of the pairs of samples that are done.
+
+    Returns
+    -------
+    Tensor of shape (n1, n2)
+    """
+    own = getattr(kernel, "cross", None)
+    if own is None:
+        return kernel(x1, x2)
+    whole: Tensor = own(x1, x2, progress=progress)
+    return whole

@@ -7,9 +7,9 @@ from typing import Any
 
 from tutelage.exceptions import StudentError, nearest
 from tutelage.kernels.base import Kernel
-from tutelage.kernels.dense import mlp
+from tutelage.kernels.families import cnn, mlp, resmlp, resnet
 
-_FAMILIES: dict[str, Callable[..., Kernel]] = {"mlp": mlp}
+_FAMILIES: dict[str, Callable[..., Kernel]] = {"mlp": mlp, "cnn": cnn, "resnet": resnet, "resmlp": resmlp}
 
 
 def student(spec: str) -> Kernel:

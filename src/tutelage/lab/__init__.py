@@ -9,6 +9,7 @@ from tutelage.lab.teach import Teaching, teach, teacher_logits
 from tutelage.lab.training import Training
 from tutelage.lab.verify import Verification, verify
 from tutelage.lab.warm import EPOCHS, TorchStudent
+from tutelage.lab.wide import wide
 
 __all__ = [
     "CLAIMS",
@@ -26,4 +27,5 @@ __all__ = [
     "teach",
     "teacher_logits",
     "verify",
+    "wide",
 ]

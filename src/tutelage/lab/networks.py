@@ -23,16 +23,16 @@ def mlp(width: int, depth: int = 3, activation: str = "relu", parametrisation: s
         for axis in input_shape:
             size *= axis
         for _ in range(depth):
-            layers.extend([dense(size, width), _ACTIVATIONS[activation]()])
+            layers.extend([dense(size, width), ACTIVATIONS[activation]()])
             size = width
         return layers.append(dense(size, n_outputs))
 
     if parametrisation not in _DENSE:
         raise StudentError(f"The parametrisation is {parametrisation!r}; expected one of {', '.join(_DENSE)}.")
     dense = _DENSE[parametrisation]
-    if activation not in _ACTIVATIONS:
+    if activation not in ACTIVATIONS:
         raise StudentError(
-            f"The activation {activation!r} is not known to a finite mlp; choose one of {', '.join(_ACTIVATIONS)}."
+            f"The activation {activation!r} is not known to a finite mlp; choose one of {', '.join(ACTIVATIONS)}."
         )
     if width < 1 or depth < 0:
         raise StudentError(
@@ -120,17 +120,17 @@ class WithChannel(nn.Module):
 
 
 class NTKLinear(nn.Module):
-    """A dense layer in NTK parametrisation, with the closed form's variances: 2 for weights, 0.1 for biases."""
+    """A dense layer in NTK parametrisation: weights and biases of variance 1, scaled where they are used."""
 
-    def __init__(self, before: int, after: int) -> None:
+    def __init__(self, before: int, after: int, weight_var: float = 2.0, bias_var: float = 0.1) -> None:
         super().__init__()
         self.weight, self.bias = nn.Parameter(torch.randn(after, before)), nn.Parameter(torch.randn(after))
-        self.scale = (2 / before) ** 0.5
+        self.weight_scale, self.bias_scale = (weight_var / before) ** 0.5, bias_var**0.5
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, before) to (n, after)."""
-        return nn.functional.linear(x, self.scale * self.weight, 0.1**0.5 * self.bias)
+        return nn.functional.linear(x, self.weight_scale * self.weight, self.bias_scale * self.bias)
 
 
 _DENSE: dict[str, type[nn.Module]] = {"standard": nn.Linear, "ntk": NTKLinear}
-_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}
+ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}

@@ -13,15 +13,16 @@ from tutelage.lab import networks
 from tutelage.lab.networks import Factory
 from tutelage.lab.training import Training
 from tutelage.lab.warm import EPOCHS, TorchStudent
+from tutelage.lab.wide import wide
 
-FAMILIES = ("mlp", "cnn", "resnet")
-_WIDTH = 512  # that stands for infinity where a real student is trained
+FAMILIES = ("mlp", "resmlp", "cnn", "resnet")
+_WIDTH, _CHANNELS = 512, 64  # that stand for infinity where a real student is trained
 
 
 def student(
     spec: str, *, linearise: str = "warm", training: Training | None = None, epochs: float = EPOCHS
 ) -> Kernel | FiniteStudent:
-    """Read a SPEC: ``mlp:depth=3``, ``mlp:width=512,depth=3``, ``cnn:width=32`` or ``package.module:factory``.
+    """Read a SPEC: ``mlp:depth=3``, ``cnn:depth=2``, ``mlp:width=512,depth=3``, ``cnn:width=32`` or ``package.module:factory``.
 
     Parameters
     ----------
@@ -64,7 +65,7 @@ def network_of(spec: str, *, training: Training | None = None, epochs: float | N
     Parameters
     ----------
     spec : str
-        The plan's `student`. An infinitely wide one is trained at a width of 512.
+        The plan's `student`. An infinitely wide one is trained at a width of 512, or of 64 channels.
     training : Training, optional
         Batch size and learning rate.
     epochs : float, optional
@@ -79,27 +80,39 @@ def network_of(spec: str, *, training: Training | None = None, epochs: float | N
     StudentError
         If it cannot be trained.
     """
-    given = {key: value for key, _, value in (item.partition("=") for item in spec.partition(":")[2].split(","))}
-    if spec.partition(":")[0] == "mlp" and given.get("width", "inf") == "inf":
-        kept = {key: value for key, value in given.items() if key in ("depth", "activation")}
-        spec = ",".join([f"mlp:width={_WIDTH}", *(f"{key}={value}" for key, value in kept.items())])
     plain, _, how = spec.replace(";linearise", ",linearise").partition(",linearise=")
     planned = float(how.partition("epochs=")[2] or EPOCHS)
     long = planned if epochs is None else epochs
-    found = student(plain, training=training, epochs=long if math.isfinite(long) else EPOCHS)
-    assert isinstance(found, TorchStudent)
-    return found
+    long = long if math.isfinite(long) else EPOCHS
+    found = student(plain, training=training, epochs=long)
+    if isinstance(found, TorchStudent):
+        return found
+    assert isinstance(found, kernels.Sequential)
+    given = dict(item.partition("=")[::2] for item in found.spec.partition(":")[2].split(","))
+    if found.spec.startswith("mlp:") and given["activation"] in networks.ACTIVATIONS:
+        standard = f"mlp:width={_WIDTH},depth={given['depth']},activation={given['activation']}"
+        return network_of(standard, training=training, epochs=long)
+    width = _CHANNELS if any(isinstance(layer, kernels.Conv) for layer in found.layers) else _WIDTH
+    name = found.spec.replace("width=inf", f"width={width}")
+    return TorchStudent(wide(found, width), _in_full(name, "warm", long), "warm", training or Training(), long)
 
 
 def _small(family: str, tail: str) -> Factory | None:
     """A network of finite width by name, or None for what the closed forms should read."""
     arguments = dict(item.partition("=")[::2] for item in tail.split(",")) if tail else {}
-    if family == "mlp" and math.isfinite(_number(arguments.get("width", "inf"))):
+    if family in FAMILIES and not math.isfinite(_number(arguments.get("width", "inf"))):
+        return None
+    if family == "mlp":
         return networks.mlp(**_whole(arguments, ("width", "depth"), ("activation", "parametrisation"), "mlp"))
     if family == "cnn":
         return networks.cnn(**_whole(arguments, ("width",), (), "cnn"))
     if family == "resnet":
         return networks.resnet(**_whole(arguments, ("width", "blocks"), (), "resnet"))
+    if family == "resmlp":
+        raise StudentError(
+            f"A resmlp is known in infinite width only; width={arguments['width']} was given. Leave the width out, or give a network "
+            "of your own as package.module:factory."
+        )
     return None
 
 
@@ -123,7 +136,7 @@ def _own(spec: str, module: str, name: str) -> Factory:
         raise StudentError(
             f"The student {spec!r} names the module {module!r}, which cannot be imported ({type(error).__name__}: {error}). "
             "Expected package.module:factory, "
-            "found in the current folder or installed; or one of mlp, cnn."
+            f"found in the current folder or installed; or one of {', '.join(FAMILIES)}."
         ) from error
     finally:
         sys.path.remove(here)

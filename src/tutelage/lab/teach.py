@@ -143,7 +143,8 @@ def teacher_logits(network: nn.Module, loader: Iterable[Any]) -> np.ndarray:
         Used in evaluation mode; its output is a tensor, or has `logits` (as models of Hugging Face have).
     loader : iterable
         Of tensors, of tuples that begin with the inputs, or of dicts of the arguments of `forward`, such as a
-        `DataLoader` or a Hugging Face data set with its format set to torch gives; `labels`, and columns that `forward` does not name, are left out.
+        `DataLoader` or a Hugging Face data set with its format set to torch gives; `labels`, and columns that `forward`
+        does not name, are left out.
 
     Returns
     -------

@@ -174,9 +174,9 @@ class Path:
                 learned[..., active[done]] = u[..., done]
                 if bool(done.all()):
                     return learned
-                active, losses, beta, new_power, first, a, u, slope, direction, along, p, theta_p = (
-                    v[..., ~done]
-                    for v in (active, losses, beta, new_power, first, a, u, slope, direction, along, p, theta_p)
+                losses = losses[..., ~done]
+                active, beta, new_power, first, a, u, slope, direction, along, p, theta_p = (
+                    v[..., ~done] for v in (active, beta, new_power, first, a, u, slope, direction, along, p, theta_p)
                 )
             direction, along = (beta * v - w for v, w in ((direction, p), (along, theta_p)))
             power, before = new_power, slope
