@@ -1,10 +1,11 @@
-"""Our closed-form kernel beside neural-tangents', each in an environment of its own.
+"""Our closed-form kernels beside neural-tangents', each in an environment of its own.
 
-    python benchmarks/kernel_speed.py [--n 4000] [--rounds 5]
+    python benchmarks/kernel_speed.py [dense|flatten|global ...]
 
-float32, 4,000 inputs of 784 features, a ReLU network of depth 3; neural-tangents 0.6.5 on jax 0.4.34,
-jitted. Each process makes one call to warm up and times the next three; the processes take turns, and
-the least time of each side counts. The first run installs neural-tangents under benchmarks/envs.
+float32; neural-tangents 0.6.5 on jax 0.4.34, jitted. Each process makes one call to warm up and times the
+next ones; the processes take turns, and the least time of each side counts. neural-tangents' global average
+pooling is called once to compile and once to be timed, two minutes each. The first run installs
+neural-tangents under benchmarks/envs.
 """
 
 import argparse
@@ -17,12 +18,21 @@ from environments import environment
 
 PINS = ("neural-tangents==0.6.5", "jax==0.4.34", "jaxlib==0.4.34", "numpy<2", "scipy<1.14")
 
+# What is computed, the inputs' shape, rounds, calls of ours, and of theirs.
+CASES = {
+    "dense": ("depth 3, 4,000 × 784", (4000, 784), 5, 4, 4),
+    "flatten": ("3 convolutions and a flattening, 256 images of 32 × 32 × 3", (256, 3, 32, 32), 3, 4, 3),
+    "global": ("3 convolutions and global average pooling, 16 images of 32 × 32 × 3", (16, 3, 32, 32), 1, 4, 2),
+}
+
 OURS = """
 import sys, time, numpy as np, torch
 import tutelage as tu
-x = torch.as_tensor(np.random.default_rng(0).normal(size=(int(sys.argv[1]), 784)).astype(np.float32))
-kernel = tu.kernels.mlp(depth=3, activation="relu", weight_var=2.0, bias_var=0.1)
-for _ in range(4):
+case, calls, *shape = sys.argv[1], *map(int, sys.argv[2:])
+x = torch.as_tensor(np.random.default_rng(0).normal(size=shape).astype(np.float32))
+kernel = {"dense": lambda: tu.kernels.mlp(depth=3), "flatten": lambda: tu.kernels.cnn(depth=3, head="flatten"),
+          "global": lambda: tu.kernels.cnn(depth=3, head="global_avg_pool")}[case]()
+for _ in range(calls):
     started = time.perf_counter()
     result = kernel(x)
     print(time.perf_counter() - started, float(result.double().norm()))
@@ -31,10 +41,15 @@ for _ in range(4):
 THEIRS = """
 import sys, time, numpy as np, jax
 from neural_tangents import stax
-x = jax.numpy.asarray(np.random.default_rng(0).normal(size=(int(sys.argv[1]), 784)).astype(np.float32))
-layers = [stax.Dense(1, W_std=2**0.5, b_std=0.1**0.5), stax.Relu()] * 3 + [stax.Dense(1, W_std=2**0.5, b_std=0.1**0.5)]
+case, calls, *shape = sys.argv[1], *map(int, sys.argv[2:])
+x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
+x = jax.numpy.asarray(x if x.ndim == 2 else np.moveaxis(x, 1, -1))
+given = {"W_std": 2**0.5, "b_std": 0.1**0.5}
+weights = stax.Dense(1, **given) if case == "dense" else stax.Conv(1, (3, 3), padding="SAME", **given)
+head = {"dense": [], "flatten": [stax.Flatten()], "global": [stax.GlobalAvgPool()]}[case]
+layers = [weights, stax.Relu()] * 3 + head + [stax.Dense(1, **given)]
 kernel = jax.jit(lambda x: stax.serial(*layers)[2](x, None, "ntk"))
-for _ in range(4):
+for _ in range(calls):
     started = time.perf_counter()
     result = kernel(x).block_until_ready()
     print(time.perf_counter() - started, float(np.linalg.norm(np.asarray(result, np.float64))))
@@ -43,26 +58,26 @@ for _ in range(4):
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--n", type=int, default=4000)
-    parser.add_argument("--rounds", type=int, default=5)
-    arguments = parser.parse_args()
+    parser.add_argument("cases", nargs="*", choices=[*CASES, []], default=list(CASES))
     theirs = environment("neural-tangents", PINS)
-    ours_least = theirs_least = float("inf")
-    for _ in range(arguments.rounds):
-        ours, own_norm = _run(Path(sys.executable), OURS, arguments.n)
-        other, other_norm = _run(theirs, THEIRS, arguments.n)
+    for case in parser.parse_args().cases:
+        what, shape, rounds, calls, other_calls = CASES[case]
+        ours, others = [], []
+        for _ in range(rounds):
+            ours.append(_run(Path(sys.executable), OURS, case, calls, *shape))
+            others.append(_run(theirs, THEIRS, case, other_calls, *shape))
+        (own, own_norm), (other, other_norm) = min(ours), min(others)
         print(
-            f"tutelage {ours:.3f} s, neural-tangents {other:.3f} s; norms differ by {abs(own_norm / other_norm - 1):.0e}"
+            f"{what}: tutelage {own:.3f} s, neural-tangents {other:.3f} s, {other / own:.1f} × faster; "
+            f"norms differ by {abs(own_norm / other_norm - 1):.0e}",
+            flush=True,
         )
-        ours_least, theirs_least = min(ours, ours_least), min(other, theirs_least)
-    print(
-        f"Kernel of {arguments.n:,} × 784, depth 3, float32: {theirs_least / ours_least:.1f} × faster than neural-tangents"
-    )
 
 
-def _run(python: Path, code: str, n: int) -> tuple[float, float]:
-    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
-    done = subprocess.run([python, "-c", code, str(n)], check=True, capture_output=True, text=True, env=environment)
+def _run(python: Path, code: str, case: str, *numbers: int) -> tuple[float, float]:
+    given = os.environ | {"JAX_PLATFORMS": "cpu"}
+    command = [python, "-c", code, case, *map(str, numbers)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=given)
     calls = [tuple(map(float, line.split())) for line in done.stdout.splitlines()]
     return min(seconds for seconds, _ in calls[1:]), calls[-1][1]
 

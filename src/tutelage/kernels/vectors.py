@@ -58,8 +58,8 @@ def pairs(
         kernel[i, j] = block
         if x2 is None:
             kernel[j, i] = block.mT if i != j else block.tril() + block.tril(-1).mT
-        n, others = i.stop - i.start, j.stop - j.start
-        advance(n * (n + 1) / 2 if x2 is None and i == j else n * others)
+        height, across = i.stop - i.start, j.stop - j.start
+        advance(height * (height + 1) / 2 if x2 is None and i == j else height * across)
     if x2 is None:
         kernel.diagonal().copy_(_diagonals(layers, own, x1, ntk=ntk))
     return kernel
