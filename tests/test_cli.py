@@ -233,3 +233,27 @@ def test_demo_plans_real_digits(capsys, tmp_path):
     assert [e["epoch"] for e in sorted(document["teacher"]["epochs"], key=lambda e: e["epoch"])] == [1, 2, 4, 8, 16, 32]
     again = run(capsys, "plan", tmp_path / "task.npz", "--json", "--quiet")[1]
     assert json.loads(again) | {"seconds": 0} == document | {"seconds": 0}
+
+
+@pytest.mark.parametrize("student", ["cnn:depth=1", "resnet:blocks=1,head=global_avg_pool"])
+def test_a_convolutional_student_is_planned_for_in_either_layout(capsys, tmp_path, student):
+    known, rng = task(n=40, m=20), np.random.default_rng(1)
+    images = rng.normal(size=(60, 6, 5, 2)) + np.concatenate([known.x_train, known.x_test])[:, :1, None, None]
+    rest = {
+        "teacher_logits_train": known.teacher_logits_train, "y_train": known.y_train, "y_test": known.y_test,
+        "teacher_logits_test": known.teacher_logits_test,
+    }  # fmt: skip
+    np.savez(tmp_path / "last.npz", x_train=images[:40], x_test=images[40:], **rest)
+    first = np.moveaxis(images, -1, 1)
+    np.savez(tmp_path / "first.npz", x_train=first[:40], x_test=first[40:], image_layout="channels_first", **rest)
+    options = ["--student", student, *FAST[2:], "--json", "--quiet"]
+    plans = [json.loads(run(capsys, "plan", tmp_path / f"{name}.npz", *options)[1]) for name in ("last", "first")]
+    assert plans[0]["student"].startswith(student.partition(":")[0])
+    assert plans[0]["settings"] == plans[1]["settings"]
+
+
+def test_a_convolutional_student_on_vectors_is_refused(capsys, task_file):
+    code, out, err = run(capsys, "plan", task_file, "--student", "cnn:depth=2", "--quiet")
+    assert (code, out) == (2, "")
+    assert "This student takes images (samples, channels, height, width); inputs of shape (" in err
+    assert "or a student for vectors, such as mlp or resmlp" in err

@@ -68,3 +68,17 @@ def test_cifar_is_planned():
     task = distilled(tu.datasets.cifar10(CIFAR).pair(0, 1))
     made = tu.plan(task, tu.curves(task, tu.kernels.mlp(), [0.1, 0.5, 1.0], [1.0, 4.0], orderings=2))
     assert 0.1 < made.recommended.error < 0.3
+
+
+@pytest.mark.skipif(not CIFAR.exists(), reason="CIFAR-10 lies outside the repository")
+def test_cifar_is_planned_for_a_convolutional_student():
+    data = tu.datasets.cifar10(CIFAR).pair(0, 1)
+    whole = distilled(data, epochs=(30,))
+    task = tu.Task(
+        whole.x_train[:200], whole.teacher_logits_train[-1, :200], whole.y_train[:200],
+        whole.x_test[:200], whole.teacher_logits_test[-1, :200], whole.y_test[:200],
+    )  # fmt: skip
+    grid = {"soft_ratio": [0.1, 1.0], "temperature": [1.0], "orderings": 1, "dtype": "float32"}
+    flat, pooled = (tu.curves(task, tu.kernels.cnn(depth=2, avg_pool=k), **grid).error.min() for k in (1, 4))
+    assert 0.1 < float(flat) < 0.4
+    assert 0.1 < float(pooled) < 0.4

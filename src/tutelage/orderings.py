@@ -12,7 +12,7 @@ from tutelage.kernels import Kernel, cross, gram
 from tutelage.progress import Progress
 from tutelage.task import Task
 from tutelage.theory import sweep
-from tutelage.theory.factor import Factor, factor, inverse_diagonal, reordered, solve
+from tutelage.theory.factor import Factored, factor, inverse_diagonal, reordered, solve
 from tutelage.theory.finite_time import Losses
 from tutelage.theory.imperfect_teacher import reference_logits
 
@@ -128,7 +128,7 @@ class Found:
     notes: list[str] = field(default_factory=list)
     distances: list[Tensor] = field(default_factory=list)
 
-    def note_jitter(self, factored: Factor) -> None:
+    def note_jitter(self, factored: Factored) -> None:
         """Keep the jitter; the factor itself is as large as the kernel, and is not kept."""
         self.jitters.append((factored.jitter, factored.relative_jitter))
         self.redundant = max(self.redundant, factored.redundant)

@@ -113,7 +113,7 @@ class _Start:
 
         The scale is in units of the kernel, so that it is brought to this one's by the last third's pivots.
         """
-        pivots = [s.students.factored.lower.diagonal().square()[-(len(s.pool) // 3) :].mean() for s in (other, self)]
+        pivots = [s.students.factored.diagonal.square()[-(len(s.pool) // 3) :].mean() for s in (other, self)]
         return replace(self, students=replace(self.students, scale=other.students.scale[-1:] * pivots[0] / pivots[1]))
 
     def evaluate(

@@ -120,7 +120,7 @@ def test_one_pixel_is_a_dense_network():
         ("cnn:head=gap", "The head is 'gap'; expected one of flatten, global_avg_pool"),
         ("resnet:stride=2", "The student resnet takes no 'stride'"),
         ("mlp:width=512", "A closed form has infinite width; 512 was given"),
-        ("mlp:width=wide", "width is 'wide'; expected inf"),
+        ("mlp:width=wide", "width is 'wide'; expected a whole number, or inf"),
     ],
 )  # fmt: skip
 def test_a_spec_that_cannot_be_read_is_said_in_a_sentence(spec, message):

@@ -7,6 +7,7 @@ neural-tangents uses, pads less at a stride above 1 and puts the odd zero after;
 
 from dataclasses import dataclass
 from math import inf
+from typing import Any
 
 from tutelage.exceptions import StudentError
 from tutelage.kernels.activations import Activation
@@ -121,7 +122,7 @@ class Residual:
 Layer = Dense | Conv | AvgPool | GlobalAvgPool | Flatten | Normalise | Residual | Activation
 
 
-def check_layers(layers: tuple[object, ...]) -> tuple[Layer, ...]:
+def check_layers(layers: tuple[Any, ...]) -> tuple[Layer, ...]:
     """Give the layers back, or say which of them is none."""
     for layer in layers:
         if not isinstance(layer, Layer):

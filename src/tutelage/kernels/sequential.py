@@ -26,7 +26,7 @@ from tutelage.kernels.layers import (
 from tutelage.kernels.program import Program, program
 from tutelage.progress import Progress, silent
 
-_SIDE, _SAMPLES = 16, 256  # images, and vectors, of the short run that tells how long the work will take
+_SIDE, _IMAGES, _SAMPLES = 32, 16, 256  # images, and vectors, of the short run that tells how long the work will take
 
 
 @dataclass(frozen=True)
@@ -166,9 +166,9 @@ class Sequential:
         result = n * (n if others is None else others) * dtype.itemsize
         inputs, network = self._prepared(torch.ones(1, *input_shape, dtype=dtype))
         if isinstance(network, Program):
-            small = Sequential(Conv(), *_activations(self.layers)[:1], GlobalAvgPool(), Dense())
-            per_unit = _seconds(small, torch.ones(_SIDE, inputs.shape[1], _SIDE, _SIDE, dtype=dtype))
-            per_unit /= _SIDE**2 * program(small.layers, _SIDE, _SIDE).work
+            small = Sequential(*(Conv(), *_activations(self.layers)[:1]) * 2, GlobalAvgPool(), Dense())
+            per_unit = _seconds(small, torch.ones(_IMAGES, inputs.shape[1], _SIDE, _SIDE, dtype=dtype))
+            per_unit /= _IMAGES**2 * program(small.layers, _SIDE, _SIDE).work
             return Cost(pairs, pairs * network.work * per_unit, result + _images().beside(network, inputs))
         few = min(n, _SAMPLES)
         per_pair = _seconds(self, torch.ones(few, *input_shape, dtype=dtype)) / (few * (few + 1) / 2)

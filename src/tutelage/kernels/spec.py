@@ -79,7 +79,7 @@ def _infinite(text: str) -> None:
     try:
         width = float(text)
     except ValueError:
-        raise StudentError(f"The student's width is {text!r}; expected inf.") from None
+        raise StudentError(f"The student's width is {text!r}; expected a whole number, or inf.") from None
     if width != math.inf:
         raise StudentError(
             f"A closed form has infinite width; {text} was given. A network of finite width is read by tutelage.lab.student."

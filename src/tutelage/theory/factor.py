@@ -6,6 +6,7 @@ sample of the ordering, and sums over its first n rows are the student of the fi
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -45,9 +46,87 @@ class Factor:
         return Factor(self.lower[:n, :n], self.jitter, self.relative_jitter)
 
     @property
+    def diagonal(self) -> Float[Tensor, " N"]:
+        """Of L."""
+        return self.lower.diagonal()
+
+    @property
     def redundant(self) -> int:
         """Samples whose features those before them span, up to the jitter: only it tells them apart."""
-        return int((self.lower.diagonal().square() <= _REDUNDANT * self.jitter).sum())
+        return redundant(self.diagonal, self.jitter)
+
+    def forward(self, rhs: Float[Tensor, "N columns"]) -> Float[Tensor, "N columns"]:
+        """L⁻¹ of the right-hand side, in place."""
+        return _forward(self.lower, rhs)
+
+    def backward(self, rhs: Float[Tensor, "N columns"]) -> Float[Tensor, "N columns"]:
+        """L⁻ᵀ of the right-hand side, in place."""
+        for start in reversed(range(0, len(self.lower), _BLOCK)):
+            rows, rest = slice(start, start + _BLOCK), slice(start + _BLOCK, None)
+            rhs[rows].addmm_(self.lower[rest, rows].mT, rhs[rest], alpha=-1)
+            rhs[rows] = torch.linalg.solve_triangular(self.lower[rows, rows].mT, rhs[rows], upper=True)
+        return rhs
+
+    def columns(self, start: int, stop: int) -> Iterator[tuple[slice, Float[Tensor, "N width"]]]:
+        """Some columns of L, in as many pieces as is convenient; what is above the diagonal is not set."""
+        yield slice(start, stop), self.lower[:, start:stop]
+
+    def inverse_diagonal(self, progress: Progress) -> Float[Tensor, " N"]:
+        """Of (L Lᵀ)⁻¹, a block of columns of L⁻¹ at a time."""
+        result = self.lower.new_empty(len(self))
+        with progress("leave-one-out", len(self)) as advance:
+            for start in range(0, len(self), _BLOCK):
+                rows = slice(start, min(start + _BLOCK, len(self)))
+                columns = self.lower.new_zeros(len(self) - start, rows.stop - start)
+                columns.diagonal().fill_(1)
+                _forward(self.lower[start:, start:], columns)  # zero above `start`
+                result[rows] = columns.square_().sum(0)
+                advance(rows.stop - start)
+        return result
+
+
+@runtime_checkable
+class Factored(Protocol):
+    """What the theory needs of a factor, dense here or in tiles in `tutelage.scale`; see `Factor`."""
+
+    @property
+    def jitter(self) -> float:
+        """λ."""
+
+    @property
+    def relative_jitter(self) -> float:
+        """λ over the mean of Θ's diagonal."""
+
+    @property
+    def diagonal(self) -> Float[Tensor, " N"]:
+        """Of L."""
+
+    @property
+    def redundant(self) -> int:
+        """Samples that only the jitter tells from those before them."""
+
+    def __len__(self) -> int:
+        """N."""
+
+    def leading(self, n: int) -> "Factored":
+        """The factor of the first n samples."""
+
+    def forward(self, rhs: Float[Tensor, "N columns"]) -> Float[Tensor, "N columns"]:
+        """L⁻¹ of the right-hand side, which may be overwritten."""
+
+    def backward(self, rhs: Float[Tensor, "N columns"]) -> Float[Tensor, "N columns"]:
+        """L⁻ᵀ of the right-hand side, which may be overwritten."""
+
+    def columns(self, start: int, stop: int) -> Iterator[tuple[slice, Float[Tensor, "N width"]]]:
+        """Some columns of L, in pieces; what is above the diagonal may be anything finite."""
+
+    def inverse_diagonal(self, progress: Progress) -> Float[Tensor, " N"]:
+        """Of (L Lᵀ)⁻¹."""
+
+
+def redundant(diagonal: Float[Tensor, " N"], jitter: float) -> int:
+    """Count the pivots that the jitter alone keeps from zero."""
+    return int((diagonal.square() <= _REDUNDANT * jitter).sum())
 
 
 def factor(kernel: Float[Tensor, "N N"], *, overwrite: bool = False, progress: Progress = silent) -> Factor:
@@ -109,7 +188,7 @@ def reordered(kernel: Float[Tensor, "N N"], order: Int[Tensor, " N"]) -> Float[T
 
 
 def solve(
-    factor: Factor, targets: Float[Tensor, "N columns"], *, overwrite: bool = False
+    factor: Factored, targets: Float[Tensor, "N columns"], *, overwrite: bool = False
 ) -> Float[Tensor, "N columns"]:
     """Give U = L⁻¹ Z, each setting and class a column: the standardised one-step-ahead residuals.
 
@@ -126,40 +205,24 @@ def solve(
     -------
     Tensor of shape (N, columns)
     """
-    result = targets if overwrite else targets.clone(memory_format=torch.contiguous_format)
-    return _forward(factor.lower, result)
+    return factor.forward(targets if overwrite else targets.clone(memory_format=torch.contiguous_format))
 
 
-def coefficients(factor: Factor, solution: Float[Tensor, "N columns"]) -> Float[Tensor, "N columns"]:
+def coefficients(factor: Factored, solution: Float[Tensor, "N columns"]) -> Float[Tensor, "N columns"]:
     """Give Θ⁻¹Z = L⁻ᵀ U, the weight of each sample in the student of the whole pool, (3.1)."""
-    result, lower = solution.clone(), factor.lower
-    for start in reversed(range(0, len(lower), _BLOCK)):
-        rows, rest = slice(start, start + _BLOCK), slice(start + _BLOCK, None)
-        result[rows].addmm_(lower[rest, rows].mT, result[rest], alpha=-1)
-        result[rows] = torch.linalg.solve_triangular(lower[rows, rows].mT, result[rows], upper=True)
-    return result
+    return factor.backward(solution.clone())
 
 
-def inverse_diagonal(factor: Factor, *, progress: Progress = silent) -> Float[Tensor, " N"]:
-    """Give diag Θ⁻¹, all that leave-one-out needs of the inverse, a block of columns at a time."""
-    lower = factor.lower
-    result = lower.new_empty(len(lower))
-    with progress("leave-one-out", len(lower)) as advance:
-        for start in range(0, len(lower), _BLOCK):
-            rows = slice(start, min(start + _BLOCK, len(lower)))
-            columns = lower.new_zeros(len(lower) - start, rows.stop - start)
-            columns.diagonal().fill_(1)
-            _forward(lower[start:, start:], columns)  # the columns of L⁻¹, zero above `start`
-            result[rows] = columns.square_().sum(0)
-            advance(rows.stop - start)
-    return result
+def inverse_diagonal(factor: Factored, *, progress: Progress = silent) -> Float[Tensor, " N"]:
+    """Give diag Θ⁻¹, all that leave-one-out needs of the inverse."""
+    return factor.inverse_diagonal(progress)
 
 
 def one_step_ahead(
-    factor: Factor, solution: Float[Tensor, "N columns"], targets: Float[Tensor, "N columns"]
+    factor: Factored, solution: Float[Tensor, "N columns"], targets: Float[Tensor, "N columns"]
 ) -> Float[Tensor, "N columns"]:
     """Predict each sample from those before it in the ordering, (3.5)."""
-    return targets - factor.lower.diagonal()[:, None] * solution
+    return targets - factor.diagonal[:, None] * solution
 
 
 def leave_one_out(
@@ -223,6 +286,19 @@ def predictions(
     for n in sizes:
         mean.addmm_(test_solution[start:n].mT, solution[start:n])
         variance -= test_solution[start:n].square().sum(0)
+        yield n, mean, variance.clamp_min(0)
+        start = n
+
+
+def pool_predictions(
+    factor: Factored, solution: Float[Tensor, "N columns"], prior: Float[Tensor, " N"], sizes: list[int]
+) -> Iterator[tuple[int, Float[Tensor, "N columns"], Float[Tensor, " N"]]]:
+    """Walk as `predictions` does, on the pool itself: row i of its V is column i of L. Only samples from n on are predicted."""
+    mean, variance, start = torch.zeros_like(solution), prior.clone(), 0
+    for n in sizes:
+        for columns, lower in factor.columns(start, n):
+            mean.addmm_(lower, solution[columns])
+            variance -= lower.square().sum(1)
         yield n, mean, variance.clamp_min(0)
         start = n
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tutelage.progress import Progress, silent
 from tutelage.theory import data_inefficiency, factor, imperfect_teacher, transfer_risk
-from tutelage.theory.factor import Factor
+from tutelage.theory.factor import Factored
 from tutelage.theory.finite_time import Path
 from tutelage.theory.transfer_risk import decisions
 
@@ -83,7 +83,7 @@ class Students:
 
     Attributes
     ----------
-    factored : Factor
+    factored : Factored
         Of the pool in the ordering.
     targets : Targets
         In the ordering.
@@ -99,7 +99,7 @@ class Students:
         Gram matrices of w⊥ over classes.
     """
 
-    factored: Factor
+    factored: Factored
     targets: Targets
     sizes: list[int]
     solution: Tensor
@@ -108,7 +108,7 @@ class Students:
     residual_gram: Tensor
 
     @classmethod
-    def of(cls, factored: Factor, targets: Targets, sizes: list[int]) -> "Students":
+    def of(cls, factored: Factored, targets: Targets, sizes: list[int]) -> "Students":
         """Solve for all of them."""
         flat = factor.solve(factored, targets.still_to_learn(targets.effective).flatten(1))
         solution, shape = flat.reshape(targets.effective.shape), (len(sizes), *targets.effective.shape[1:])
@@ -260,8 +260,7 @@ def on_pool(students: Students, prior: Tensor) -> list[Tensors]:
     factored, oracle = students.factored, students.targets.effective
     start = None if students.targets.start is None else _spread(students.targets.start, oracle.ndim)
     rows = []
-    # Row i of V for the pool itself is column i of L; above the diagonal it is not set, and not looked at either.
-    walk = factor.predictions(students.solution.flatten(1), factored.lower.mT, prior, students.sizes[:-1])
+    walk = factor.pool_predictions(factored, students.solution.flatten(1), prior, students.sizes[:-1])
     for k, (n, mean, variance) in enumerate(walk):
         logits = _from(None if start is None else start[n:], mean[n:].reshape(-1, *oracle.shape[1:]))
         # A pool sample has a feature √λ of its own, which lengthens it and keeps it out of the span of the others.
