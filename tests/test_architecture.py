@@ -18,7 +18,7 @@ LAYERS = [
     {"outputs"},
     {"task_files", "task_checks"},
     {"task", "kernels", "theory", "datasets"},
-    {"grid"},
+    {"grid", "scale"},
     {"orderings"},
     {"starts"},
     {"curves"},

@@ -4,12 +4,14 @@ from tutelage import datasets, kernels, lab
 from tutelage.curves import curves, load_curves, save_curves
 from tutelage.exceptions import TutelageError
 from tutelage.plan import Plan, plan
+from tutelage.scale import Scale
 from tutelage.task import Task
 from tutelage.theory.effective_logits import effective_logits, flip_ratio
 from tutelage.version import __version__
 
 __all__ = [
     "Plan",
+    "Scale",
     "Task",
     "TutelageError",
     "__version__",

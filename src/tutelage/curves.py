@@ -14,7 +14,8 @@ from tutelage.grid import Grid
 from tutelage.kernels import FiniteStudent, Kernel
 from tutelage.orderings import Found, Problem, sweep_orderings
 from tutelage.outputs import written
-from tutelage.progress import Progress, silent
+from tutelage.progress import Progress, remark, silent
+from tutelage.scale import Scale, Work
 from tutelage.starts import first_size, sweep_starts
 from tutelage.task import Task
 from tutelage.theory import data_inefficiency
@@ -42,6 +43,7 @@ def curves(
     dtype: str = "float64",
     standardise: bool = True,
     progress: Progress = silent,
+    scale: Scale = Scale(),  # noqa: B008 (it is frozen)
 ) -> xr.Dataset:
     """Compute what every student of a grid of settings will do at every size, before any is trained.
 
@@ -71,6 +73,8 @@ def curves(
         Remove the pool's mean from each feature and give all one scale, see `Task.inputs`.
     progress : Progress
         Told of kernel, factorisation and settings.
+    scale : Scale
+        How a large pool is dealt with: in memory, in tiles by Dask, on a cluster, with a checkpoint; see `tutelage.Scale`.
 
     Returns
     -------
@@ -81,7 +85,7 @@ def curves(
     Raises
     ------
     SettingError
-        If a setting, size or dtype lies outside its range.
+        If a setting, size or dtype lies outside its range, or the pool fits no path of the scale.
 
     Examples
     --------
@@ -105,9 +109,21 @@ def curves(
     orders = [torch.as_tensor(np.random.default_rng([seed, r]).permutation(task.n_train)) for r in range(orderings)]
     problem = Problem(task, grid, *task.inputs(DTYPES[dtype], standardise=standardise), progress)
     if isinstance(kernel, FiniteStudent):
+        _check_scale(scale)
         found = sweep_starts(problem, kernel, orders, seed)
     else:
-        found = sweep_orderings(problem, kernel, orders)
+        fingerprint = {
+            "tutelage": __version__, "task": task.fingerprint, "student": str(getattr(kernel, "spec", kernel)),
+            "soft_ratio": grid.soft_ratios, "temperature": grid.temperatures, "t_power": t_power, "sizes": grid.sizes,
+            "orderings": orderings, "seed": seed, "dtype": dtype, "standardised": standardise,
+        }  # fmt: skip
+        work = _work(problem, orderings)
+        cost = scale.cost(work, kernel, tuple(problem.pool.shape[1:]), problem.pool.dtype, timed=progress is not silent)
+        if progress is not silent:
+            remark(progress, f"{task.n_train:,} samples: {cost}")
+        found = sweep_orderings(
+            problem, kernel, orders, lambda pool: scale.pool(cost, work, kernel, pool, fingerprint, progress)
+        )
     data = _labelled(found, problem)
     if finite and not problem.error_from_test:
         data["evaluated"][-1] = task.n_train - first_size(task.n_train)  # left out, and not seen by the start
@@ -154,6 +170,21 @@ def load_curves(path: str | Path) -> xr.Dataset:
     if "tutelage" not in data.attrs:
         raise TaskError(f"{path} holds no curves of tutelage; give the curves.nc of a plan.")
     return data
+
+
+def _work(problem: Problem, orderings: int) -> Work:
+    task, grid = problem.task, problem.grid
+    epochs = 1 if task.teacher_epochs is None else len(task.teacher_epochs)
+    columns = epochs * len(grid.soft_ratios) * len(grid.temperatures) * task.n_logits
+    held_out = 0 if problem.test is None else len(problem.test)
+    return Work(task.n_train, held_out, columns, orderings, problem.pool.dtype.itemsize)
+
+
+def _check_scale(scale: Scale) -> None:
+    if scale.path == "dask" or scale.scheduler or scale.checkpoint:
+        raise SettingError(
+            "A network of finite width is planned for in memory; the scale dask, a scheduler and a checkpoint are for closed forms."
+        )
 
 
 def _labelled(found: Found, problem: Problem) -> xr.Dataset:

@@ -1,5 +1,7 @@
 """The theory run over several orderings of the pool, one factorisation each."""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -8,13 +10,16 @@ from torch import Tensor
 
 from tutelage.exceptions import NumericsError
 from tutelage.grid import Grid
-from tutelage.kernels import Kernel, cross, gram
+from tutelage.kernels import Kernel, cross
 from tutelage.progress import Progress
+from tutelage.scale import Pool
 from tutelage.task import Task
 from tutelage.theory import sweep
-from tutelage.theory.factor import Factored, factor, inverse_diagonal, reordered, solve
+from tutelage.theory.factor import Factored, inverse_diagonal, solve
 from tutelage.theory.finite_time import Losses
 from tutelage.theory.imperfect_teacher import reference_logits
+
+OpenPool = Callable[[Tensor], AbstractContextManager[Pool]]
 
 
 @dataclass(frozen=True)
@@ -134,37 +139,39 @@ class Found:
         self.redundant = max(self.redundant, factored.redundant)
 
 
-def sweep_orderings(problem: Problem, kernel: Kernel, orders: list[Tensor]) -> Found:
+def sweep_orderings(problem: Problem, kernel: Kernel, orders: list[Tensor], open_pool: OpenPool) -> Found:
     """Factor once per ordering, and read everything off (docs/theory.md §3)."""
     # The pool lies in memory in its last ordering, so that the last factorisation needs no copy of the kernel.
-    stored, progress, sizes = orders[-1], problem.progress, problem.grid.sizes
-    pool, test = problem.pool[stored], problem.test
-    theta = gram(kernel, pool, progress=progress)
-    between = None if test is None else cross(kernel, pool, test, progress=progress)
-    between = None if between is None else finite(between, "kernel between pool and test inputs")
-    prior = theta.diagonal().clone()
-    held_out = None if test is None else problem.held_out(kernel.diag(test))
-    targets, found = problem.targets().reordered(stored), Found()
+    stored, progress = orders[-1], problem.progress
+    pool, test, found = problem.pool[stored], problem.test, Found()
+    targets = problem.targets().reordered(stored)
     pool_rows: list[list[sweep.Tensors]] = []
-    for r, original in enumerate(orders):
-        final, order = r == len(orders) - 1, torch.argsort(stored)[original]
-        factored = factor(theta if final else reordered(theta, order), overwrite=True, progress=progress)
-        students = sweep.Students.of(factored, targets.reordered(order), sizes)
-        variables = sweep.of_ordering(students)
-        if held_out is not None and between is not None:
-            test_solution = solve(factored, between if final else between[order], overwrite=True)
-            from_test, logits = sweep.on_test(students, test_solution, held_out)
-            variables |= from_test
-            found.decision = [sweep.decide(logits)]
-        if problem.needs_pool:
-            pool_rows.append(sweep.on_pool(students, prior[order]))
-        found.note_jitter(factored)
-        found.distances.append(students.squared_norm[-1].sqrt())
-        found.orderings.append(variables)
-    left_out = sweep.LeftOut.of(students, inverse_diagonal(factored, progress=progress))
-    found.decision_loo = torch.empty_like(decided := sweep.decide(left_out.logits))
-    found.decision_loo[stored] = decided
-    last_row = sweep.on_left_out(students, prior, left_out) if problem.needs_pool else {}
+    with open_pool(pool) as opened:
+        between = None if test is None else cross(kernel, pool, test, progress=progress)
+        between = None if between is None else finite(between, "kernel between pool and test inputs")
+        held_out = None if test is None else problem.held_out(kernel.diag(test))
+        for r, original in enumerate(orders):
+            final, order = r == len(orders) - 1, torch.argsort(stored)[original]
+            factored = opened.factor(order, r, last=final)
+            students = sweep.Students.of(factored, targets.reordered(order), problem.grid.sizes)
+            variables = sweep.of_ordering(students)
+            if held_out is not None and between is not None:
+                test_solution = solve(factored, between if final else between[order], overwrite=True)
+                from_test, logits = sweep.on_test(students, test_solution, held_out)
+                variables |= from_test
+                found.decision = [sweep.decide(logits)]
+                del test_solution
+            if problem.needs_pool:
+                pool_rows.append(sweep.on_pool(students, opened.prior[order]))
+            found.note_jitter(factored)
+            found.distances.append(students.squared_norm[-1].sqrt())
+            found.orderings.append(variables)
+            if not final:
+                del factored, students  # as large as the kernel: gone before the next is made
+        left_out = sweep.LeftOut.of(students, inverse_diagonal(factored, progress=progress))
+        found.decision_loo = torch.empty_like(decided := sweep.decide(left_out.logits))
+        found.decision_loo[stored] = decided
+        last_row = sweep.on_left_out(students, opened.prior, left_out) if problem.needs_pool else {}
     for variables, rows in zip(found.orderings, pool_rows, strict=False):
         # What the test part can tell, it tells; the pool tells the rest.
         variables |= {k: v for k, v in sweep.stack([*rows, last_row]).items() if k not in variables}

@@ -16,6 +16,12 @@ Advance = Callable[[float], None]
 Progress = Callable[[str, float], AbstractContextManager[Advance]]
 
 
+def remark(progress: Progress, sentence: str) -> None:
+    """Tell something that is no work: what the work will cost, for example. Its total is 0."""
+    with progress(sentence, 0):
+        pass
+
+
 @contextmanager
 def silent(name: str, total: float) -> Iterator[Advance]:
     """Announce nothing to nobody."""

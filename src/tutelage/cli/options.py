@@ -66,6 +66,20 @@ def epochs_of(text: str) -> float:
     return float(text)
 
 
+def bytes_of(text: str | None) -> float | None:
+    """A memory limit such as 12GB, 500MB or 2e9."""
+    if text is None:
+        return None
+    number, factor = text.upper().removesuffix("B"), 1.0
+    for suffix, of in (("K", 1e3), ("M", 1e6), ("G", 1e9), ("T", 1e12)):
+        if number.endswith(suffix):
+            number, factor = number.removesuffix(suffix), of
+    try:
+        return float(number) * factor
+    except ValueError:
+        raise SettingError(f"--memory is {text!r}; expected bytes, such as 12GB.") from None
+
+
 @contextmanager
 def bars(quiet: bool) -> Iterator[Reports]:
     """Draw the library's progress as bars on stderr, if that is a terminal."""
@@ -81,6 +95,11 @@ def bars(quiet: bool) -> Iterator[Reports]:
 
         @contextmanager
         def progress(name: str, total: float) -> Iterator[Advance]:
+            if total == 0:
+                if not drawn.disable:
+                    drawn.console.print(name, highlight=False)
+                yield lambda steps: None
+                return
             bar = drawn.add_task(name, total=total)
             yield lambda steps: drawn.advance(bar, steps)
             drawn.remove_task(bar)

@@ -8,12 +8,25 @@ from rich.console import Console
 
 from tutelage import kernels, lab
 from tutelage.cli.app import app
-from tutelage.cli.options import AsJson, Out, Quiet, Seed, bars, epochs_of, numbers, task_of, to_stdout, training_of
+from tutelage.cli.options import (
+    AsJson,
+    Out,
+    Quiet,
+    Seed,
+    bars,
+    bytes_of,
+    epochs_of,
+    numbers,
+    task_of,
+    to_stdout,
+    training_of,
+)  # fmt: skip
 from tutelage.curves import SOFT_RATIOS, TEMPERATURES, curves, save_curves
 from tutelage.exceptions import SettingError
 from tutelage.outputs import check_writable
 from tutelage.plan import Plan, plan
 from tutelage.report import summary
+from tutelage.scale import Scale
 from tutelage.task import Task
 
 
@@ -51,6 +64,16 @@ def plan_command(
     standardise: Annotated[
         bool, typer.Option("--standardise/--no-standardise", help="Centre and scale inputs.")
     ] = True,
+    path: Annotated[
+        str, typer.Option("--scale", metavar="auto|dense|dask", help="How a large pool is dealt with.")
+    ] = "auto",
+    scheduler: Annotated[str | None, typer.Option(metavar="ADDRESS", help="Of a running Dask cluster.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Keep finished tiles there; started again, go on from them.")
+    ] = None,
+    memory: Annotated[
+        str | None, typer.Option(metavar="12GB", help="That may be used. [default: four fifths of what is free]")
+    ] = None,
     out: Out = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
@@ -61,13 +84,14 @@ def plan_command(
     repeats = _repeats(kernel, orderings, warm_starts)
     ratios, temperatures = numbers(soft_ratio, "--soft-ratio", float), numbers(temperature, "--temperature", float)
     size_list = None if sizes is None else numbers(sizes, "--sizes", int)
+    scale = Scale(path, scheduler, checkpoint, bytes_of(memory))
     folder = Path("tutelage-plan") if out is None and not as_json else out
     if folder is not None:
         check_writable(folder)
     with bars(quiet) as progress:
         loaded = task_of(task, seed, progress)
         found = curves(
-            loaded, kernel, ratios, temperatures, t_power, size_list, repeats, seed, dtype, standardise, progress
+            loaded, kernel, ratios, temperatures, t_power, size_list, repeats, seed, dtype, standardise, progress, scale
         )  # fmt: skip
         made = plan(loaded, found, target_error=target_error)
     _deliver(made, folder, as_json=as_json, quiet=quiet)

@@ -166,7 +166,8 @@ class Sequential:
         result = n * (n if others is None else others) * dtype.itemsize
         inputs, network = self._prepared(torch.ones(1, *input_shape, dtype=dtype))
         if isinstance(network, Program):
-            small = Sequential(*(Conv(), *_activations(self.layers)[:1]) * 2, GlobalAvgPool(), Dense())
+            body: list[Layer] = [Conv(), *_activations(self.layers)[:1]] * 2
+            small = Sequential(*body, GlobalAvgPool(), Dense())
             per_unit = _seconds(small, torch.ones(_IMAGES, inputs.shape[1], _SIDE, _SIDE, dtype=dtype))
             per_unit /= _IMAGES**2 * program(small.layers, _SIDE, _SIDE).work
             return Cost(pairs, pairs * network.work * per_unit, result + _images().beside(network, inputs))

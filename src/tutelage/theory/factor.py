@@ -16,7 +16,7 @@ from tutelage.exceptions import NumericsError
 from tutelage.progress import Progress, silent
 
 _BLOCK = 384  # not a power of two: rows that far apart would share cache sets
-_FIRST_JITTER, _LAST_JITTER = 1e-10, 1e-2
+FIRST_JITTER, LAST_JITTER = 1e-10, 1e-2
 _REDUNDANT = 10.0
 
 
@@ -164,8 +164,8 @@ def factor(kernel: Float[Tensor, "N N"], *, overwrite: bool = False, progress: P
             "The kernel holds values that are NaN or infinite; look at the student's weights and inputs."
         )
     lower = kernel if overwrite else kernel.clone()
-    mean, relative = float(diagonal.mean()), _FIRST_JITTER
-    while relative <= _LAST_JITTER:
+    mean, relative = float(diagonal.mean()), FIRST_JITTER
+    while relative <= LAST_JITTER:
         jitter = relative * mean
         lower.diagonal().copy_(diagonal + jitter)
         if jitter > 0 and _cholesky_in_place(lower, progress):
@@ -173,7 +173,7 @@ def factor(kernel: Float[Tensor, "N N"], *, overwrite: bool = False, progress: P
         _restore_lower(lower)
         relative *= 10
     raise NumericsError(
-        f"The kernel of {len(kernel)} samples is not positive definite, even with {_LAST_JITTER:g} of its mean diagonal "
+        f"The kernel of {len(kernel)} samples is not positive definite, even with {LAST_JITTER:g} of its mean diagonal "
         f"({mean:g}) added. Look for inputs that are all alike, or use float64."
     )
 

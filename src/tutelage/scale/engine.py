@@ -1,0 +1,302 @@
+"""Which path a pool takes, what it will cost on this machine, and the factor of each of its orderings."""
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tutelage.exceptions import SettingError
+from tutelage.kernels import Kernel, gram
+from tutelage.kernels import Sequential as ClosedForm
+from tutelage.progress import Progress, remark
+from tutelage.scale.checkpoint import Checkpoint
+from tutelage.scale.tiled import Workers, tiled_factor
+from tutelage.theory.factor import Factored, factor, reordered
+
+KINDS = ("auto", "dense", "dask")
+_SPARE = 0.8  # of the memory that is free, for a path to be taken
+_TILES, _LEAST, _MOST = 20, 128, 2500  # along a side, and rows of one
+_TRIAL = 1536  # of the product that tells how fast this machine multiplies
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a plan will cost.
+
+    Attributes
+    ----------
+    path : str
+        `dense`, or `dask`.
+    seconds : float, optional
+    bytes : int
+        Of memory at the peak, beside the task.
+    disk : int
+        Bytes of tiles in files.
+    """
+
+    path: str
+    seconds: float | None
+    bytes: int
+    disk: int
+
+    def __str__(self) -> str:
+        seconds = self.seconds or 0.0
+        spent = f", about {seconds / 60:.0f} min" if seconds >= 90 else f", about {seconds:.0f} s"
+        files = f", {size(self.disk)} of files" if self.disk else ""
+        return f"{self.path} path{'' if self.seconds is None else spent}, {size(self.bytes)} of memory{files}"
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is to be done: samples, held-out inputs, columns of targets, orderings, and bytes of a number."""
+
+    n: int
+    held_out: int
+    columns: int
+    orderings: int
+    itemsize: int
+
+    @property
+    def flops(self) -> float:
+        """Of factorisations, solves and leave-one-out."""
+        return (self.orderings + 1) * self.n**3 / 3 + self.orderings * self.n**2 * (self.held_out + self.columns)
+
+    @property
+    def beside(self) -> int:
+        """Bytes of targets, solutions and the test block, whatever the path."""
+        return self.n * (4 * self.columns + 2 * self.held_out) * self.itemsize
+
+    @property
+    def chunk(self) -> int:
+        """Rows of a tile."""
+        return max(_LEAST, min(_MOST, -(-self.n // _TILES)))
+
+    @property
+    def lower(self) -> int:
+        """Bytes of the tiles on and below the diagonal."""
+        across = -(-self.n // self.chunk)
+        return across * (across + 1) // 2 * self.chunk**2 * self.itemsize
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How a pool is to be dealt with.
+
+    Attributes
+    ----------
+    path : {"auto", "dense", "dask"}
+        `auto` takes the dense path where memory has room for it.
+    scheduler : str, optional
+        Address of a running Dask cluster.
+    checkpoint : path, optional
+        Folder that tiles are kept in, for a run that is killed to go on from.
+    memory : float, optional
+        Bytes that may be used; by default four fifths of what is free. Beyond it tiles lie in files.
+    """
+
+    path: str = "auto"
+    scheduler: str | None = None
+    checkpoint: str | Path | None = None
+    memory: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.path not in KINDS:
+            raise SettingError(f"The scale is {self.path!r}; expected one of {', '.join(KINDS)}.")
+        if self.path == "dense" and (self.scheduler or self.checkpoint):
+            raise SettingError("A scheduler or a checkpoint is for the dask path; leave out the scale dense.")
+        if self.memory is not None and not self.memory > 0:
+            raise SettingError(f"The memory limit is {self.memory:g} bytes; expected a positive number.")
+
+    @property
+    def room(self) -> float:
+        """Bytes that may be used."""
+        return _SPARE * _free_memory() if self.memory is None else self.memory
+
+    def cost(
+        self, work: Work, kernel: Kernel, input_shape: tuple[int, ...], dtype: torch.dtype, *, timed: bool = True
+    ) -> Cost:
+        """Say which path is taken and what it costs, its time by short runs; that nothing fits is an error.
+
+        Raises
+        ------
+        SettingError
+            If there is no room, with what would fit.
+        """
+        dense = work.beside + (2 if work.orderings > 1 else 1) * work.n**2 * work.itemsize
+        working = work.beside + 8 * work.chunk**2 * work.itemsize
+        path = self.path
+        if path == "auto":
+            path = "dask" if self.scheduler or self.checkpoint or dense > self.room else "dense"
+        in_files = path == "dask" and (
+            self.checkpoint is not None or (not self.scheduler and working + work.lower > self.room)
+        )
+        held = dense if path == "dense" else working + (0 if in_files or self.scheduler else work.lower)
+        disk = work.lower if in_files else 0
+        room_on_disk = shutil.disk_usage(self._existing_folder()).free if in_files else 0
+        if held > self.room or disk > room_on_disk:
+            has = f"{size(self.room)} of memory" if held > self.room else f"{size(room_on_disk)} on disk"
+            needs = held if held > self.room else disk
+            raise SettingError(
+                f"A pool of {work.n:,} samples needs {size(needs)} on the {path} path, and {has} may be used here. "
+                f"{self._advice(work, path)}"
+            )
+        seconds = None
+        if timed:
+            seconds = work.flops / _flops_per_second(dtype) + _kernel_seconds(kernel, input_shape, work, dtype, path)
+        return Cost(path, seconds, held, disk)
+
+    def _advice(self, work: Work, path: str) -> str:
+        advice = ["the scale dask (--scale dask)"] if path == "dense" else []
+        advice += ["float32 (--dtype float32)"] if work.itemsize > 4 else []
+        fits = int((self.room / (work.itemsize * (2 if path == "dense" else 1))) ** 0.5)
+        advice += [f"fewer samples (about {fits:,} fit)", "or features in place of the kernel (tutelage stream)"]
+        text = ", ".join(advice)
+        return f"{text[0].upper()}{text[1:]}."
+
+    def _existing_folder(self) -> Path:
+        folder = Path(tempfile.gettempdir()) if self.checkpoint is None else Path(self.checkpoint).absolute()
+        return next(p for p in (folder, *folder.parents) if p.exists())
+
+    @contextmanager
+    def pool(
+        self, cost: Cost, work: Work, kernel: Kernel, x: Tensor, fingerprint: Mapping[str, Any], progress: Progress
+    ) -> Iterator["Pool"]:
+        """Open the pool on the path that its cost names.
+
+        Raises
+        ------
+        TaskError
+            If the checkpoint is of another run.
+        """
+        if cost.path == "dense":
+            yield DensePool(kernel, x, progress)
+            return
+        with _client(self.scheduler) as client, _folder(self.checkpoint, needed=cost.disk > 0) as folder:
+            kept = None if folder is None else Checkpoint.of(folder, fingerprint)
+            if client is not None and client.dashboard_link:
+                remark(progress, f"Dask's dashboard: {client.dashboard_link}")
+            yield TiledPool(kernel, x, work.chunk, Workers(client), kept, progress)
+
+
+class Pool(Protocol):
+    """A pool in memory's order, whose orderings can be factored."""
+
+    @property
+    def prior(self) -> Float[Tensor, " N"]:
+        """Θ(x, x)."""
+
+    def factor(self, order: Tensor, number: int, *, last: bool) -> Factored:
+        """Factor the kernel in an ordering; the last one may use up the kernel."""
+
+
+class DensePool:
+    """With the whole kernel in memory."""
+
+    def __init__(self, kernel: Kernel, x: Tensor, progress: Progress) -> None:
+        self._theta, self._progress = gram(kernel, x, progress=progress), progress
+        self.prior = self._theta.diagonal().clone()
+
+    def factor(self, order: Tensor, number: int, *, last: bool) -> Factored:
+        """See `Pool`; the last ordering is that of memory."""
+        theta = self._theta if last else reordered(self._theta, order)
+        return factor(theta, overwrite=True, progress=self._progress)
+
+
+class TiledPool:
+    """With tiles of each ordering's kernel, computed where they are needed."""
+
+    def __init__(
+        self, kernel: Kernel, x: Tensor, chunk: int, workers: Workers, kept: Checkpoint | None, progress: Progress
+    ) -> None:
+        self._kernel, self._x, self._chunk, self._workers = kernel, x, chunk, workers
+        self._kept, self._progress, self.prior = kept, progress, kernel.diag(x)
+
+    def factor(self, order: Tensor, number: int, *, last: bool) -> Factored:
+        """See `Pool`."""
+        return tiled_factor(
+            self._kernel,
+            self._x[order],
+            self.prior[order],
+            chunk=self._chunk,
+            workers=self._workers,
+            checkpoint=None if self._kept is None else self._kept.inner(f"ordering-{number}"),
+            progress=self._progress,
+        )
+
+
+def size(number: float) -> str:
+    """Bytes, for people."""
+    return f"{number / 1e9:.1f} GB" if number >= 1e8 else f"{number / 1e6:.1f} MB"
+
+
+def _free_memory() -> float:
+    """Bytes that a process may still take: what the machine has, or what its control group leaves."""
+    pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    available = Path("/proc/meminfo")
+    if available.exists():
+        line = next(line for line in available.read_text().splitlines() if line.startswith("MemAvailable"))
+        pages = int(line.split()[1]) * 1024
+    limit = Path("/sys/fs/cgroup/memory.max")
+    text = limit.read_text().strip() if limit.exists() else "max"
+    return float(pages if text == "max" else min(pages, int(text)))
+
+
+def _flops_per_second(dtype: torch.dtype) -> float:
+    a = torch.ones(_TRIAL, _TRIAL, dtype=dtype)
+    for _ in range(2):
+        started = time.perf_counter()
+        a @ a
+    return 2 * _TRIAL**3 / (time.perf_counter() - started)
+
+
+def _kernel_seconds(kernel: Kernel, shape: tuple[int, ...], work: Work, dtype: torch.dtype, path: str) -> float:
+    if not isinstance(kernel, ClosedForm):
+        return 0.0  # a kernel of the user's own says nothing of its cost
+    once = kernel.cost(shape, work.n, dtype=dtype).seconds
+    between = kernel.cost(shape, work.n, work.held_out, dtype=dtype).seconds if work.held_out else 0.0
+    return (work.orderings if path == "dask" else 1) * once + between
+
+
+@contextmanager
+def _client(address: str | None) -> Iterator[Any]:
+    if address is None:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ImportError as error:
+        from tutelage.exceptions import MissingExtraError
+
+        raise MissingExtraError(
+            "A cluster needs Dask's distributed, which is not installed: pip install 'tutelage[scale]' -c constraints.txt"
+        ) from error
+    try:
+        client = Client(address, timeout="10s", set_as_default=False)
+    except (OSError, ValueError) as error:
+        raise SettingError(
+            f"No Dask scheduler answers at {address!r}; give the address that it printed, such as tcp://10.0.0.1:8786."
+        ) from error
+    try:
+        yield client
+    finally:
+        client.close()
+
+
+@contextmanager
+def _folder(checkpoint: str | Path | None, *, needed: bool) -> Iterator[Path | None]:
+    if checkpoint is not None:
+        yield Path(checkpoint)
+    elif not needed:
+        yield None
+    else:
+        with tempfile.TemporaryDirectory(prefix="tutelage-tiles-") as folder:
+            yield Path(folder)

@@ -1,0 +1,359 @@
+"""The factor of `theory/factor.py` in tiles, by Dask's blocked Cholesky factorisation and triangular solves (docs/scale.md).
+
+Only tiles on and below the diagonal are ever computed, each of the kernel where it is needed. Where the tiles do not divide N the
+last ones are padded: the kernel with the identity, right-hand sides with zeros, which changes nothing of the rest.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from tutelage.exceptions import NumericsError
+from tutelage.progress import Progress, silent
+from tutelage.scale.checkpoint import Checkpoint
+from tutelage.scale.extra import dask_array
+from tutelage.theory.factor import FIRST_JITTER, LAST_JITTER, redundant
+
+Graph = dict[Any, Any]
+_COLUMNS = 1024  # of a right-hand side that are solved for together
+
+
+@dataclass(frozen=True)
+class Workers:
+    """Where Dask computes: the threads of this process, or a cluster.
+
+    Attributes
+    ----------
+    client : distributed.Client, optional
+    """
+
+    client: Any = None
+
+    def get(
+        self, graph: Graph, keys: list[Any], progress: Progress = silent, name: str = "", total: float = 0
+    ) -> list[Any]:
+        """Compute keys of a graph: arrays, or futures of a cluster, which keeps them. Of the total each is told of alike."""
+        from dask.callbacks import Callback
+        from dask.optimization import cull
+
+        graph, _ = cull(graph, keys)
+        wanted, share = set(keys), total / max(1, len(keys))
+        with progress(name, total) as advance:
+            if self.client is None:
+
+                def told(key: Any, *_: Any) -> None:
+                    if key in wanted:
+                        advance(share)
+
+                from dask.threaded import get
+
+                # BLAS has threads of its own: tile beside tile they would only wait for each other.
+                with Callback(posttask=told):
+                    found: list[Any] = list(get(graph, keys, num_workers=1))
+                return found
+            from distributed import as_completed
+
+            futures = self.client.get(graph, keys, sync=False)
+            for future in as_completed(futures):
+                advance(share)
+                if future.status == "error":
+                    raise future.exception()
+            return futures
+
+    def arrays(self, values: list[Any]) -> list[np.ndarray]:
+        """Bring them here."""
+        return values if self.client is None else self.client.gather(values)
+
+
+@dataclass(frozen=True)
+class TiledFactor:
+    """The Cholesky factor of Θ + λI in tiles.
+
+    Attributes
+    ----------
+    tiles : dict
+        From (i, j), j ≤ i, to a tile of L or its future.
+    chunk : int
+        Rows of a tile.
+    n : int
+        Samples.
+    jitter, relative_jitter : float
+        See `Factor`.
+    workers : Workers
+    checkpoint : Checkpoint, optional
+        Where tiles lie, and what leave-one-out has come to is kept.
+    dtype : torch.dtype
+    """
+
+    tiles: dict[tuple[int, int], Any]
+    chunk: int
+    n: int
+    jitter: float
+    relative_jitter: float
+    workers: Workers
+    checkpoint: Checkpoint | None
+    dtype: torch.dtype
+
+    def __len__(self) -> int:
+        return self.n
+
+    @property
+    def diagonal(self) -> Float[Tensor, " N"]:
+        """Of L."""
+        blocks = self.workers.arrays([self.tiles[i, i] for i in range(self._across)])
+        return torch.as_tensor(np.concatenate([block.diagonal() for block in blocks])[: self.n])
+
+    @property
+    def redundant(self) -> int:
+        """Samples that only the jitter tells from those before them."""
+        return redundant(self.diagonal, self.jitter)
+
+    def leading(self, n: int) -> "TiledFactor":
+        """The factor of the first n samples."""
+        across = -(-n // self.chunk)
+        tiles = {(i, j): tile for (i, j), tile in self.tiles.items() if i < across}
+        rows = n - (across - 1) * self.chunk
+        if rows < self.chunk:
+            for j in range(across):
+                [tile] = self.workers.arrays([tiles[across - 1, j]])
+                tiles[across - 1, j] = _bounded(tile, rows, diagonal=j == across - 1)
+        return TiledFactor(tiles, self.chunk, n, self.jitter, self.relative_jitter, self.workers, None, self.dtype)
+
+    def forward(self, rhs: Float[Tensor, "N columns"]) -> Float[Tensor, "N columns"]:
+        """L⁻¹ of the right-hand side."""
+        return self._solve(rhs, lower=True)
+
+    def backward(self, rhs: Float[Tensor, "N columns"]) -> Float[Tensor, "N columns"]:
+        """L⁻ᵀ of the right-hand side."""
+        return self._solve(rhs, lower=False)
+
+    def columns(self, start: int, stop: int) -> Iterator[tuple[slice, Float[Tensor, "N width"]]]:
+        """Some columns of L, tile by tile."""
+        for j in range(start // self.chunk, -(-stop // self.chunk)):
+            first = j * self.chunk
+            wanted = slice(max(start, first), min(stop, first + self.chunk))
+            below = self.workers.arrays([self.tiles[i, j] for i in range(j, self._across)])
+            whole = np.zeros((self._across * self.chunk, wanted.stop - wanted.start), below[0].dtype)
+            for k, tile in enumerate(below):
+                rows = slice(first + k * self.chunk, first + (k + 1) * self.chunk)
+                whole[rows] = tile[:, wanted.start - first : wanted.stop - first]
+            yield wanted, torch.as_tensor(whole[: self.n])
+
+    def inverse_diagonal(self, progress: Progress) -> Float[Tensor, " N"]:
+        """Of (L Lᵀ)⁻¹: squares of L⁻¹, a block of columns at a time, from the diagonal down."""
+        found = []
+        with progress("leave-one-out", self._across**2) as advance:
+            for j in range(self._across):
+                name = f"inverse-{j}"
+                if self.checkpoint is not None and self.checkpoint.has(name):
+                    squares = self.checkpoint.load(name)
+                else:
+                    squares = self._squares(j)
+                    if self.checkpoint is not None:
+                        squares = self.checkpoint.save(name, squares)
+                found.append(squares)
+                advance(2 * (self._across - j) - 1)
+        return torch.as_tensor(np.concatenate(found)[: self.n])
+
+    @property
+    def _across(self) -> int:
+        return -(-self.n // self.chunk)
+
+    def _squares(self, j: int) -> np.ndarray:
+        linalg = dask_array().linalg
+        below = self._across - j
+        graph: Graph = {("unit", 0, 0): (np.eye, self.chunk, None, 0, _numpy(self.dtype))}
+        graph |= {("unit", i, 0): (np.zeros, (self.chunk, self.chunk), _numpy(self.dtype)) for i in range(1, below)}
+        unit = self._array(graph, "unit", below, 1, self.chunk)
+        solved = linalg.solve_triangular(self._lower(j), unit, lower=True)
+        squares = {("square", i): (_column_squares, (solved.name, i, 0)) for i in range(below)}
+        total = {"squares": (sum, list(squares))}
+        [found] = self.workers.arrays(self.workers.get({**solved.dask, **squares, **total}, ["squares"]))
+        return found
+
+    def _solve(self, rhs: Tensor, *, lower: bool) -> Tensor:
+        linalg, across = dask_array().linalg, self._across
+        matrix = self._lower(0)
+        for start in range(0, rhs.shape[1], _COLUMNS):
+            part = rhs[:, start : start + _COLUMNS]
+            padded = np.zeros((across * self.chunk, part.shape[1]), _numpy(self.dtype))
+            padded[: self.n] = part.numpy()
+            graph = {("rhs", i, 0): padded[i * self.chunk : (i + 1) * self.chunk] for i in range(across)}
+            right = self._array(graph, "rhs", across, 1, part.shape[1])
+            solved = linalg.solve_triangular(matrix if lower else matrix.T, right, lower=lower)
+            keys = [(solved.name, i, 0) for i in range(across)]
+            found = self.workers.arrays(self.workers.get(dict(solved.dask), keys))
+            part.copy_(torch.as_tensor(np.concatenate(found)[: self.n]))
+        return rhs
+
+    def _lower(self, first: int) -> Any:
+        """L from a tile of the diagonal on, as an array of Dask; what is above the diagonal is asked for by nobody."""
+        across = self._across - first
+        nothing = np.broadcast_to(np.zeros((), _numpy(self.dtype)), (self.chunk, self.chunk))
+        graph = {
+            ("lower", i, j): self.tiles[i + first, j + first] if j <= i else nothing
+            for i in range(across)
+            for j in range(across)
+        }
+        return self._array(graph, "lower", across, across, self.chunk)
+
+    def _array(self, graph: Graph, name: str, rows: int, columns: int, width: int) -> Any:
+        """An array of Dask, under a name of its own, as Dask names what it makes of it by that name."""
+        array = dask_array()
+        unique = f"{name}-{array.core.tokenize(id(self), name, rows, columns, width, *map(id, graph.values()))}"
+        renamed = {(unique, *key[1:]): value for key, value in graph.items()}
+        chunks = ((self.chunk,) * rows, (width,) * columns)
+        return array.Array(renamed, unique, chunks, dtype=_numpy(self.dtype))
+
+
+def tiled_factor(
+    kernel: Callable[[Tensor, Tensor | None], Tensor],
+    pool: Float[Tensor, "N ..."],
+    diagonal: Float[Tensor, " N"],
+    *,
+    chunk: int,
+    workers: Workers | None = None,
+    checkpoint: Checkpoint | None = None,
+    progress: Progress = silent,
+) -> TiledFactor:
+    """Factor Θ + λI = L Lᵀ as `theory.factor` does, without Θ ever being there as a whole.
+
+    Parameters
+    ----------
+    kernel : callable
+        Θ, of two sets of inputs or of one; picklable, for a cluster.
+    pool : Tensor of shape (N, ...)
+        In its ordering.
+    diagonal : Tensor of shape (N,)
+        Θ(x, x).
+    chunk : int
+        Rows of a tile.
+    workers : Workers, optional
+        By default this process.
+    checkpoint : Checkpoint, optional
+        Tiles are kept there rather than in memory, and those that are there are not computed again.
+    progress : Progress
+        Told of the tiles done.
+
+    Returns
+    -------
+    TiledFactor
+
+    Raises
+    ------
+    NumericsError
+        As `theory.factor`.
+
+    Examples
+    --------
+    >>> from tutelage.kernels import mlp
+    >>> x = torch.randn(50, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    >>> tiles = tiled_factor(mlp(), x, mlp().diag(x), chunk=16)
+    >>> sorted(tiles.tiles)[-1], tiles.forward(torch.ones(50, 1, dtype=torch.float64)).shape
+    ((3, 3), torch.Size([50, 1]))
+    """
+    workers = workers or Workers()
+    if not bool(torch.isfinite(diagonal).all()):
+        raise NumericsError(
+            "The kernel holds values that are NaN or infinite; look at the student's weights and inputs."
+        )
+    mean, relative = float(diagonal.mean()), FIRST_JITTER
+    while relative <= LAST_JITTER:
+        kept = None if checkpoint is None else checkpoint.inner(f"jitter-{relative:.0e}")
+        if kept is None or not kept.has("failed"):
+            try:
+                tiles = _cholesky(kernel, pool, relative * mean, mean, chunk, workers, kept, progress)
+            except np.linalg.LinAlgError:
+                if kept is not None:
+                    kept.save("failed", np.ones(1))
+            else:
+                return TiledFactor(tiles, chunk, len(pool), relative * mean, relative, workers, kept, pool.dtype)
+        relative *= 10
+    raise NumericsError(
+        f"The kernel of {len(pool)} samples is not positive definite, even with {LAST_JITTER:g} of its mean diagonal ({mean:g}) "
+        "added. Look for inputs that are all alike, or use float64."
+    )
+
+
+def _cholesky(
+    kernel: Callable[[Tensor, Tensor | None], Tensor],
+    pool: Tensor,
+    jitter: float,
+    pad: float,
+    chunk: int,
+    workers: Workers,
+    kept: Checkpoint | None,
+    progress: Progress,
+) -> dict[tuple[int, int], Any]:
+    """Give the tiles of L, or raise LinAlgError."""
+    array, across, dtype = dask_array(), -(-len(pool) // chunk), _numpy(pool.dtype)
+    token = array.core.tokenize(id(pool), jitter, chunk, len(pool))
+    graph: Graph = {("pool", token, i): pool[i * chunk : (i + 1) * chunk] for i in range(across)}
+    name = f"kernel-{token}"
+    for i in range(across):
+        for j in range(i, across):  # Dask's factorisation looks at what is above the diagonal
+            graph[name, i, j] = (
+                _tile,
+                kernel,
+                ("pool", token, i),
+                None if i == j else ("pool", token, j),
+                jitter,
+                pad,
+                chunk,
+            )
+    theta = array.Array(graph, name, ((chunk,) * across,) * 2, dtype=dtype)
+    lower, upper = array.linalg.cholesky(theta, lower=True), array.linalg.cholesky(theta, lower=False)
+    graph = {**upper.dask, **lower.dask}
+    if kept is not None:
+        for i in range(across):
+            for j in range(i, across):
+                key = (lower.name, i, i) if i == j else (upper.name, i, j)
+                tile = f"{i}-{j}"
+                graph[key] = (kept.load, tile) if kept.has(tile) else (kept.save, tile, graph[key])
+    places = [(i, j) for i in range(across) for j in range(i + 1)]
+    keys = [(lower.name, i, j) for i, j in places]
+    return dict(zip(places, workers.get(graph, keys, progress, "kernel and factor", len(keys)), strict=True))
+
+
+def _tile(
+    kernel: Callable[[Tensor, Tensor | None], Tensor],
+    rows: Tensor,
+    columns: Tensor | None,
+    jitter: float,
+    pad: float,
+    chunk: int,
+) -> np.ndarray:
+    """One tile of Θ + λI, padded."""
+    theta = kernel(rows, columns)
+    if columns is None:
+        theta.diagonal().add_(jitter)
+    if theta.shape == (chunk, chunk):
+        return theta.numpy()
+    padded = np.zeros((chunk, chunk), _numpy(theta.dtype))
+    padded[: theta.shape[0], : theta.shape[1]] = theta.numpy()
+    if columns is None:
+        rest = np.arange(len(rows), chunk)
+        padded[rest, rest] = pad
+    return padded
+
+
+def _bounded(tile: np.ndarray, rows: int, *, diagonal: bool) -> np.ndarray:
+    """A tile of the last row, of which only so many rows belong to the factor."""
+    bounded = np.array(tile)
+    bounded[rows:] = 0
+    if diagonal:
+        bounded[np.arange(rows, len(tile)), np.arange(rows, len(tile))] = 1
+    return bounded
+
+
+def _column_squares(block: np.ndarray) -> np.ndarray:
+    return np.einsum("ij,ij->j", block, block)
+
+
+def _numpy(dtype: torch.dtype) -> np.dtype[Any]:
+    return torch.empty(0, dtype=dtype).numpy().dtype
