@@ -1,11 +1,15 @@
+import warnings
+
 import pytest
 import torch
+from distributed import Client, LocalCluster
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from problems import problem
 from tolerances import assert_close
 from tutelage.exceptions import NumericsError
+from tutelage.scale import Workers, tiled_factor
 from tutelage.theory import factor as module
 from tutelage.theory.factor import (
     coefficients,
@@ -15,6 +19,7 @@ from tutelage.theory.factor import (
     inverse_diagonal,
     leave_one_out,
     one_step_ahead,
+    pool_predictions,
     predictions,
     reordered,
     solve,
@@ -24,9 +29,41 @@ from tutelage.theory.factor import (
 SIZES = [1, 2, 7, 20, 33, 40]
 
 
-@pytest.fixture(params=[3, 512], ids=["many blocks", "one block"], autouse=True)
-def block(request, monkeypatch):
-    monkeypatch.setattr(module, "_BLOCK", request.param)
+@pytest.fixture(scope="module")
+def cluster():
+    with (
+        warnings.catch_warnings(action="ignore"),
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as running,
+        Client(running, set_as_default=False) as client,
+    ):
+        yield client
+
+
+def tiled(chunk, client):
+    """Factor a matrix that is there, as if it were a kernel of sample numbers."""
+
+    def make(theta):
+        def look_up(rows, columns=None):
+            rows, columns = (v.long() for v in (rows, rows if columns is None else columns))
+            return theta[rows][:, columns].clone()
+
+        numbers = torch.arange(len(theta), dtype=theta.dtype)
+        return tiled_factor(look_up, numbers, theta.diagonal(), chunk=chunk, workers=Workers(client))
+
+    return make
+
+
+PATHS = ["dense, many blocks", "dense, one block", "Dask's threads", "Dask's threads, one tile", "a cluster"]
+
+
+@pytest.fixture(params=PATHS)
+def factored_by(request, monkeypatch):
+    """The dense factor, and the one in tiles on threads and on a cluster of two processes."""
+    if request.param.startswith("dense"):
+        monkeypatch.setattr(module, "_BLOCK", 3 if "many" in request.param else 512)
+        return factor
+    client = request.getfixturevalue("cluster") if "cluster" in request.param else None
+    return tiled(64 if "one" in request.param else 7, client)
 
 
 def refit(p, jitter, n, rows=None):
@@ -37,9 +74,9 @@ def refit(p, jitter, n, rows=None):
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_every_size_agrees_with_a_refit(dtype):
+def test_every_size_agrees_with_a_refit(dtype, factored_by):
     p = problem(dtype=dtype)
-    factored = factor(p.theta)
+    factored = factored_by(p.theta)
     u, v = solve(factored, p.targets), solve(factored, p.cross)
     norms = squared_norms(u, SIZES)
     for k, (n, mean, variance) in enumerate(predictions(u, v, p.prior, SIZES)):
@@ -50,9 +87,9 @@ def test_every_size_agrees_with_a_refit(dtype):
         assert_close(variance, p.prior - (p.cross[:n] * torch.linalg.solve(theta, p.cross[:n])).sum(0))
 
 
-def test_inner_products_and_gram_matrices_are_those_of_the_weights():
+def test_inner_products_and_gram_matrices_are_those_of_the_weights(factored_by):
     p = problem(columns=4)
-    factored = factor(p.theta)
+    factored = factored_by(p.theta)
     u = solve(factored, p.targets)
     grams = gram_matrices(u.reshape(-1, 2, 2), SIZES)
     for k, n in enumerate(SIZES):
@@ -62,9 +99,9 @@ def test_inner_products_and_gram_matrices_are_those_of_the_weights():
         assert_close(grams[k, 1], exact[2:, 2:])
 
 
-def test_one_step_ahead_and_leave_one_out_agree_with_refits():
+def test_one_step_ahead_and_leave_one_out_agree_with_refits(factored_by):
     p = problem(n=25)
-    factored = factor(p.theta)
+    factored = factored_by(p.theta)
     u = solve(factored, p.targets)
     ahead = one_step_ahead(factored, u, p.targets)
     weights = coefficients(factored, u)
@@ -91,14 +128,42 @@ def test_factoring_in_place_makes_no_second_matrix_and_keeps_the_upper_triangle(
     assert_close(factor(p.theta).lower.tril(), kernel.tril())
 
 
-def test_the_jitter_is_the_smallest_decade_that_succeeds():
+def lower_of(factored):
+    return torch.cat([columns for _, columns in factored.columns(0, len(factored))], 1).tril()
+
+
+def test_the_jitter_is_the_smallest_decade_that_succeeds(factored_by):
     p = problem(n=12)
-    assert factor(p.theta).relative_jitter == 1e-10
+    assert factored_by(p.theta).relative_jitter == 1e-10
     shifted = p.theta - (torch.linalg.eigvalsh(p.theta).min() + 1e-6 * p.theta.diagonal().mean()) * torch.eye(12)
-    factored = factor(shifted)
+    factored = factored_by(shifted)
     assert factored.relative_jitter == pytest.approx(1e-5)
     assert factored.jitter == pytest.approx(1e-5 * shifted.diagonal().mean().item())
-    assert_close(factored.lower.tril() @ factored.lower.tril().T, shifted + factored.jitter * torch.eye(12))
+    lower = lower_of(factored)
+    assert_close(lower @ lower.T, shifted + factored.jitter * torch.eye(12))
+    assert_close(lower.diagonal(), factored.diagonal)
+
+
+def test_leading_samples_have_a_factor_of_their_own(factored_by):
+    p = problem(n=25)
+    whole = factored_by(p.theta)
+    for n in (1, 7, 14, 20, 25):
+        own, leading = factor(p.theta[:n, :n]), whole.leading(n)
+        assert_close(solve(leading, p.targets[:n]), solve(own, p.targets[:n]))
+        assert_close(coefficients(leading, p.targets[:n]), coefficients(own, p.targets[:n]))
+        assert leading.redundant == own.redundant == 0
+
+
+def test_the_pool_is_predicted_as_other_inputs_are(factored_by):
+    p = problem(n=25)
+    factored = factored_by(p.theta)
+    u, v = solve(factored, p.targets), solve(factored, p.theta)
+    whole = predictions(u, v, p.theta.diagonal(), [3, 8, 20])
+    for (n, mean, variance), (_, other, rest) in zip(
+        pool_predictions(factored, u, p.theta.diagonal(), [3, 8, 20]), whole, strict=True
+    ):
+        assert_close(mean[n:], other[n:])
+        assert_close(variance[n:], rest[n:])
 
 
 def test_another_order_is_the_same_kernel():
@@ -106,11 +171,11 @@ def test_another_order_is_the_same_kernel():
     assert torch.equal(reordered(p.theta, order), p.theta[order][:, order])
 
 
-def test_a_kernel_that_cannot_be_factored_is_said():
+def test_a_kernel_that_cannot_be_factored_is_said(factored_by):
     with pytest.raises(NumericsError, match=r"not positive definite, even with 0\.01 of its mean diagonal"):
-        factor(torch.tensor([[1.0, 2.0], [2.0, 1.0]], dtype=torch.float64))
+        factored_by(torch.tensor([[1.0, 2.0], [2.0, 1.0]], dtype=torch.float64))
     with pytest.raises(NumericsError, match="NaN or infinite"):
-        factor(torch.tensor([[float("nan"), 0.0], [0.0, 1.0]]))
+        factored_by(torch.tensor([[float("nan"), 0.0], [0.0, 1.0]]))
 
 
 @given(n=st.integers(2, 30), seed=st.integers(0, 1000))

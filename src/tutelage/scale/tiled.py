@@ -7,6 +7,7 @@ last ones are padded: the kernel with the identity, right-hand sides with zeros,
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 import torch
@@ -59,10 +60,12 @@ class Workers:
             from distributed import as_completed
 
             futures = self.client.get(graph, keys, sync=False)
-            for future in as_completed(futures):
+            for future in as_completed(futures, loop=self.client.loop):
+                if future.status != "finished":
+                    error = future.exception()
+                    self.client.cancel(futures)
+                    raise error
                 advance(share)
-                if future.status == "error":
-                    raise future.exception()
             return futures
 
     def arrays(self, values: list[Any]) -> list[np.ndarray]:
@@ -171,9 +174,10 @@ class TiledFactor:
         graph |= {("unit", i, 0): (np.zeros, (self.chunk, self.chunk), _numpy(self.dtype)) for i in range(1, below)}
         unit = self._array(graph, "unit", below, 1, self.chunk)
         solved = linalg.solve_triangular(self._lower(j), unit, lower=True)
-        squares = {("square", i): (_column_squares, (solved.name, i, 0)) for i in range(below)}
-        total = {"squares": (sum, list(squares))}
-        [found] = self.workers.arrays(self.workers.get({**solved.dask, **squares, **total}, ["squares"]))
+        squares = {(f"square-{solved.name}", i): (_column_squares, (solved.name, i, 0)) for i in range(below)}
+        total = f"squares-{solved.name}"
+        graph = {**solved.dask, **squares, total: (sum, list(squares))}
+        [found] = self.workers.arrays(self.workers.get(graph, [total]))
         return found
 
     def _solve(self, rhs: Tensor, *, lower: bool) -> Tensor:
@@ -203,12 +207,11 @@ class TiledFactor:
         return self._array(graph, "lower", across, across, self.chunk)
 
     def _array(self, graph: Graph, name: str, rows: int, columns: int, width: int) -> Any:
-        """An array of Dask, under a name of its own, as Dask names what it makes of it by that name."""
-        array = dask_array()
-        unique = f"{name}-{array.core.tokenize(id(self), name, rows, columns, width, *map(id, graph.values()))}"
+        """An array of Dask, under a name of its own: what is made of it is named after it, and a cluster goes by names."""
+        unique = f"{name}-{uuid4().hex}"
         renamed = {(unique, *key[1:]): value for key, value in graph.items()}
         chunks = ((self.chunk,) * rows, (width,) * columns)
-        return array.Array(renamed, unique, chunks, dtype=_numpy(self.dtype))
+        return dask_array().Array(renamed, unique, chunks, dtype=_numpy(self.dtype))
 
 
 def tiled_factor(
@@ -292,7 +295,7 @@ def _cholesky(
 ) -> dict[tuple[int, int], Any]:
     """Give the tiles of L, or raise LinAlgError."""
     array, across, dtype = dask_array(), -(-len(pool) // chunk), _numpy(pool.dtype)
-    token = array.core.tokenize(id(pool), jitter, chunk, len(pool))
+    token = uuid4().hex
     graph: Graph = {("pool", token, i): pool[i * chunk : (i + 1) * chunk] for i in range(across)}
     name = f"kernel-{token}"
     for i in range(across):
