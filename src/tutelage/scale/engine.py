@@ -6,7 +6,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -131,15 +131,7 @@ class Scale:
         SettingError
             If there is no room, with what would fit.
         """
-        dense = work.beside + (2 if work.orderings > 1 else 1) * work.n**2 * work.itemsize
-        working = work.beside + 8 * work.chunk**2 * work.itemsize
-        path = self.path
-        if path == "auto":
-            path = "dask" if self.scheduler or self.checkpoint or dense > self.room else "dense"
-        in_files = path == "dask" and (
-            self.checkpoint is not None or (not self.scheduler and working + work.lower > self.room)
-        )
-        held = dense if path == "dense" else working + (0 if in_files or self.scheduler else work.lower)
+        path, in_files, held = self._held(work)
         disk = work.lower if in_files else 0
         room_on_disk = shutil.disk_usage(self._existing_folder()).free if in_files else 0
         if held > self.room or disk > room_on_disk:
@@ -154,13 +146,27 @@ class Scale:
             seconds = work.flops / _flops_per_second(dtype) + _kernel_seconds(kernel, input_shape, work, dtype, path)
         return Cost(path, seconds, held, disk)
 
+    def _held(self, work: Work) -> tuple[str, bool, int]:
+        """The path, whether its tiles lie in files, and bytes of memory."""
+        dense = work.beside + (2 if work.orderings > 1 else 1) * work.n**2 * work.itemsize
+        path = self.path
+        if path == "auto":
+            path = "dask" if self.scheduler or self.checkpoint or dense > self.room else "dense"
+        if path == "dense":
+            return path, False, dense
+        working = work.beside + 8 * work.chunk**2 * work.itemsize
+        elsewhere = self.scheduler is not None
+        in_files = self.checkpoint is not None or (not elsewhere and working + work.lower > self.room)
+        return path, in_files, working + (0 if in_files or elsewhere else work.lower)
+
     def _advice(self, work: Work, path: str) -> str:
+        fewer = (replace(work, n=round(work.n * 0.95**k)) for k in range(1, 100))
+        fits = next((less.n for less in fewer if self._held(less)[2] <= self.room), 0)
         advice = ["the scale dask (--scale dask)"] if path == "dense" else []
         advice += ["float32 (--dtype float32)"] if work.itemsize > 4 else []
-        fits = int((self.room / (work.itemsize * (2 if path == "dense" else 1))) ** 0.5)
-        advice += [f"fewer samples (about {fits:,} fit)", "or features in place of the kernel (tutelage stream)"]
-        text = ", ".join(advice)
-        return f"{text[0].upper()}{text[1:]}."
+        advice += [f"fewer samples (about {fits:,} fit)"] if fits else []
+        text = ", ".join([*advice, "or features in place of the kernel (tutelage stream)"])
+        return f"Give {text}."
 
     def _existing_folder(self) -> Path:
         folder = Path(tempfile.gettempdir()) if self.checkpoint is None else Path(self.checkpoint).absolute()
