@@ -22,6 +22,7 @@ LAYERS = [
     {"orderings"},
     {"starts"},
     {"curves"},
+    {"stream"},
     {"decisions"},
     {"report"},
     {"plan"},

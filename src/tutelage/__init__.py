@@ -5,6 +5,7 @@ from tutelage.curves import curves, load_curves, save_curves
 from tutelage.exceptions import TutelageError
 from tutelage.plan import Plan, plan
 from tutelage.scale import Scale
+from tutelage.stream import stream
 from tutelage.task import Task
 from tutelage.theory.effective_logits import effective_logits, flip_ratio
 from tutelage.version import __version__
@@ -24,4 +25,5 @@ __all__ = [
     "load_curves",
     "plan",
     "save_curves",
+    "stream",
 ]

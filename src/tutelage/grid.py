@@ -40,7 +40,7 @@ class Grid:
         """Effective logits of teacher logits (E, n, C) at all settings: (n, E, S, C)."""
         epochs, n, columns = logits.shape
         flat = torch.as_tensor(logits).to(torch.float64).reshape(epochs * n, columns)
-        tiled = None if labels is None else torch.as_tensor(labels).repeat(epochs)
+        tiled = None if labels is None else torch.as_tensor(np.array(labels)).repeat(epochs)
         ratios = torch.tensor(self.soft_ratios, dtype=torch.float64)[:, None]
         temperatures = torch.tensor(self.temperatures, dtype=torch.float64)[None]
         solved = effective_logits(

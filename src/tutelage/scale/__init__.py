@@ -1,7 +1,23 @@
 """Pools that one matrix in memory is too small for."""
 
 from tutelage.scale.checkpoint import Checkpoint
-from tutelage.scale.engine import Cost, Pool, Scale, Work
+from tutelage.scale.engine import Cost, Pool, Scale, Work, cluster
+from tutelage.scale.landmarks import Landmarks
+from tutelage.scale.source import Source, held_out, open_source
 from tutelage.scale.tiled import TiledFactor, Workers, tiled_factor
 
-__all__ = ["Checkpoint", "Cost", "Pool", "Scale", "TiledFactor", "Work", "Workers", "tiled_factor"]
+__all__ = [
+    "Checkpoint",
+    "Cost",
+    "Landmarks",
+    "Pool",
+    "Scale",
+    "Source",
+    "TiledFactor",
+    "Work",
+    "Workers",
+    "cluster",
+    "held_out",
+    "open_source",
+    "tiled_factor",
+]

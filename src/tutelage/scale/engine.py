@@ -186,7 +186,7 @@ class Scale:
         if cost.path == "dense":
             yield DensePool(kernel, x, progress)
             return
-        with _client(self.scheduler) as client, _folder(self.checkpoint, needed=cost.disk > 0) as folder:
+        with cluster(self.scheduler) as client, _folder(self.checkpoint, needed=cost.disk > 0) as folder:
             kept = None if folder is None else Checkpoint.of(folder, fingerprint)
             if client is not None and client.dashboard_link:
                 remark(progress, f"Dask's dashboard: {client.dashboard_link}")
@@ -273,7 +273,16 @@ def _kernel_seconds(kernel: Kernel, shape: tuple[int, ...], work: Work, dtype: t
 
 
 @contextmanager
-def _client(address: str | None) -> Iterator[Any]:
+def cluster(address: str | None) -> Iterator[Any]:
+    """Open a client of a running Dask cluster, or None without an address.
+
+    Raises
+    ------
+    SettingError
+        If none answers.
+    MissingExtraError
+        If `distributed` is not installed.
+    """
     if address is None:
         yield None
         return

@@ -1,0 +1,277 @@
+"""Pools of any size in one pass: the student in D features, and its risk at every size (docs/scale.md)."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from tutelage.curves import SOFT_RATIOS, TEMPERATURES, curves
+from tutelage.exceptions import SettingError
+from tutelage.grid import Grid
+from tutelage.kernels import Kernel
+from tutelage.progress import Progress, remark, silent
+from tutelage.scale import Landmarks, Scale, Source, cluster, held_out
+from tutelage.scale.source import Rows
+from tutelage.task import Task
+from tutelage.theory import data_inefficiency, sweep, transfer_risk
+from tutelage.variables import DESCRIPTIONS
+from tutelage.version import __version__
+
+_CHUNK = 8192
+_HELD_OUT, _RIDGE_BY, _EXACT = 2000, 1000, 2000  # test samples, those that choose the ridge, and the exact path's
+_RIDGES = (1.0, 0.1, 0.01)  # of what the landmarks leave of the kernel's diagonal
+_WELL_BELOW = 4
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Chunks of a source as features and targets."""
+
+    source: Source
+    landmarks: Landmarks
+    grid: Grid
+    mean: Tensor
+    scale: float
+
+    def inputs(self, x: np.ndarray) -> Tensor:
+        return (torch.as_tensor(np.array(x, dtype=np.float32)) - self.mean) * self.scale
+
+    def targets(self, rows: Rows) -> Tensor:
+        """Effective logits, (n, settings, C)."""
+        logits = np.asarray(rows[1], dtype=np.float64)
+        return self.grid.effective(logits[None] if logits.ndim == 2 else logits[None, :, None], rows[2])[:, 0].float()
+
+    def sums(self, start: int, stop: int) -> list[Tensor]:
+        """ΦᵀΦ, ΦᵀZ, ΣZ² and what the landmarks leave, of some samples."""
+        rows = self.source.rows(start, stop)
+        x, z = self.inputs(rows[0]), self.targets(rows).flatten(1)
+        phi = self.landmarks(x)
+        return [phi.mT @ phi, phi.mT @ z, z.double().square().sum(0), self.landmarks.left(x, phi).double().sum()]
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Features and targets that are evaluated on."""
+
+    features: Tensor
+    left: Tensor
+    targets: Tensor
+    decision: Tensor
+    labels: Tensor | None
+
+    @classmethod
+    def of(cls, reader: _Reader, rows: Rows) -> "_Part":
+        x = reader.inputs(rows[0])
+        phi, logits = reader.landmarks(x), torch.as_tensor(np.array(rows[1]))
+        decision = logits.argmax(-1) if logits.ndim == 2 else (logits > 0).long()
+        labels = None if rows[2] is None else torch.as_tensor(np.asarray(rows[2]).astype(np.int64))
+        return cls(
+            phi.double(), reader.landmarks.left(x, phi).double(), reader.targets(rows).double(), decision, labels
+        )
+
+
+def stream(
+    source: Source,
+    kernel: Kernel,
+    soft_ratio: Sequence[float] = SOFT_RATIOS,
+    temperature: Sequence[float] = TEMPERATURES,
+    t_power: int = 2,
+    sizes: Sequence[int] | None = None,
+    features: int = 4096,
+    pool: int | None = None,
+    scheduler: str | None = None,
+    progress: Progress = silent,
+) -> xr.Dataset:
+    """Compute error, agreement and expected risk of every setting at sizes that no kernel matrix could hold.
+
+    One pass over the samples in the order that they lie in sums up Gram matrices of D features, on this machine or a cluster;
+    memory does not depend on their number. With K ≈ ΦΦᵀ + rI, where r is what the landmarks leave of the kernel's diagonal on
+    average, the student of n samples is a ridge regression on the features. Its ridge is r, the tail of the student's own kernel, or a
+    tenth or hundredth of it: whichever predicts samples best that are kept apart for this. (Without a ridge, D features would
+    interpolate at n = D, and be at their worst there.) Expected risk and inefficiency are at r; from n ≈ D on the former is too
+    high, as what the landmarks leave is never learned.
+
+    Parameters
+    ----------
+    source : Source
+        See `tutelage.scale.open_source`. Its first D samples are the landmarks. Without a test part its last samples are it.
+    kernel : Kernel
+    soft_ratio, temperature, t_power, sizes
+        As for `curves`.
+    features : int
+        D.
+    pool : int, optional
+        Samples to use, by default all.
+    scheduler : str, optional
+        Address of a Dask cluster whose workers can read the source.
+    progress : Progress
+
+    Returns
+    -------
+    xarray.Dataset
+        `error`, `transfer_risk`, `expected_transfer_risk`, `ridge` (over r) and `data_inefficiency` over `soft_ratio`, `temperature`
+        and `n`. The latter is NaN where n is not well below D (a quarter): D features learn less and less from a sample, whatever
+        the student does. `attrs` has by how much error and agreement differ from the exact path's at a size where both run.
+
+    Raises
+    ------
+    SettingError
+        If there are too many features for the samples, or a setting lies outside its range.
+    """
+    started = time.perf_counter()
+    test, left = held_out(source, _HELD_OUT)
+    most = left - min(_RIDGE_BY, left // 20)
+    pool = most if pool is None else min(pool, most)
+    if not 2 <= features <= pool:
+        raise SettingError(f"{features} features were asked for; expected 2 … {pool:,}, the samples of the pool.")
+    labelled = source.rows(0, 1)[2] is not None
+    ratios = soft_ratio if labelled else [1.0]
+    grid = Grid.of(ratios, temperature, t_power, sizes, pool, count=8)
+    reader = _reader(source, kernel, grid, features)
+    held, apart = _Part.of(reader, test), _Part.of(reader, source.rows(most, left))
+    exact = _exact_path(reader, kernel, test, min(_EXACT, pool), (ratios, temperature, t_power))
+    all_sizes = sorted({*grid.sizes, exact.attrs["n"]})
+    rows, sums, begin = [], None, 0
+    with cluster(scheduler) as client, progress(f"stream of {pool:,} samples", pool) as advance:
+        if client is not None and client.dashboard_link:
+            remark(progress, f"Dask's dashboard: {client.dashboard_link}")
+        for n in all_sizes:
+            sums = _added(sums, reader, begin, n, client, advance)
+            rows.append(_evaluated(sums, n, held, apart, features, (len(grid.soft_ratios), len(grid.temperatures))))
+            begin = n
+    found = _labelled(rows, all_sizes, grid)
+    at = found.sel(n=exact.attrs["n"])
+    off = {f"apart_{k}": float(abs(at[k] - exact[k]).max()) for k in ("error", "transfer_risk") if k in exact}
+    found = found.sel(n=grid.sizes)
+    found.attrs = {
+        "tutelage": __version__, "student": str(getattr(kernel, "spec", kernel)), "features": features, "t_power": t_power,
+        "n_test": len(held.features), "exact_at": exact.attrs["n"], **off, "seconds": time.perf_counter() - started,
+    }  # fmt: skip
+    return found
+
+
+def _reader(source: Source, kernel: Kernel, grid: Grid, features: int) -> _Reader:
+    first = torch.as_tensor(np.array(source.rows(0, features)[0], dtype=np.float32))
+    mean = first.mean(0)
+    scale = 1 / float((first - mean).square().mean().sqrt().clamp_min(1e-30))
+    return _Reader(source, Landmarks.of(kernel, (first - mean) * scale), grid, mean, scale)
+
+
+def _exact_path(
+    reader: _Reader, kernel: Kernel, test: Rows, n: int, settings: tuple[Sequence[float], Sequence[float], int]
+) -> xr.Dataset:
+    """What the exact path says of the first samples."""
+    x, z, y = reader.source.rows(0, n)
+    task = Task(
+        reader.inputs(x).numpy(), z, y, reader.inputs(test[0]).numpy(), test[1], test[2], image_layout="channels_first"
+    )
+    ratios, temperatures, t_power = settings
+    found = curves(
+        task,
+        kernel,
+        ratios,
+        temperatures,
+        t_power,
+        [n],
+        orderings=1,
+        dtype="float32",
+        standardise=False,
+        scale=Scale("dense"),
+    )
+    return found.isel(n=-1, ordering=0).drop_vars("n").assign_attrs(n=n)
+
+
+def _added(sums: Any, reader: _Reader, begin: int, end: int, client: Any, advance: Any) -> list[Tensor]:
+    """Add the samples from begin to end."""
+    chunks = [(start, min(start + _CHUNK, end)) for start in range(begin, end, _CHUNK)]
+    if client is None:
+        for start, stop in chunks:
+            sums = _plus(sums, reader.sums(start, stop))
+            advance(stop - start)
+        return list(sums)
+    [shared] = client.scatter([reader], broadcast=True)
+    futures = [client.submit(_sums, shared, *chunk, pure=False) for chunk in chunks]
+    while len(futures) > 1:
+        pairs = [futures[k : k + 2] for k in range(0, len(futures), 2)]
+        futures = [client.submit(_plus, *pair, pure=False) if len(pair) == 2 else pair[0] for pair in pairs]
+    added = _plus(sums, futures[0].result())
+    advance(end - begin)
+    return added
+
+
+def _sums(reader: _Reader, start: int, stop: int) -> list[Tensor]:
+    return reader.sums(start, stop)
+
+
+def _plus(sums: list[Tensor] | None, more: list[Tensor]) -> list[Tensor]:
+    """In float64, in place of the first."""
+    if sums is None:
+        return [v.double() for v in more]
+    return [a.double().add_(b) for a, b in zip(sums, more, strict=True)]
+
+
+def _evaluated(
+    sums: list[Tensor], n: int, test: _Part, apart: _Part, features: int, settings: tuple[int, int]
+) -> dict[str, Tensor]:
+    """Everything at one size, (settings,) each, at the ridge that is best for each setting."""
+    gram, cross, squares, left = sums
+    shape, tail = test.targets.shape[1:], float(left) / n
+    tail = max(tail, 1e-9 * float(gram.diagonal().mean()) / n)
+    rows, losses = [], []
+    for share in _RIDGES:
+        lower = gram.clone()
+        lower.diagonal().add_(tail * share)
+        lower = torch.linalg.cholesky(lower)
+        weights = torch.cholesky_solve(cross, lower)
+        losses.append(((apart.features @ weights).reshape(-1, *shape) - apart.targets).square().sum((0, 2)))
+        logits = (test.features @ weights).reshape(-1, *shape)
+        rows.append(_risks(logits, test) | {"ridge": torch.full(shape[:1], share, dtype=gram.dtype)})
+        if share == 1:
+            power = torch.linalg.solve_triangular(lower, test.features.mT, upper=False).square().sum(0)
+            scale = ((squares - (cross * weights).sum(0)) / (tail * n)).clamp_min(0).reshape(shape)
+            of_student = _of_student(logits, scale, test.left + tail * power, test, n, features)
+    best = torch.stack(losses).argmin(0)
+    chosen = {name: torch.stack([row[name] for row in rows])[best, torch.arange(shape[0])] for name in rows[0]}
+    return {name: values.reshape(settings) for name, values in (chosen | of_student).items()}
+
+
+def _risks(logits: Tensor, test: _Part) -> dict[str, Tensor]:
+    decided = sweep.decide(logits.movedim(1, 0))
+    row = {"transfer_risk": (decided != test.decision).double().mean(-1)}
+    if test.labels is not None:
+        row["error"] = (decided != test.labels).double().mean(-1)
+    return row
+
+
+def _of_student(
+    logits: Tensor, scale: Tensor, variance: Tensor, test: _Part, n: int, features: int
+) -> dict[str, Tensor]:
+    """What rests on the student's own kernel, whose tail is the ridge."""
+    classes = logits.shape[-1]
+    independent = 1.0 if classes == 1 else classes / (classes - 1)  # as in `theory.sweep`
+    expected = transfer_risk.expected_transfer_risk(logits.movedim(1, 0), scale * independent, variance)
+    inefficiency = torch.full_like(expected, torch.nan)
+    if n * _WELL_BELOW <= features:
+        norm, residual = (scale * n).sum(-1), test.targets - logits
+        inefficiency, _ = data_inefficiency.fresh_sample(norm, residual, variance, 0.0, n)
+    return {"expected_transfer_risk": expected, "data_inefficiency": inefficiency}
+
+
+def _labelled(rows: list[dict[str, Tensor]], sizes: list[int], grid: Grid) -> xr.Dataset:
+    dims = ("soft_ratio", "temperature", "n")
+    said = DESCRIPTIONS | {"ridge": ("ridge, of what the landmarks leave of the kernel's diagonal", "1")}
+    variables = {
+        name: (
+            dims,
+            torch.stack([row[name] for row in rows], -1).numpy(),
+            dict(zip(("long_name", "units"), said[name], strict=True)),
+        )
+        for name in rows[0]
+    }
+    coords = {"soft_ratio": grid.soft_ratios, "temperature": grid.temperatures, "n": sizes}
+    return xr.Dataset(variables, coords=coords)
