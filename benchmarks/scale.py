@@ -7,6 +7,7 @@ a process of its own; its memory is the peak of that process, less what it held 
 """
 
 import json
+import os
 import random
 import resource
 import signal
@@ -52,9 +53,10 @@ def measured(path: str, n: int, features: int, test: int, dtype: str) -> dict[st
 
 def alone(*arguments: object) -> dict[str, float]:
     """The same in a process of its own."""
-    done = subprocess.run(
-        [sys.executable, __file__, "one", *map(str, arguments)], check=True, capture_output=True, text=True
-    )
+    # On the dask path tiles run side by side, one thread each.
+    threads = {"OMP_NUM_THREADS": "1"} if arguments[0] == "dask" else {}
+    command = [sys.executable, __file__, "one", *map(str, arguments)]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, env=os.environ | threads)
     found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
     return found
 

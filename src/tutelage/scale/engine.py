@@ -24,7 +24,7 @@ from tutelage.theory.factor import Factored, factor, reordered
 
 KINDS = ("auto", "dense", "dask")
 _SPARE = 0.8  # of the memory that is free, for a path to be taken
-_TILES, _LEAST, _MOST = 20, 128, 2500  # along a side, and rows of one
+_TILES, _LEAST, _MOST = 12, 128, 2500  # along a side, and rows of one
 _TRIAL = 1536  # of the product that tells how fast this machine multiplies
 
 

@@ -4,8 +4,11 @@ Only tiles on and below the diagonal are ever computed, each of the kernel where
 last ones are padded: the kernel with the identity, right-hand sides with zeros, which changes nothing of the rest.
 """
 
+import os
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 from uuid import uuid4
 
@@ -21,7 +24,9 @@ from tutelage.scale.extra import dask_array
 from tutelage.theory.factor import FIRST_JITTER, LAST_JITTER, redundant
 
 Graph = dict[Any, Any]
-_COLUMNS = 1024  # of a right-hand side that are solved for together
+_COLUMNS = (
+    256  # of a right-hand side that are solved for together: Dask holds the products of all pairs of tiles with them
+)
 
 
 @dataclass(frozen=True)
@@ -35,6 +40,13 @@ class Workers:
 
     client: Any = None
 
+    @property
+    def side_by_side(self) -> int:
+        """Tasks at a time: where each uses all cores others would only wait; with OMP_NUM_THREADS=1 they do not."""
+        if self.client is None:
+            return max(1, (os.cpu_count() or 1) // torch.get_num_threads())
+        return max(1, sum(self.client.nthreads().values()))
+
     def get(
         self, graph: Graph, keys: list[Any], progress: Progress = silent, name: str = "", total: float = 0
     ) -> list[Any]:
@@ -42,8 +54,8 @@ class Workers:
         from dask.callbacks import Callback
         from dask.optimization import cull
 
-        graph, _ = cull(graph, keys)
         wanted, share = set(keys), total / max(1, len(keys))
+        graph = _nested(cull(graph, keys)[0], wanted)
         with progress(name, total) as advance:
             if self.client is None:
 
@@ -53,9 +65,8 @@ class Workers:
 
                 from dask.threaded import get
 
-                # BLAS has threads of its own: tile beside tile they would only wait for each other.
                 with Callback(posttask=told):
-                    found: list[Any] = list(get(graph, keys, num_workers=1))
+                    found: list[Any] = list(get(graph, keys, num_workers=self.side_by_side))
                 return found
             from distributed import as_completed
 
@@ -149,50 +160,60 @@ class TiledFactor:
 
     def inverse_diagonal(self, progress: Progress) -> Float[Tensor, " N"]:
         """Of (L Lᵀ)⁻¹: squares of L⁻¹, a block of columns at a time, from the diagonal down."""
-        found = []
+        kept = self.checkpoint
+        found: dict[int, np.ndarray] = {}
         with progress("leave-one-out", self._across**2) as advance:
-            for j in range(self._across):
-                name = f"inverse-{j}"
-                if self.checkpoint is not None and self.checkpoint.has(name):
-                    squares = self.checkpoint.load(name)
-                else:
-                    squares = self._squares(j)
-                    if self.checkpoint is not None:
-                        squares = self.checkpoint.save(name, squares)
-                found.append(squares)
-                advance(2 * (self._across - j) - 1)
-        return torch.as_tensor(np.concatenate(found)[: self.n])
+            for start in range(0, self._across, self.workers.side_by_side):
+                together = range(start, min(start + self.workers.side_by_side, self._across))
+                missing = [j for j in together if kept is None or not kept.has(f"inverse-{j}")]
+                squares = dict(zip(missing, self._squares(missing), strict=True))
+                for j in together:
+                    if kept is not None:
+                        squares[j] = (
+                            kept.save(f"inverse-{j}", squares[j]) if j in missing else kept.load(f"inverse-{j}")
+                        )
+                    advance(2 * (self._across - j) - 1)
+                found |= squares
+        return torch.as_tensor(np.concatenate([found[j] for j in range(self._across)])[: self.n])
 
     @property
     def _across(self) -> int:
         return -(-self.n // self.chunk)
 
-    def _squares(self, j: int) -> np.ndarray:
-        linalg = dask_array().linalg
-        below = self._across - j
-        graph: Graph = {("unit", 0, 0): (np.eye, self.chunk, None, 0, _numpy(self.dtype))}
-        graph |= {("unit", i, 0): (np.zeros, (self.chunk, self.chunk), _numpy(self.dtype)) for i in range(1, below)}
-        unit = self._array(graph, "unit", below, 1, self.chunk)
-        solved = linalg.solve_triangular(self._lower(j), unit, lower=True)
-        squares = {(f"square-{solved.name}", i): (_column_squares, (solved.name, i, 0)) for i in range(below)}
-        total = f"squares-{solved.name}"
-        graph = {**solved.dask, **squares, total: (sum, list(squares))}
-        [found] = self.workers.arrays(self.workers.get(graph, [total]))
-        return found
+    def _squares(self, columns: list[int]) -> list[np.ndarray]:
+        """Sums of squares of some of the columns of tiles of L⁻¹."""
+        linalg, dtype = dask_array().linalg, _numpy(self.dtype)
+        whole: Graph = {}
+        keys = []
+        for j in columns:
+            below = self._across - j
+            graph: Graph = {("unit", 0, 0): (np.eye, self.chunk, None, 0, dtype)}
+            graph |= {("unit", i, 0): (np.zeros, (self.chunk, self.chunk), dtype) for i in range(1, below)}
+            unit = self._array(graph, "unit", below, [self.chunk])
+            solved = linalg.solve_triangular(self._lower(j), unit, lower=True)
+            squares = {(f"square-{solved.name}", i): (_column_squares, (solved.name, i, 0)) for i in range(below)}
+            keys.append((f"squares-{solved.name}", j))
+            whole |= {**solved.dask, **squares, keys[-1]: (sum, list(squares))}
+        return self.workers.arrays(self.workers.get(whole, keys))
 
     def _solve(self, rhs: Tensor, *, lower: bool) -> Tensor:
         linalg, across = dask_array().linalg, self._across
-        matrix = self._lower(0)
-        for start in range(0, rhs.shape[1], _COLUMNS):
-            part = rhs[:, start : start + _COLUMNS]
+        matrix, width = self._lower(0), _COLUMNS * self.workers.side_by_side
+        for start in range(0, rhs.shape[1], width):
+            part = rhs[:, start : start + width]
             padded = np.zeros((across * self.chunk, part.shape[1]), _numpy(self.dtype))
             padded[: self.n] = part.numpy()
-            graph = {("rhs", i, 0): padded[i * self.chunk : (i + 1) * self.chunk] for i in range(across)}
-            right = self._array(graph, "rhs", across, 1, part.shape[1])
+            cuts = [*range(0, part.shape[1], _COLUMNS), part.shape[1]]
+            blocks = list(enumerate(pairwise(cuts)))
+            rows = [slice(i * self.chunk, (i + 1) * self.chunk) for i in range(across)]
+            graph = {("rhs", i, k): padded[rows[i], low:high] for i in range(across) for k, (low, high) in blocks}
+            right = self._array(graph, "rhs", across, [high - low for _, (low, high) in blocks])
             solved = linalg.solve_triangular(matrix if lower else matrix.T, right, lower=lower)
-            keys = [(solved.name, i, 0) for i in range(across)]
+            keys = [(solved.name, i, k) for k, _ in blocks for i in range(across)]
             found = self.workers.arrays(self.workers.get(dict(solved.dask), keys))
-            part.copy_(torch.as_tensor(np.concatenate(found)[: self.n]))
+            for k, (low, high) in blocks:
+                column = np.concatenate(found[k * across : (k + 1) * across])
+                part[:, low:high].copy_(torch.as_tensor(column[: self.n]))
         return rhs
 
     def _lower(self, first: int) -> Any:
@@ -204,13 +225,13 @@ class TiledFactor:
             for i in range(across)
             for j in range(across)
         }
-        return self._array(graph, "lower", across, across, self.chunk)
+        return self._array(graph, "lower", across, [self.chunk] * across)
 
-    def _array(self, graph: Graph, name: str, rows: int, columns: int, width: int) -> Any:
+    def _array(self, graph: Graph, name: str, rows: int, widths: list[int]) -> Any:
         """An array of Dask, under a name of its own: what is made of it is named after it, and a cluster goes by names."""
         unique = f"{name}-{uuid4().hex}"
         renamed = {(unique, *key[1:]): value for key, value in graph.items()}
-        chunks = ((self.chunk,) * rows, (width,) * columns)
+        chunks = ((self.chunk,) * rows, tuple(widths))
         return dask_array().Array(renamed, unique, chunks, dtype=_numpy(self.dtype))
 
 
@@ -321,6 +342,35 @@ def _cholesky(
     places = [(i, j) for i in range(across) for j in range(i + 1)]
     keys = [(lower.name, i, j) for i, j in places]
     return dict(zip(places, workers.get(graph, keys, progress, "kernel and factor", len(keys)), strict=True))
+
+
+def _nested(graph: Graph, wanted: set[Any]) -> Graph:
+    """Compute what one task alone needs within it: a tile of the kernel, products of tiles. None then waits for its turn in memory."""
+    counts = Counter(key for task in graph.values() for key in _keys(task, graph))
+    once = {key for key, count in counts.items() if count == 1 and key not in wanted}
+
+    def within(task: Any) -> Any:
+        if isinstance(task, list):
+            return [within(part) for part in task]
+        if not isinstance(task, tuple):
+            return task
+        if _is_key(task, graph):
+            return within(graph[task]) if task in once else task
+        return tuple(within(part) for part in task)
+
+    return {key: within(task) for key, task in graph.items() if key not in once}
+
+
+def _keys(task: Any, graph: Graph) -> Iterator[Any]:
+    if isinstance(task, tuple) and _is_key(task, graph):
+        yield task
+    elif isinstance(task, tuple | list):
+        for part in task:
+            yield from _keys(part, graph)
+
+
+def _is_key(task: tuple[Any, ...], graph: Graph) -> bool:
+    return bool(task) and isinstance(task[0], str) and task in graph
 
 
 def _tile(

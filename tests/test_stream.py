@@ -1,0 +1,155 @@
+"""Streams beside the exact path, from every kind of file, in this process and on a cluster."""
+
+import sys
+import warnings
+
+import numpy as np
+import pytest
+import torch
+
+import tutelage as tu
+from tutelage import cli
+from tutelage.exceptions import SettingError, TaskError
+from tutelage.scale import Landmarks, open_source
+
+GRID = ([0.3, 1.0], [1.0, 4.0])
+KERNEL = tu.kernels.mlp(depth=1)
+
+
+def arrays(n=1600, classes=3, seed=0):
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, 8)).astype(np.float32)
+    truth = np.tanh(x @ np.random.default_rng(9).normal(size=(8, classes)))
+    z = (3 * truth + rng.normal(size=truth.shape) / 2).astype(np.float32)
+    y = truth.argmax(1) if classes > 1 else (truth[:, 0] > 0).astype(int)
+    return x, z[:, 0] if classes == 1 else z, y
+
+
+def folder_of(path, n=1600, classes=3, test=True, labels=True):
+    path.mkdir()
+    parts = {"train": arrays(n, classes), **({"test": arrays(400, classes, seed=1)} if test else {})}
+    for part, values in parts.items():
+        for name, value in zip(("x", "teacher_logits", "y"), values, strict=True):
+            if labels or name != "y":
+                np.save(path / f"{name}_{part}.npy", value)
+    return path
+
+
+@pytest.mark.parametrize("classes", [1, 3])
+def test_with_a_landmark_in_every_second_sample_it_is_near_the_exact_path(tmp_path, classes):
+    folder = folder_of(tmp_path / "t", classes=classes)
+    found = tu.stream(open_source(folder), KERNEL, *GRID, sizes=[100, 1500], features=800)
+    exact = tu.curves(tu.Task.load(folder), KERNEL, *GRID, sizes=[100, 1500], orderings=1).isel(ordering=0)
+    for name in ("error", "transfer_risk"):
+        assert abs(found[name] - exact[name]).sel(n=1500).max() < 0.03
+        assert abs(found[name] - exact[name]).sel(n=100).max() < 0.1
+    assert found.attrs["apart_error"] < 0.03
+    assert found.attrs["exact_at"] == 1520  # 80 of 1,600 choose the ridge
+    inefficiency = found.data_inefficiency
+    assert np.isfinite(inefficiency.sel(n=100)).all()
+    assert np.isnan(inefficiency.sel(n=1500)).all()
+    np.testing.assert_allclose(
+        inefficiency.sel(n=100, soft_ratio=1.0), exact.data_inefficiency.sel(n=100, soft_ratio=1.0), rtol=0.4
+    )
+
+
+def test_more_samples_than_features_make_no_peak(tmp_path):
+    """Without a ridge the error at n = D would be far above that at n = D/2."""
+    found = tu.stream(open_source(folder_of(tmp_path / "t")), KERNEL, *GRID, sizes=[100, 200, 400, 1500], features=200)
+    error = found.error.sel(soft_ratio=1.0, temperature=1.0).values
+    assert (np.diff(error) < 0.02).all()
+
+
+def test_chunks_do_not_show(tmp_path, monkeypatch):
+    source = open_source(folder_of(tmp_path / "t"))
+    whole = tu.stream(source, KERNEL, *GRID, sizes=[700], features=100)
+    monkeypatch.setattr(sys.modules["tutelage.stream"], "_CHUNK", 123)
+    for name, values in tu.stream(source, KERNEL, *GRID, sizes=[700], features=100).items():
+        np.testing.assert_allclose(values, whole[name], atol=3e-3, err_msg=name)
+
+
+def test_zarr_parquet_and_a_cluster_give_what_a_folder_gives(tmp_path):
+    import pyarrow
+    import pyarrow.parquet
+    from distributed import Client, LocalCluster
+
+    folder = folder_of(tmp_path / "t", test=False)
+    whole = tu.stream(open_source(folder), KERNEL, *GRID, sizes=[700], features=100)
+    x, z, y = (np.load(folder / f"{name}.npy") for name in ("x_train", "teacher_logits_train", "y_train"))
+    table = pyarrow.table({"x_train": list(x), "teacher_logits_train": list(z), "y_train": y})
+    pyarrow.parquet.write_table(table, tmp_path / "t.parquet", row_group_size=333)
+    sources = [tmp_path / "t.parquet"]
+    zarr = pytest.importorskip("zarr")
+    for name, value in (("x_train", x), ("teacher_logits_train", z), ("y_train", y)):
+        zarr.save_array(str(tmp_path / "t.zarr" / name), value)
+    sources.append(tmp_path / "t.zarr")
+    for path in sources:
+        found = tu.stream(open_source(path), KERNEL, *GRID, sizes=[700], features=100)
+        for name, values in found.items():
+            np.testing.assert_allclose(values, whole[name], atol=1e-6, err_msg=f"{path} {name}")
+    with (
+        warnings.catch_warnings(action="ignore"),
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as running,
+        Client(running, set_as_default=False),
+    ):
+        found = tu.stream(
+            open_source(folder), KERNEL, *GRID, sizes=[700], features=100, scheduler=running.scheduler_address
+        )
+    for name, values in found.items():
+        np.testing.assert_allclose(values, whole[name], atol=3e-3, err_msg=name)
+
+
+def test_without_labels_only_the_teacher_is_followed(tmp_path):
+    found = tu.stream(open_source(folder_of(tmp_path / "t", labels=False)), KERNEL, *GRID, sizes=[700], features=100)
+    assert found.soft_ratio.values.tolist() == [1.0]
+    assert "error" not in found
+
+
+def test_landmarks_are_exact_at_themselves():
+    x = torch.randn(60, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    marks = Landmarks.of(KERNEL, x[:30])
+    phi = marks(x)
+    torch.testing.assert_close(phi[:30] @ phi.mT, KERNEL(x[:30], x), rtol=1e-6, atol=1e-6)
+    assert marks.left(x, phi)[:30].max() < 1e-6
+    assert marks.left(x, phi)[30:].min() > 0
+
+
+def test_the_command_prints_the_best_setting_of_each_size(tmp_path, capsys):
+    folder = folder_of(tmp_path / "t")
+    given = [
+        "stream",
+        folder,
+        "--soft-ratio",
+        "0.3,1",
+        "--temperature",
+        "1",
+        "--features",
+        "100",
+        "--sizes",
+        "700",
+        "--out",
+        tmp_path / "o",
+    ]
+    assert cli.run([str(a) for a in given]) == 0
+    out = capsys.readouterr().out
+    assert "where the exact path ran too, error by at most" in out
+    assert (tmp_path / "o" / "stream.nc").exists()
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: open_source(p / "none"), "cannot be streamed; expected a folder of .npy files"),
+        (open_source, "has no x_train; a stream needs x_train and teacher_logits_train"),
+        (lambda p: open_source(folder_of(p / "t", n=50)), "holds 50 samples, or arrays of different lengths"),
+    ],
+)
+def test_what_cannot_be_streamed_is_said(tmp_path, make, message):
+    with pytest.raises(TaskError) as caught:
+        make(tmp_path)
+    assert message in str(caught.value)
+
+
+def test_too_many_features_are_refused(tmp_path):
+    with pytest.raises(SettingError, match="2000 features were asked for; expected 2 … 1,520"):
+        tu.stream(open_source(folder_of(tmp_path / "t")), KERNEL, *GRID, features=2000)
