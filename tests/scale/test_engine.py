@@ -77,7 +77,7 @@ def test_more_orderings_cost_more():
             "Give the scale dask (--scale dask), float32 (--dtype float32), fewer samples (about 8,803 fit), "
             "or features in place of the kernel (tutelage stream).",
         ),
-        (Scale(memory=5e8), "needs 0.8 GB on the dask path, and 0.5 GB of memory may be used here. Give float32"),
+        (Scale(memory=5e8), "needs 0.9 GB on the dask path, and 0.5 GB of memory may be used here. Give float32"),
     ],
 )
 def test_what_cannot_fit_is_refused_with_advice(scale, message):

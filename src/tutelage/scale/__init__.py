@@ -4,7 +4,8 @@ from tutelage.scale.checkpoint import Checkpoint
 from tutelage.scale.engine import Cost, Pool, Scale, Work, cluster
 from tutelage.scale.landmarks import Landmarks
 from tutelage.scale.source import Source, held_out, open_source
-from tutelage.scale.tiled import TiledFactor, Workers, tiled_factor
+from tutelage.scale.tiled import TiledFactor, tiled_factor
+from tutelage.scale.workers import Workers
 
 __all__ = [
     "Checkpoint",

@@ -19,7 +19,8 @@ from tutelage.kernels import Kernel, gram
 from tutelage.kernels import Sequential as ClosedForm
 from tutelage.progress import Progress, remark
 from tutelage.scale.checkpoint import Checkpoint
-from tutelage.scale.tiled import Workers, tiled_factor
+from tutelage.scale.tiled import tiled_factor
+from tutelage.scale.workers import Workers
 from tutelage.theory.factor import Factored, factor, reordered
 
 KINDS = ("auto", "dense", "dask")

@@ -37,20 +37,20 @@ class Arrays:
     @property
     def n(self) -> int:
         """See `Source`."""
-        return len(self._array("x_train"))
+        return int(self._array("x_train").shape[0])
 
     def rows(self, start: int, stop: int) -> Rows:
         """See `Source`."""
         x, z, y = (self._array(name)[start:stop] if self._has(name) else None for name in POOL)
         assert x is not None
         assert z is not None
-        return np.asarray(x), np.asarray(z), None if y is None else np.asarray(y)
+        return np.array(x), np.array(z), None if y is None else np.array(y)
 
     def test(self) -> Rows | None:
         """See `Source`."""
         if not all(self._has(name) for name in TEST[:2]):
             return None
-        x, z, y = (np.asarray(self._array(name)[:]) if self._has(name) else None for name in TEST)
+        x, z, y = (np.array(self._array(name)[:]) if self._has(name) else None for name in TEST)
         assert x is not None
         assert z is not None
         return x, z, y
