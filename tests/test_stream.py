@@ -71,6 +71,7 @@ def test_chunks_do_not_show(tmp_path, monkeypatch):
 def test_zarr_parquet_and_a_cluster_give_what_a_folder_gives(tmp_path):
     import pyarrow
     import pyarrow.parquet
+    import zarr
     from distributed import Client, LocalCluster
 
     folder = folder_of(tmp_path / "t", test=False)
@@ -79,7 +80,6 @@ def test_zarr_parquet_and_a_cluster_give_what_a_folder_gives(tmp_path):
     table = pyarrow.table({"x_train": list(x), "teacher_logits_train": list(z), "y_train": y})
     pyarrow.parquet.write_table(table, tmp_path / "t.parquet", row_group_size=333)
     sources = [tmp_path / "t.parquet"]
-    zarr = pytest.importorskip("zarr")
     for name, value in (("x_train", x), ("teacher_logits_train", z), ("y_train", y)):
         zarr.save_array(str(tmp_path / "t.zarr" / name), value)
     sources.append(tmp_path / "t.zarr")

@@ -162,7 +162,9 @@ def _zarr() -> Any:
     try:
         import zarr
     except ImportError as error:
-        raise MissingExtraError("A zarr group needs zarr, which is not installed: pip install zarr") from error
+        raise MissingExtraError(
+            "A zarr group needs zarr, which is not installed: pip install 'tutelage[scale]' -c constraints.txt"
+        ) from error
     return zarr
 
 
