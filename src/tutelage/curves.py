@@ -108,12 +108,13 @@ def curves(
     grid = Grid.of(ratios, temperature, t_power, sizes, task.n_train, smallest, SIZES_OF_NETWORKS if finite else SIZES)
     orders = [torch.as_tensor(np.random.default_rng([seed, r]).permutation(task.n_train)) for r in range(orderings)]
     problem = Problem(task, grid, *task.inputs(DTYPES[dtype], standardise=standardise), progress)
+    own = task.fingerprint  # hashes all arrays
     if isinstance(kernel, FiniteStudent):
         _check_scale(scale)
         found = sweep_starts(problem, kernel, orders, seed)
     else:
         fingerprint = {
-            "tutelage": __version__, "task": task.fingerprint, "student": str(getattr(kernel, "spec", kernel)),
+            "tutelage": __version__, "task": own, "student": str(getattr(kernel, "spec", kernel)),
             "soft_ratio": grid.soft_ratios, "temperature": grid.temperatures, "t_power": t_power, "sizes": grid.sizes,
             "orderings": orderings, "seed": seed, "dtype": dtype, "standardised": standardise,
         }  # fmt: skip
@@ -129,7 +130,7 @@ def curves(
         data["evaluated"][-1] = task.n_train - first_size(task.n_train)  # left out, and not seen by the start
     data.attrs = {
         "tutelage": __version__,
-        "task": task.fingerprint,
+        "task": own,
         "student": str(getattr(kernel, "spec", kernel)),
         "t_power": t_power,
         "dtype": dtype,

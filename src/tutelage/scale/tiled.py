@@ -15,12 +15,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from tutelage.exceptions import NumericsError
 from tutelage.progress import Progress, silent
 from tutelage.scale.checkpoint import Checkpoint
 from tutelage.scale.extra import dask_array
 from tutelage.scale.workers import Graph, Workers
-from tutelage.theory.factor import FIRST_JITTER, LAST_JITTER, redundant
+from tutelage.theory.factor import jitters, redundant
 
 _COLUMNS = (
     256  # of a right-hand side that are solved for together: Dask holds the products of all pairs of tiles with them
@@ -224,27 +223,18 @@ def tiled_factor(
     >>> sorted(tiles.tiles)[-1], tiles.forward(torch.ones(50, 1, dtype=torch.float64)).shape
     ((3, 3), torch.Size([50, 1]))
     """
-    workers = workers or Workers()
-    if not bool(torch.isfinite(diagonal).all()):
-        raise NumericsError(
-            "The kernel holds values that are NaN or infinite; look at the student's weights and inputs."
-        )
-    mean, relative = float(diagonal.mean()), FIRST_JITTER
-    while relative <= LAST_JITTER:
+    workers, mean = workers or Workers(), float(diagonal.mean())
+    for relative, jitter in jitters(diagonal):
         kept = None if checkpoint is None else checkpoint.inner(f"jitter-{relative:.0e}")
         if kept is None or not kept.has("failed"):
             try:
-                tiles = _cholesky(kernel, pool, relative * mean, mean, chunk, workers, kept, progress)
+                tiles = _cholesky(kernel, pool, jitter, mean, chunk, workers, kept, progress)
             except np.linalg.LinAlgError:
                 if kept is not None:
                     kept.save("failed", np.ones(1))
             else:
-                return TiledFactor(tiles, chunk, len(pool), relative * mean, relative, workers, kept, pool.dtype)
-        relative *= 10
-    raise NumericsError(
-        f"The kernel of {len(pool)} samples is not positive definite, even with {LAST_JITTER:g} of its mean diagonal ({mean:g}) "
-        "added. Look for inputs that are all alike, or use float64."
-    )
+                return TiledFactor(tiles, chunk, len(pool), jitter, relative, workers, kept, pool.dtype)
+    raise AssertionError  # jitters ends with an error of its own
 
 
 def _cholesky(

@@ -16,7 +16,7 @@ from tutelage.exceptions import NumericsError
 from tutelage.progress import Progress, silent
 
 _BLOCK = 384  # not a power of two: rows that far apart would share cache sets
-FIRST_JITTER, LAST_JITTER = 1e-10, 1e-2
+_FIRST_JITTER, _LAST_JITTER = 1e-10, 1e-2
 _REDUNDANT = 10.0
 
 
@@ -158,22 +158,33 @@ def factor(kernel: Float[Tensor, "N N"], *, overwrite: bool = False, progress: P
     >>> solve(factored, torch.tensor([[2.0], [5.0]], dtype=torch.float64)).T.round(decimals=6)
     tensor([[1., 2.]], dtype=torch.float64)
     """
-    diagonal = kernel.diagonal().clone()
-    if not bool(torch.isfinite(diagonal).all()):
-        raise NumericsError(
-            "The kernel holds values that are NaN or infinite; look at the student's weights and inputs."
-        )
-    lower = kernel if overwrite else kernel.clone()
-    mean, relative = float(diagonal.mean()), FIRST_JITTER
-    while relative <= LAST_JITTER:
-        jitter = relative * mean
+    diagonal, lower = kernel.diagonal().clone(), kernel if overwrite else kernel.clone()
+    for relative, jitter in jitters(diagonal):
         lower.diagonal().copy_(diagonal + jitter)
         if jitter > 0 and _cholesky_in_place(lower, progress):
             return Factor(lower, jitter, relative)
         _restore_lower(lower)
+    raise AssertionError  # jitters ends with an error of its own
+
+
+def jitters(diagonal: Float[Tensor, " N"]) -> Iterator[tuple[float, float]]:
+    """Try ε from 1e-10 upward in decades: ε and λ = ε · mean diag Θ, until one of them is taken.
+
+    Raises
+    ------
+    NumericsError
+        If the diagonal is not finite, or none was taken.
+    """
+    if not bool(torch.isfinite(diagonal).all()):
+        raise NumericsError(
+            "The kernel holds values that are NaN or infinite; look at the student's weights and inputs."
+        )
+    mean, relative = float(diagonal.mean()), _FIRST_JITTER
+    while relative <= _LAST_JITTER:
+        yield relative, relative * mean
         relative *= 10
     raise NumericsError(
-        f"The kernel of {len(kernel)} samples is not positive definite, even with {LAST_JITTER:g} of its mean diagonal "
+        f"The kernel of {len(diagonal)} samples is not positive definite, even with {_LAST_JITTER:g} of its mean diagonal "
         f"({mean:g}) added. Look for inputs that are all alike, or use float64."
     )
 
