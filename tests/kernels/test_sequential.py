@@ -286,3 +286,13 @@ def test_inputs_that_do_not_fit_are_said(kernel, x, message):
         with pytest.raises(StudentError) as caught:
             call(x)
         assert message in str(caught.value)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
+def test_padding_is_that_of_torch(size):
+    """Sampled networks and brute force pad as the layer says; that this is what torch does is seen here."""
+    layer, x, weight = Conv(size), pictures(1, channels=1), torch.rand(1, 1, size, size, dtype=torch.float64)
+    padded = torch.nn.functional.pad(x, (layer.left, layer.both - layer.left) * 2)
+    same = torch.nn.functional.conv2d(x, weight, padding="same")
+    torch.testing.assert_close(torch.nn.functional.conv2d(padded, weight), same)
