@@ -123,7 +123,7 @@ def curves(
         if progress is not silent:
             remark(progress, f"{task.n_train:,} samples: {cost}")
         found = sweep_orderings(
-            problem, kernel, orders, lambda pool: scale.pool(cost, work, kernel, pool, fingerprint, progress)
+            problem, kernel, orders, lambda inputs: scale.pool(cost, work, inputs, fingerprint, progress)
         )
     data = _labelled(found, problem)
     if finite and not problem.error_from_test:
@@ -178,7 +178,7 @@ def _work(problem: Problem, orderings: int) -> Work:
     epochs = 1 if task.teacher_epochs is None else len(task.teacher_epochs)
     columns = epochs * len(grid.soft_ratios) * len(grid.temperatures) * task.n_logits
     held_out = 0 if problem.test is None else len(problem.test)
-    return Work(task.n_train, held_out, columns, orderings, problem.pool.dtype.itemsize)
+    return Work(task.n_train, held_out, columns, len(grid.sizes), orderings, problem.pool.dtype.itemsize)
 
 
 def _check_scale(scale: Scale) -> None:

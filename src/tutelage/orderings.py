@@ -10,16 +10,16 @@ from torch import Tensor
 
 from tutelage.exceptions import NumericsError
 from tutelage.grid import Grid
-from tutelage.kernels import Kernel, cross
+from tutelage.kernels import Kernel
 from tutelage.progress import Progress
-from tutelage.scale import Pool
+from tutelage.scale import Inputs, Pool
 from tutelage.task import Task
 from tutelage.theory import sweep
-from tutelage.theory.factor import Factored, inverse_diagonal, solve
+from tutelage.theory.factor import Factored, inverse_diagonal
 from tutelage.theory.finite_time import Losses
 from tutelage.theory.imperfect_teacher import reference_logits
 
-OpenPool = Callable[[Tensor], AbstractContextManager[Pool]]
+OpenPool = Callable[[Inputs], AbstractContextManager[Pool]]
 
 
 @dataclass(frozen=True)
@@ -143,24 +143,23 @@ def sweep_orderings(problem: Problem, kernel: Kernel, orders: list[Tensor], open
     """Factor once per ordering, and read everything off (docs/theory.md §3)."""
     # The pool lies in memory in its last ordering, so that the last factorisation needs no copy of the kernel.
     stored, progress = orders[-1], problem.progress
-    pool, test, found = problem.pool[stored], problem.test, Found()
+    inputs, found = Inputs(kernel, problem.pool[stored], problem.test), Found()
     targets = problem.targets().reordered(stored)
     pool_rows: list[list[sweep.Tensors]] = []
-    with open_pool(pool) as opened:
-        between = None if test is None else cross(kernel, pool, test, progress=progress)
-        between = None if between is None else finite(between, "kernel between pool and test inputs")
-        held_out = None if test is None else problem.held_out(kernel.diag(test))
+    with open_pool(inputs) as opened:
+        held_out = None if inputs.test is None else problem.held_out(kernel.diag(inputs.test))
         for r, original in enumerate(orders):
             final, order = r == len(orders) - 1, torch.argsort(stored)[original]
             factored = opened.factor(order, r, last=final)
             students = sweep.Students.of(factored, targets.reordered(order), problem.grid.sizes)
             variables = sweep.of_ordering(students)
-            if held_out is not None and between is not None:
-                test_solution = solve(factored, between if final else between[order], overwrite=True)
-                from_test, logits = sweep.on_test(students, test_solution, held_out)
+            if held_out is not None:
+                walk = opened.predictions(factored, students.solution.flatten(1), order, students.sizes, last=final)
+                finite(walk.last, "kernel between pool and test inputs")
+                from_test, logits = sweep.on_test(students, walk, held_out)
                 variables |= from_test
                 found.decision = [sweep.decide(logits)]
-                del test_solution
+                del walk
             if problem.needs_pool:
                 pool_rows.append(sweep.on_pool(students, opened.prior[order]))
             found.note_jitter(factored)

@@ -9,7 +9,7 @@ from torch import Tensor
 from tutelage.kernels import FiniteStudent, Tangent, cross, gram
 from tutelage.orderings import Found, Problem, finite
 from tutelage.theory import finite_time, sweep
-from tutelage.theory.factor import factor, inverse_diagonal, solve
+from tutelage.theory.factor import Walk, factor, inverse_diagonal, solve
 
 
 def sweep_starts(problem: Problem, student: FiniteStudent, orders: list[Tensor], seed: int) -> Found:
@@ -131,7 +131,8 @@ class _Start:
                 cross(kernel, self.pool, test, progress=problem.progress), "kernel between pool and test inputs"
             )
             test_solution = solve(self.students.factored, between, overwrite=True)
-            from_test, logits = sweep.on_test(self.students, test_solution, held_out)
+            walk = Walk.of(self.students.solution.flatten(1), test_solution, held_out.prior, self.students.sizes)
+            from_test, logits = sweep.on_test(self.students, walk, held_out)
             if self.trained is not None:
                 # At n = N a start that has seen the whole pool tells.
                 sizes = self.students.sizes if unseen is None else self.students.sizes[:-1]

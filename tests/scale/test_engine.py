@@ -19,7 +19,7 @@ from tutelage.scale.engine import size
 
 GRID = {"soft_ratio": [0.2, 1.0], "temperature": [1.0, 4.0], "orderings": 2, "seed": 3}
 KERNEL = tu.kernels.mlp(depth=1)
-WORK = Work(n=20_000, held_out=2000, columns=100, orderings=1, itemsize=8)
+WORK = Work(n=20_000, held_out=2000, columns=100, sizes=16, orderings=1, itemsize=8)
 
 
 @pytest.mark.parametrize("test", [True, False])
@@ -50,7 +50,7 @@ def test_a_convolutional_student_goes_through_tiles_too():
 
 def test_auto_takes_memory_where_it_has_room():
     shape, dtype = (10,), torch.float64
-    assert Scale().cost(Work(500, 10, 5, 2, 8), KERNEL, shape, dtype).path == "dense"
+    assert Scale().cost(Work(500, 10, 5, 16, 2, 8), KERNEL, shape, dtype).path == "dense"
     roomy, tight, files = (Scale(memory=m).cost(WORK, KERNEL, shape, dtype) for m in (9e9, 3e9, 1.6e9))
     assert (roomy.path, roomy.disk) == ("dense", 0)
     assert (tight.path, tight.disk) == ("dask", 0)
@@ -63,7 +63,7 @@ def test_auto_takes_memory_where_it_has_room():
 
 
 def test_more_orderings_cost_more():
-    one, four = (Work(20_000, 2000, 100, r, 8) for r in (1, 4))
+    one, four = (Work(20_000, 2000, 100, 16, r, 8) for r in (1, 4))
     assert four.flops > 2 * one.flops
     assert one.lower < 0.6 * 20_000**2 * 8
 

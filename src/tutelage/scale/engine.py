@@ -15,17 +15,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tutelage.exceptions import SettingError
-from tutelage.kernels import Kernel, gram
+from tutelage.kernels import Kernel, cross, gram
 from tutelage.kernels import Sequential as ClosedForm
 from tutelage.progress import Progress, remark
 from tutelage.scale.checkpoint import Checkpoint
-from tutelage.scale.tiled import tiled_factor
+from tutelage.scale.tiled import COLUMNS, tiled_factor
 from tutelage.scale.workers import Workers
-from tutelage.theory.factor import Factored, factor, reordered
+from tutelage.theory.factor import Factored, Walk, factor, reordered, solve
 
 KINDS = ("auto", "dense", "dask")
 _SPARE = 0.8  # of the memory that is free, for a path to be taken
-_TILES, _LEAST, _MOST = 12, 128, 2500  # along a side, and rows of one
+_TILES, _LEAST, _MOST = 20, 128, 2500  # along a side, and rows of one
 _TRIAL = 1536  # of the product that tells how fast this machine multiplies
 
 
@@ -58,11 +58,12 @@ class Cost:
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be done: samples, held-out inputs, columns of targets, orderings, and bytes of a number."""
+    """What is to be done: samples, held-out inputs, columns of targets, sizes, orderings, and bytes of a number."""
 
     n: int
     held_out: int
     columns: int
+    sizes: int
     orderings: int
     itemsize: int
 
@@ -72,9 +73,16 @@ class Work:
         return (self.orderings + 1) * self.n**3 / 3 + self.orderings * self.n**2 * (self.held_out + self.columns)
 
     @property
+    def dense(self) -> int:
+        """Bytes of all that the dense path holds; more orderings than one need a copy to begin with."""
+        copies = 2 if self.orderings > 1 else 1
+        return self.itemsize * self.n * (4 * self.columns + copies * (self.n + self.held_out))
+
+    @property
     def beside(self) -> int:
-        """Bytes of targets, solutions and the test block, whatever the path."""
-        return self.n * (4 * self.columns + 2 * self.held_out) * self.itemsize
+        """Bytes of targets, solutions, a part of the test block and its predictions, beside tiles."""
+        part = min(self.held_out, 2 * COLUMNS)
+        return self.itemsize * (self.n * (4 * self.columns + 2 * part) + self.sizes * self.held_out * self.columns)
 
     @property
     def chunk(self) -> int:
@@ -149,12 +157,11 @@ class Scale:
 
     def _held(self, work: Work) -> tuple[str, bool, int]:
         """The path, whether its tiles lie in files, and bytes of memory."""
-        dense = work.beside + (2 if work.orderings > 1 else 1) * work.n**2 * work.itemsize
         path = self.path
         if path == "auto":
-            path = "dask" if self.scheduler or self.checkpoint or dense > self.room else "dense"
+            path = "dask" if self.scheduler or self.checkpoint or work.dense > self.room else "dense"
         if path == "dense":
-            return path, False, dense
+            return path, False, work.dense
         working = work.beside + 8 * work.chunk**2 * work.itemsize
         elsewhere = self.scheduler is not None
         in_files = self.checkpoint is not None or (not elsewhere and working + work.lower > self.room)
@@ -175,7 +182,7 @@ class Scale:
 
     @contextmanager
     def pool(
-        self, cost: Cost, work: Work, kernel: Kernel, x: Tensor, fingerprint: Mapping[str, Any], progress: Progress
+        self, cost: Cost, work: Work, inputs: "Inputs", fingerprint: Mapping[str, Any], progress: Progress
     ) -> Iterator["Pool"]:
         """Open the pool on the path that its cost names.
 
@@ -185,17 +192,26 @@ class Scale:
             If the checkpoint is of another run.
         """
         if cost.path == "dense":
-            yield DensePool(kernel, x, progress)
+            yield DensePool(inputs, progress)
             return
         with cluster(self.scheduler) as client, _folder(self.checkpoint, needed=cost.disk > 0) as folder:
             kept = None if folder is None else Checkpoint.of(folder, fingerprint)
             if client is not None and client.dashboard_link:
                 remark(progress, f"Dask's dashboard: {client.dashboard_link}")
-            yield TiledPool(kernel, x, work.chunk, Workers(client), kept, progress)
+            yield TiledPool(inputs, work.chunk, Workers(client), kept, progress)
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """A student's kernel, the pool in memory's order, and the test part."""
+
+    kernel: Kernel
+    pool: Tensor
+    test: Tensor | None
 
 
 class Pool(Protocol):
-    """A pool in memory's order, whose orderings can be factored."""
+    """A pool whose orderings can be factored; an ordering is one of memory's, and the last one is memory's own."""
 
     @property
     def prior(self) -> Float[Tensor, " N"]:
@@ -204,40 +220,61 @@ class Pool(Protocol):
     def factor(self, order: Tensor, number: int, *, last: bool) -> Factored:
         """Factor the kernel in an ordering; the last one may use up the kernel."""
 
+    def predictions(self, factored: Factored, solution: Tensor, order: Tensor, sizes: list[int], *, last: bool) -> Walk:
+        """Walk through the sizes with predictions of the test part."""
+
 
 class DensePool:
     """With the whole kernel in memory."""
 
-    def __init__(self, kernel: Kernel, x: Tensor, progress: Progress) -> None:
-        self._theta, self._progress = gram(kernel, x, progress=progress), progress
+    def __init__(self, inputs: Inputs, progress: Progress) -> None:
+        self._progress = progress
+        self._theta = gram(inputs.kernel, inputs.pool, progress=progress)
         self.prior = self._theta.diagonal().clone()
+        if inputs.test is not None:
+            self._between = cross(inputs.kernel, inputs.pool, inputs.test, progress=progress)
+            self._test_prior = inputs.kernel.diag(inputs.test)
 
     def factor(self, order: Tensor, number: int, *, last: bool) -> Factored:
-        """See `Pool`; the last ordering is that of memory."""
+        """See `Pool`."""
         theta = self._theta if last else reordered(self._theta, order)
         return factor(theta, overwrite=True, progress=self._progress)
 
+    def predictions(self, factored: Factored, solution: Tensor, order: Tensor, sizes: list[int], *, last: bool) -> Walk:
+        """See `Pool`."""
+        between = self._between if last else self._between[order]
+        return Walk.of(solution, solve(factored, between, overwrite=True), self._test_prior, sizes)
+
 
 class TiledPool:
-    """With tiles of each ordering's kernel, computed where they are needed."""
+    """With tiles of each ordering's kernel, and of that of the test part, computed where they are needed."""
 
     def __init__(
-        self, kernel: Kernel, x: Tensor, chunk: int, workers: Workers, kept: Checkpoint | None, progress: Progress
+        self, inputs: Inputs, chunk: int, workers: Workers, kept: Checkpoint | None, progress: Progress
     ) -> None:
-        self._kernel, self._x, self._chunk, self._workers = kernel, x, chunk, workers
-        self._kept, self._progress, self.prior = kept, progress, kernel.diag(x)
+        self._inputs, self._chunk, self._workers = inputs, chunk, workers
+        self._kept, self._progress, self.prior = kept, progress, inputs.kernel.diag(inputs.pool)
 
     def factor(self, order: Tensor, number: int, *, last: bool) -> Factored:
         """See `Pool`."""
         return tiled_factor(
-            self._kernel,
-            self._x[order],
+            self._inputs.kernel,
+            self._inputs.pool if last else self._inputs.pool[order],
             self.prior[order],
             chunk=self._chunk,
             workers=self._workers,
             checkpoint=None if self._kept is None else self._kept.inner(f"ordering-{number}"),
             progress=self._progress,
         )
+
+    def predictions(self, factored: Factored, solution: Tensor, order: Tensor, sizes: list[int], *, last: bool) -> Walk:
+        """See `Pool`."""
+        kernel, pool, test = self._inputs.kernel, self._inputs.pool, self._inputs.test
+        assert test is not None
+        parts = test.split(COLUMNS * self._workers.side_by_side)
+        between = (cross(kernel, pool, part, progress=self._progress) for part in parts)
+        between = (part if last else part[order] for part in between)
+        return Walk.in_parts(factored, solution, between, kernel.diag(test), sizes)
 
 
 def size(number: float) -> str:

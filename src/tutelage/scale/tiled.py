@@ -21,9 +21,7 @@ from tutelage.scale.extra import dask_array
 from tutelage.scale.workers import Graph, Workers
 from tutelage.theory.factor import jitters, redundant
 
-_COLUMNS = (
-    256  # of a right-hand side that are solved for together: Dask holds the products of all pairs of tiles with them
-)
+COLUMNS = 256  # of a right-hand side that are solved for together: memory holds all of their rows
 
 
 @dataclass(frozen=True)
@@ -101,37 +99,42 @@ class TiledFactor:
             yield wanted, torch.as_tensor(whole[: self.n])
 
     def inverse_diagonal(self, progress: Progress) -> Float[Tensor, " N"]:
-        """Of (L Lᵀ)⁻¹: squares of L⁻¹, a block of columns at a time, from the diagonal down."""
-        kept = self.checkpoint
-        found: dict[int, np.ndarray] = {}
+        """Of (L Lᵀ)⁻¹: squares of L⁻¹, a few of its columns at a time, from the diagonal down."""
+        kept, across = self.checkpoint, range(self._across)
+        found: dict[int, list[np.ndarray]] = {j: [] for j in across}
         with progress("leave-one-out", self._across**2) as advance:
-            for start in range(0, self._across, self.workers.side_by_side):
-                together = range(start, min(start + self.workers.side_by_side, self._across))
-                missing = [j for j in together if kept is None or not kept.has(f"inverse-{j}")]
-                squares = dict(zip(missing, self._squares(missing), strict=True))
-                for j in together:
-                    if kept is not None:
-                        squares[j] = (
-                            kept.save(f"inverse-{j}", squares[j]) if j in missing else kept.load(f"inverse-{j}")
-                        )
-                    advance(2 * (self._across - j) - 1)
-                found |= squares
-        return torch.as_tensor(np.concatenate([found[j] for j in range(self._across)])[: self.n])
+            missing = [j for j in across if kept is None or not kept.has(f"inverse-{j}")]
+            advance(self._across**2 - sum(self._columns_below(j) for j in missing))
+            pieces = [(j, first) for j in missing for first in range(0, self.chunk, COLUMNS)]
+            for start in range(0, len(pieces), self.workers.side_by_side):
+                together = pieces[start : start + self.workers.side_by_side]
+                for (j, first), squares in zip(together, self._squares(together), strict=True):
+                    found[j].append(squares)
+                    if first + COLUMNS >= self.chunk:
+                        if kept is not None:
+                            kept.save(f"inverse-{j}", np.concatenate(found[j]))
+                        advance(self._columns_below(j))
+        whole = [np.concatenate(found[j]) if kept is None else kept.load(f"inverse-{j}") for j in across]
+        return torch.as_tensor(np.concatenate(whole)[: self.n])
 
     @property
     def _across(self) -> int:
         return -(-self.n // self.chunk)
 
-    def _squares(self, columns: list[int]) -> list[np.ndarray]:
-        """Sums of squares of some of the columns of tiles of L⁻¹."""
+    def _columns_below(self, j: int) -> int:
+        """Share of the j-th column of tiles in the work of all of L⁻¹, as of a square."""
+        return 2 * (self._across - j) - 1
+
+    def _squares(self, pieces: list[tuple[int, int]]) -> list[np.ndarray]:
+        """Sums of squares of some columns of L⁻¹: of the j-th column of tiles those from `first` on."""
         linalg, dtype = dask_array().linalg, _numpy(self.dtype)
         whole: Graph = {}
         keys = []
-        for j in columns:
-            below = self._across - j
-            graph: Graph = {("unit", 0, 0): (np.eye, self.chunk, None, 0, dtype)}
-            graph |= {("unit", i, 0): (np.zeros, (self.chunk, self.chunk), dtype) for i in range(1, below)}
-            unit = self._array(graph, "unit", below, [self.chunk])
+        for j, first in pieces:
+            below, width = self._across - j, min(COLUMNS, self.chunk - first)
+            graph: Graph = {("unit", 0, 0): (np.eye, self.chunk, width, -first, dtype)}
+            graph |= {("unit", i, 0): (np.zeros, (self.chunk, width), dtype) for i in range(1, below)}
+            unit = self._array(graph, "unit", below, [width])
             solved = linalg.solve_triangular(self._lower(j), unit, lower=True)
             squares = {(f"square-{solved.name}", i): (_column_squares, (solved.name, i, 0)) for i in range(below)}
             keys.append((f"squares-{solved.name}", j))
@@ -140,12 +143,12 @@ class TiledFactor:
 
     def _solve(self, rhs: Tensor, *, lower: bool) -> Tensor:
         linalg, across = dask_array().linalg, self._across
-        matrix, width = self._lower(0), _COLUMNS * self.workers.side_by_side
+        matrix, width = self._lower(0), COLUMNS * self.workers.side_by_side
         for start in range(0, rhs.shape[1], width):
             part = rhs[:, start : start + width]
             padded = np.zeros((across * self.chunk, part.shape[1]), _numpy(self.dtype))
             padded[: self.n] = part.numpy()
-            cuts = [*range(0, part.shape[1], _COLUMNS), part.shape[1]]
+            cuts = [*range(0, part.shape[1], COLUMNS), part.shape[1]]
             blocks = list(enumerate(pairwise(cuts)))
             rows = [slice(i * self.chunk, (i + 1) * self.chunk) for i in range(across)]
             graph = {("rhs", i, k): padded[rows[i], low:high] for i in range(across) for k, (low, high) in blocks}

@@ -4,7 +4,7 @@
 sample of the ordering, and sums over its first n rows are the student of the first n samples.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -299,6 +299,46 @@ def predictions(
         variance -= test_solution[start:n].square().sum(0)
         yield n, mean, variance.clamp_min(0)
         start = n
+
+
+@dataclass(frozen=True)
+class Walk:
+    """Predictions at N, and those at every size as `predictions` yields them.
+
+    Attributes
+    ----------
+    last : Tensor of shape (M, columns)
+        f̂_N.
+    sizes : iterable of (int, Tensor of shape (M, columns), Tensor of shape (M,))
+        To be gone through once.
+    """
+
+    last: Tensor
+    sizes: Iterable[tuple[int, Tensor, Tensor]]
+
+    @classmethod
+    def of(cls, solution: Tensor, test_solution: Tensor, prior: Tensor, sizes: list[int]) -> "Walk":
+        """Give the walk of `predictions`."""
+        return cls(test_solution.mT @ solution, predictions(solution, test_solution, prior, sizes))
+
+    @classmethod
+    def in_parts(
+        cls,
+        factor: Factored,
+        solution: Float[Tensor, "N columns"],
+        parts: Iterable[Float[Tensor, "N m"]],
+        prior: Float[Tensor, " M"],
+        sizes: list[int],
+    ) -> "Walk":
+        """Give the same from parts of K(pool, test), so that V is never there as a whole; the last size has to be N."""
+        means = solution.new_empty(len(sizes), len(prior), solution.shape[1])
+        variances, start = prior.new_empty(len(sizes), len(prior)), 0
+        for part in parts:
+            rows = slice(start, start := start + part.shape[1])
+            test_solution = solve(factor, part, overwrite=True)
+            for k, (_, mean, variance) in enumerate(predictions(solution, test_solution, prior[rows], sizes)):
+                means[k, rows], variances[k, rows] = mean, variance
+        return cls(means[-1], zip(sizes, means, variances, strict=True))
 
 
 def pool_predictions(

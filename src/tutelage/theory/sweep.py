@@ -7,7 +7,7 @@ from torch import Tensor
 
 from tutelage.progress import Progress, silent
 from tutelage.theory import data_inefficiency, factor, imperfect_teacher, transfer_risk
-from tutelage.theory.factor import Factored
+from tutelage.theory.factor import Factored, Walk
 from tutelage.theory.finite_time import Path
 from tutelage.theory.transfer_risk import decisions
 
@@ -163,14 +163,14 @@ def decide(logits: Tensor) -> Tensor:
     return decisions(logits[..., 0] if one else logits, n_logits=logits.shape[-1])
 
 
-def on_test(students: Students, test_solution: Tensor, held_out: HeldOut) -> tuple[Tensors, Tensor]:
+def on_test(students: Students, walk: Walk, held_out: HeldOut) -> tuple[Tensors, Tensor]:
     """Evaluate every student on held-out inputs.
 
     Parameters
     ----------
     students : Students
-    test_solution : Tensor of shape (N, M)
-        V = L⁻¹ Θ(pool, held out).
+    walk : Walk
+        Predictions of U's columns on them.
     held_out : HeldOut
 
     Returns
@@ -180,13 +180,12 @@ def on_test(students: Students, test_solution: Tensor, held_out: HeldOut) -> tup
     logits : Tensor of shape (M, E, S, C)
         f̂_N of the students of the whole pool.
     """
-    solution, jitter = students.solution.flatten(1), students.factored.jitter
+    jitter = students.factored.jitter
     shape = (len(held_out.prior), *students.solution.shape[1:])
     start = None if held_out.start is None else _spread(held_out.start, len(shape))
-    oracle = _from(start, (test_solution.mT @ solution).reshape(shape))
+    oracle = _from(start, walk.last.reshape(shape))
     rows: list[Tensors] = []
-    walk = factor.predictions(solution, test_solution, held_out.prior, students.sizes)
-    for k, (n, mean, variance) in enumerate(walk):
+    for k, (n, mean, variance) in enumerate(walk.sizes):
         logits = _from(start, mean.reshape(shape))
         row = _evaluate(students, k, logits, oracle, held_out, variance)
         if held_out.effective is not None:
