@@ -1,7 +1,9 @@
 """Streams beside the exact path, from every kind of file, in this process and on a cluster."""
 
+import re
 import sys
 import warnings
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
@@ -134,6 +136,38 @@ def test_the_command_prints_the_best_setting_of_each_size(tmp_path, capsys):
     out = capsys.readouterr().out
     assert "where the exact path ran too, error by at most" in out
     assert (tmp_path / "o" / "stream.nc").exists()
+
+
+def test_what_it_will_cost_is_said_first(tmp_path, monkeypatch):
+    source, said = open_source(folder_of(tmp_path / "t")), []
+
+    @contextmanager
+    def listen(name, total):
+        said.append((name, total))
+        yield lambda steps: None
+
+    tu.stream(source, KERNEL, *GRID, sizes=[700], features=100, progress=listen)
+    assert re.fullmatch(r"1,520 samples, 100 features: stream path, about \d+ s, 8\.7 MB of memory", said[0][0])
+    assert said[0][1] == 0
+    assert said[-1] == ("stream of 1,520 samples", 1520)
+    monkeypatch.setattr(sys.modules["tutelage.stream"], "free_memory", lambda: 1e7)
+    with pytest.raises(SettingError) as caught:
+        tu.stream(source, KERNEL, *GRID, sizes=[700], features=100)
+    assert re.fullmatch(
+        r"A stream in 100 features needs 8\.7 MB of memory, and 8\.0 MB may be used here\. "
+        r"Give fewer features \(about \d\d fit\)\.",
+        str(caught.value),
+    )
+
+
+@pytest.mark.parametrize("outputs", ["mean", 0])
+def test_a_network_of_torch_is_streamed_by_its_kernel(tmp_path, outputs):
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(torch.nn.Linear(8, 256), torch.nn.ReLU(), torch.nn.Linear(256, 3))
+    kernel = tu.kernels.empirical(network, outputs=outputs)
+    found = tu.stream(open_source(folder_of(tmp_path / "t")), kernel, *GRID, sizes=[400], pool=400, features=400)
+    assert found.attrs["exact_at"] == 400
+    assert found.attrs["apart_error"] < 0.01  # every sample is a landmark
 
 
 @pytest.mark.parametrize(

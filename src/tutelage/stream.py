@@ -14,8 +14,9 @@ from tutelage.curves import SOFT_RATIOS, TEMPERATURES, curves
 from tutelage.exceptions import SettingError
 from tutelage.grid import Grid
 from tutelage.kernels import Kernel
+from tutelage.kernels import Sequential as ClosedForm
 from tutelage.progress import Progress, remark, silent
-from tutelage.scale import Landmarks, Scale, Source, cluster, held_out
+from tutelage.scale import SPARE, Cost, Landmarks, Scale, Source, cluster, flops_per_second, free_memory, held_out, size
 from tutelage.scale.source import Rows
 from tutelage.task import Task
 from tutelage.theory import data_inefficiency, sweep, transfer_risk
@@ -121,7 +122,7 @@ def stream(
     Raises
     ------
     SettingError
-        If there are too many features for the samples, or a setting lies outside its range.
+        If there are too many features for the samples or for memory, or a setting lies outside its range.
     """
     started = time.perf_counter()
     test, left = held_out(source, _HELD_OUT)
@@ -132,6 +133,9 @@ def stream(
     labelled = source.rows(0, 1)[2] is not None
     ratios = soft_ratio if labelled else [1.0]
     grid = Grid.of(ratios, temperature, t_power, sizes, pool, count=8)
+    cost = _cost(kernel, source, pool, features, len(test[0]) + left - most, grid, timed=progress is not silent)
+    if progress is not silent:
+        remark(progress, f"{pool:,} samples, {features:,} features: {cost}")
     reader = _reader(source, kernel, grid, features)
     held, apart = _Part.of(reader, test), _Part.of(reader, source.rows(most, left))
     exact = _exact_path(reader, kernel, test, min(_EXACT, pool), (ratios, temperature, t_power))
@@ -153,6 +157,33 @@ def stream(
         "n_test": len(held.features), "exact_at": exact.attrs["n"], **off, "seconds": time.perf_counter() - started,
     }  # fmt: skip
     return found
+
+
+def _cost(kernel: Kernel, source: Source, n: int, features: int, evaluated: int, grid: Grid, *, timed: bool) -> Cost:
+    """What the stream will cost here; that memory has no room for it is an error."""
+    x, z, _ = source.rows(0, 1)
+    classes, settings = z.shape[1] if z.ndim == 2 else 1, len(grid.soft_ratios) * len(grid.temperatures)
+    columns = classes * settings
+
+    def held(features: int) -> int:
+        sums = 8 * features * (4 * features + 2 * evaluated + 4 * columns)
+        return sums + 4 * _CHUNK * (2 * features + 2 * columns + x[0].size)
+
+    room = SPARE * free_memory()
+    if held(features) > room:
+        fits = next((fewer for k in range(1, 200) if held(fewer := round(features * 0.95**k)) <= room), 0)
+        raise SettingError(
+            f"A stream in {features:,} features needs {size(held(features))} of memory, and {size(room)} may be used here. "
+            f"Give fewer features (about {fits:,} fit)."
+        )
+    seconds = None
+    if timed:
+        seconds = n * features * (3 * features + 2 * columns) / flops_per_second(torch.float32)
+        per_size = len(_RIDGES) * features * (features**2 / 3 + 2 * features * columns) + features**2 * evaluated
+        seconds += (len(grid.sizes) + 2) * per_size / flops_per_second(torch.float64)
+        if isinstance(kernel, ClosedForm):  # a kernel of the user's own says nothing of its cost
+            seconds += kernel.cost(x.shape[1:], n, features, dtype=torch.float32).seconds
+    return Cost("stream", seconds, held(features), 0)
 
 
 def _reader(source: Source, kernel: Kernel, grid: Grid, features: int) -> _Reader:

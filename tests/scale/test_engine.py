@@ -73,11 +73,11 @@ def test_more_orderings_cost_more():
     [
         (
             Scale("dense", memory=1e9),
-            "A pool of 20,000 samples needs 3.9 GB on the dense path, and 1.0 GB of memory may be used here. "
-            "Give the scale dask (--scale dask), float32 (--dtype float32), fewer samples (about 8,803 fit), "
+            "A pool of 20,000 samples needs 3.6 GB on the dense path, and 1.0 GB of memory may be used here. "
+            "Give the scale dask (--scale dask), float32 (--dtype float32), fewer samples (about 9,753 fit), "
             "or features in place of the kernel (tutelage stream).",
         ),
-        (Scale(memory=5e8), "needs 0.9 GB on the dask path, and 0.5 GB of memory may be used here. Give float32"),
+        (Scale(memory=3e8), "needs 0.3 GB on the dask path, and 0.3 GB of memory may be used here. Give float32"),
     ],
 )
 def test_what_cannot_fit_is_refused_with_advice(scale, message):

@@ -10,8 +10,10 @@ from problems import problem
 from tolerances import assert_close
 from tutelage.exceptions import NumericsError
 from tutelage.scale import Workers, tiled_factor
+from tutelage.scale import tiled as tiles
 from tutelage.theory import factor as module
 from tutelage.theory.factor import (
+    Walk,
     coefficients,
     factor,
     gram_matrices,
@@ -63,6 +65,8 @@ def factored_by(request, monkeypatch):
         monkeypatch.setattr(module, "_BLOCK", 3 if "many" in request.param else 512)
         return factor
     client = request.getfixturevalue("cluster") if "cluster" in request.param else None
+    if "one" not in request.param:
+        monkeypatch.setattr(tiles, "COLUMNS", 3)  # neither a tile's width nor that of the right-hand sides
     return tiled(64 if "one" in request.param else 7, client)
 
 
@@ -164,6 +168,19 @@ def test_the_pool_is_predicted_as_other_inputs_are(factored_by):
     ):
         assert_close(mean[n:], other[n:])
         assert_close(variance[n:], rest[n:])
+
+
+def test_test_inputs_may_come_in_parts(factored_by):
+    p = problem(n=25, m=11)
+    factored, sizes = factored_by(p.theta), [3, 8, 25]
+    u = solve(factored, p.targets)
+    whole = Walk.of(u, solve(factored, p.cross), p.prior, sizes)
+    parts = Walk.in_parts(factored, u, (part.clone() for part in p.cross.split(4, 1)), p.prior, sizes)
+    assert_close(parts.last, whole.last)
+    for (n, mean, variance), (k, other, rest) in zip(parts.sizes, whole.sizes, strict=True):
+        assert n == k
+        assert_close(mean, other)
+        assert_close(variance, rest)
 
 
 def test_another_order_is_the_same_kernel():

@@ -1,9 +1,7 @@
 """Which path a pool takes, what it will cost on this machine, and the factor of each of its orderings."""
 
-import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -19,41 +17,13 @@ from tutelage.kernels import Kernel, cross, gram
 from tutelage.kernels import Sequential as ClosedForm
 from tutelage.progress import Progress, remark
 from tutelage.scale.checkpoint import Checkpoint
+from tutelage.scale.cost import SPARE, Cost, flops_per_second, free_memory, size
 from tutelage.scale.tiled import COLUMNS, tiled_factor
 from tutelage.scale.workers import Workers
 from tutelage.theory.factor import Factored, Walk, factor, reordered, solve
 
 KINDS = ("auto", "dense", "dask")
-_SPARE = 0.8  # of the memory that is free, for a path to be taken
 _TILES, _LEAST, _MOST = 20, 128, 2500  # along a side, and rows of one
-_TRIAL = 1536  # of the product that tells how fast this machine multiplies
-
-
-@dataclass(frozen=True)
-class Cost:
-    """What a plan will cost.
-
-    Attributes
-    ----------
-    path : str
-        `dense`, or `dask`.
-    seconds : float, optional
-    bytes : int
-        Of memory at the peak, beside the task.
-    disk : int
-        Bytes of tiles in files.
-    """
-
-    path: str
-    seconds: float | None
-    bytes: int
-    disk: int
-
-    def __str__(self) -> str:
-        seconds = self.seconds or 0.0
-        spent = f", about {seconds / 60:.0f} min" if seconds >= 90 else f", about {seconds:.0f} s"
-        files = f", {size(self.disk)} of files" if self.disk else ""
-        return f"{self.path} path{'' if self.seconds is None else spent}, {size(self.bytes)} of memory{files}"
 
 
 @dataclass(frozen=True)
@@ -128,7 +98,7 @@ class Scale:
     @property
     def room(self) -> float:
         """Bytes that may be used."""
-        return _SPARE * _free_memory() if self.memory is None else self.memory
+        return SPARE * free_memory() if self.memory is None else self.memory
 
     def cost(
         self, work: Work, kernel: Kernel, input_shape: tuple[int, ...], dtype: torch.dtype, *, timed: bool = True
@@ -152,7 +122,7 @@ class Scale:
             )
         seconds = None
         if timed:
-            seconds = work.flops / _flops_per_second(dtype) + _kernel_seconds(kernel, input_shape, work, dtype, path)
+            seconds = work.flops / flops_per_second(dtype) + _kernel_seconds(kernel, input_shape, work, dtype, path)
         return Cost(path, seconds, held, disk)
 
     def _held(self, work: Work) -> tuple[str, bool, int]:
@@ -275,31 +245,6 @@ class TiledPool:
         between = (cross(kernel, pool, part, progress=self._progress) for part in parts)
         between = (part if last else part[order] for part in between)
         return Walk.in_parts(factored, solution, between, kernel.diag(test), sizes)
-
-
-def size(number: float) -> str:
-    """Bytes, for people."""
-    return f"{number / 1e9:.1f} GB" if number >= 1e8 else f"{number / 1e6:.1f} MB"
-
-
-def _free_memory() -> float:
-    """Bytes that a process may still take: what the machine has, or what its control group leaves."""
-    pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    available = Path("/proc/meminfo")
-    if available.exists():
-        line = next(line for line in available.read_text().splitlines() if line.startswith("MemAvailable"))
-        pages = int(line.split()[1]) * 1024
-    limit = Path("/sys/fs/cgroup/memory.max")
-    text = limit.read_text().strip() if limit.exists() else "max"
-    return float(pages if text == "max" else min(pages, int(text)))
-
-
-def _flops_per_second(dtype: torch.dtype) -> float:
-    a = torch.ones(_TRIAL, _TRIAL, dtype=dtype)
-    for _ in range(2):
-        started = time.perf_counter()
-        a @ a
-    return 2 * _TRIAL**3 / (time.perf_counter() - started)
 
 
 def _kernel_seconds(kernel: Kernel, shape: tuple[int, ...], work: Work, dtype: torch.dtype, path: str) -> float:
