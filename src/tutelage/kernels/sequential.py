@@ -3,6 +3,7 @@
 import math
 import time
 from dataclasses import dataclass
+from functools import lru_cache
 from types import ModuleType
 
 import torch
@@ -166,10 +167,7 @@ class Sequential:
         result = n * (n if others is None else others) * dtype.itemsize
         inputs, network = self._prepared(torch.ones(1, *input_shape, dtype=dtype))
         if isinstance(network, Program):
-            body: list[Layer] = [Conv(), *_activations(self.layers)[:1]] * 2
-            small = Sequential(*body, GlobalAvgPool(), Dense())
-            per_unit = _seconds(small, torch.ones(_IMAGES, inputs.shape[1], _SIDE, _SIDE, dtype=dtype))
-            per_unit /= _IMAGES**2 * program(small.layers, _SIDE, _SIDE).work
+            per_unit = _seconds_per_unit(tuple(_activations(self.layers)[:1]), inputs.shape[1], dtype)
             return Cost(pairs, pairs * network.work * per_unit, result + _images().beside(network, inputs))
         few = min(n, _SAMPLES)
         per_pair = _seconds(self, torch.ones(few, *input_shape, dtype=dtype)) / (few * (few + 1) / 2)
@@ -231,6 +229,14 @@ def _images() -> ModuleType:
     from tutelage.kernels import images
 
     return images
+
+
+@lru_cache
+def _seconds_per_unit(activation: tuple[Activation, ...], channels: int, dtype: torch.dtype) -> float:
+    """Of the work of a pair of images; timed once, as a plan asks more than once."""
+    small = Sequential(Conv(), *activation, Conv(), *activation, GlobalAvgPool(), Dense())
+    seconds = _seconds(small, torch.ones(_IMAGES, channels, _SIDE, _SIDE, dtype=dtype))
+    return seconds / (_IMAGES**2 * program(small.layers, _SIDE, _SIDE).work)
 
 
 def _seconds(kernel: Sequential, x: Tensor) -> float:

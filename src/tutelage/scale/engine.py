@@ -241,10 +241,14 @@ class TiledPool:
         """See `Pool`."""
         kernel, pool, test = self._inputs.kernel, self._inputs.pool, self._inputs.test
         assert test is not None
-        parts = test.split(COLUMNS * self._workers.side_by_side)
-        between = (cross(kernel, pool, part, progress=self._progress) for part in parts)
-        between = (part if last else part[order] for part in between)
-        return Walk.in_parts(factored, solution, between, kernel.diag(test), sizes)
+        with self._progress("test part", len(test)) as advance:
+
+            def between() -> Iterator[Tensor]:
+                for part in test.split(COLUMNS * self._workers.side_by_side):
+                    yield kernel(pool, part) if last else kernel(pool, part)[order]
+                    advance(len(part))
+
+            return Walk.in_parts(factored, solution, between(), kernel.diag(test), sizes)
 
 
 def _kernel_seconds(kernel: Kernel, shape: tuple[int, ...], work: Work, dtype: torch.dtype, path: str) -> float:
