@@ -256,7 +256,7 @@ def _kernel_seconds(kernel: Kernel, shape: tuple[int, ...], work: Work, dtype: t
         return 0.0  # a kernel of the user's own says nothing of its cost
     once = kernel.cost(shape, work.n, dtype=dtype).seconds
     between = kernel.cost(shape, work.n, work.held_out, dtype=dtype).seconds if work.held_out else 0.0
-    return (work.orderings if path == "dask" else 1) * once + between
+    return (work.orderings if path == "dask" else 1) * (once + between)
 
 
 @contextmanager
