@@ -45,6 +45,7 @@ def test_with_a_landmark_in_every_second_sample_it_is_near_the_exact_path(tmp_pa
     for name in ("error", "transfer_risk"):
         assert abs(found[name] - exact[name]).sel(n=1500).max() < 0.03
         assert abs(found[name] - exact[name]).sel(n=100).max() < 0.1
+    assert abs(found.expected_transfer_risk - exact.expected_transfer_risk).sel(n=1500).max() < 0.03
     assert found.attrs["apart_error"] < 0.03
     assert found.attrs["exact_at"] == 1520  # 80 of 1,600 choose the ridge
     inefficiency = found.data_inefficiency

@@ -26,6 +26,7 @@ from tutelage.version import __version__
 _CHUNK = 8192
 _HELD_OUT, _RIDGE_BY, _EXACT = 2000, 1000, 2000  # test samples, those that choose the ridge, and the exact path's
 _RIDGES = (1.0, 0.1, 0.01)  # of what the landmarks leave of the kernel's diagonal
+_LEAST = 1e-6  # ridge, of the kernel's diagonal: features come in float32
 _WELL_BELOW = 4
 
 
@@ -48,11 +49,11 @@ class _Reader:
         return self.grid.effective(logits[None] if logits.ndim == 2 else logits[None, :, None], rows[2])[:, 0].float()
 
     def sums(self, start: int, stop: int) -> list[Tensor]:
-        """ΦᵀΦ, ΦᵀZ, ΣZ² and what the landmarks leave, of some samples."""
+        """ΦᵀΦ, ΦᵀZ and what the landmarks leave, of some samples."""
         rows = self.source.rows(start, stop)
         x, z = self.inputs(rows[0]), self.targets(rows).flatten(1)
         phi = self.landmarks(x)
-        return [phi.mT @ phi, phi.mT @ z, z.double().square().sum(0), self.landmarks.left(x, phi).double().sum()]
+        return [phi.mT @ phi, phi.mT @ z, self.landmarks.left(x, phi).double().sum()]
 
 
 @dataclass(frozen=True)
@@ -75,6 +76,15 @@ class _Part:
             phi.double(), reader.landmarks.left(x, phi).double(), reader.targets(rows).double(), decision, labels
         )
 
+    def logits(self, weights: Tensor) -> Tensor:
+        """Of the students, (m, settings, C)."""
+        return (self.features @ weights).reshape(self.targets.shape)
+
+    def variance(self, lower: Tensor, ridge: float) -> Tensor:
+        """σ_n², (m,): what the landmarks leave, and what n samples leave of the features."""
+        seen = torch.linalg.solve_triangular(lower, self.features.mT, upper=False)
+        return self.left + ridge * seen.square().sum(0)
+
 
 def stream(
     source: Source,
@@ -94,8 +104,7 @@ def stream(
     memory does not depend on their number. With K ≈ ΦΦᵀ + rI, where r is what the landmarks leave of the kernel's diagonal on
     average, the student of n samples is a ridge regression on the features. Its ridge is r, the tail of the student's own kernel, or a
     tenth or hundredth of it: whichever predicts samples best that are kept apart for this. (Without a ridge, D features would
-    interpolate at n = D, and be at their worst there.) Expected risk and inefficiency are at r; from n ≈ D on the former is too
-    high, as what the landmarks leave is never learned.
+    interpolate at n = D, and be at their worst there.) The same samples tell the scale s² of the expected risk, (4.4).
 
     Parameters
     ----------
@@ -144,8 +153,10 @@ def stream(
     with cluster(scheduler) as client, progress(f"stream of {pool:,} samples", pool) as advance:
         if client is not None and client.dashboard_link:
             remark(progress, f"Dask's dashboard: {client.dashboard_link}")
+        # Once: scattered anew it would have the same name, and could be let go of as the old one is.
+        there = None if client is None else client.scatter([reader], broadcast=True)[0]
         for n in all_sizes:
-            sums = _added(sums, reader, begin, n, client, advance)
+            sums = _added(sums, reader, begin, n, client, there, advance)
             rows.append(_evaluated(sums, n, held, apart, features, (len(grid.soft_ratios), len(grid.temperatures))))
             begin = n
     found = _labelled(rows, all_sizes, grid)
@@ -217,16 +228,15 @@ def _exact_path(
     return found.isel(n=-1, ordering=0).drop_vars("n").assign_attrs(n=n)
 
 
-def _added(sums: Any, reader: _Reader, begin: int, end: int, client: Any, advance: Any) -> list[Tensor]:
-    """Add the samples from begin to end."""
+def _added(sums: Any, reader: _Reader, begin: int, end: int, client: Any, there: Any, advance: Any) -> list[Tensor]:
+    """Add the samples from begin to end, on a cluster with the reader that is there."""
     chunks = [(start, min(start + _CHUNK, end)) for start in range(begin, end, _CHUNK)]
     if client is None:
         for start, stop in chunks:
             sums = _plus(sums, reader.sums(start, stop))
             advance(stop - start)
         return list(sums)
-    [shared] = client.scatter([reader], broadcast=True)
-    futures = [client.submit(_sums, shared, *chunk, pure=False) for chunk in chunks]
+    futures = [client.submit(_sums, there, *chunk, pure=False) for chunk in chunks]
     while len(futures) > 1:
         pairs = [futures[k : k + 2] for k in range(0, len(futures), 2)]
         futures = [client.submit(_plus, *pair, pure=False) if len(pair) == 2 else pair[0] for pair in pairs]
@@ -250,25 +260,50 @@ def _evaluated(
     sums: list[Tensor], n: int, test: _Part, apart: _Part, features: int, settings: tuple[int, int]
 ) -> dict[str, Tensor]:
     """Everything at one size, (settings,) each, at the ridge that is best for each setting."""
-    gram, cross, squares, left = sums
-    shape, tail = test.targets.shape[1:], float(left) / n
-    tail = max(tail, 1e-9 * float(gram.diagonal().mean()) / n)
-    rows, losses = [], []
-    for share in _RIDGES:
-        lower = gram.clone()
-        lower.diagonal().add_(tail * share)
-        lower = torch.linalg.cholesky(lower)
-        weights = torch.cholesky_solve(cross, lower)
-        losses.append(((apart.features @ weights).reshape(-1, *shape) - apart.targets).square().sum((0, 2)))
-        logits = (test.features @ weights).reshape(-1, *shape)
-        rows.append(_risks(logits, test) | {"ridge": torch.full(shape[:1], share, dtype=gram.dtype)})
-        if share == 1:
-            power = torch.linalg.solve_triangular(lower, test.features.mT, upper=False).square().sum(0)
-            scale = ((squares - (cross * weights).sum(0)) / (tail * n)).clamp_min(0).reshape(shape)
-            of_student = _of_student(logits, scale, test.left + tail * power, test, n, features)
-    best = torch.stack(losses).argmin(0)
-    chosen = {name: torch.stack([row[name] for row in rows])[best, torch.arange(shape[0])] for name in rows[0]}
-    return {name: values.reshape(settings) for name, values in (chosen | of_student).items()}
+    gram, _, left = sums
+    least = _LEAST * float(gram.trace() + left) / n
+    ridges = [max(float(left) / n * share, least) for share in _RIDGES]
+    residuals = [apart.logits(_solved(sums, ridge)[1]) - apart.targets for ridge in ridges]
+    best = torch.stack([residual.square().sum((0, 2)) for residual in residuals]).argmin(0)
+    rows = {k: _at_ridge(sums, n, ridges[k], residuals[k], test, apart, features) for k in sorted(set(best.tolist()))}
+    chosen = {
+        name: torch.stack([rows[k][name][setting] for setting, k in enumerate(best.tolist())])
+        for name in next(iter(rows.values()))
+    }
+    chosen["ridge"] = torch.tensor(_RIDGES, dtype=gram.dtype)[best]
+    return {name: values.reshape(settings) for name, values in chosen.items()}
+
+
+def _solved(sums: list[Tensor], ridge: float) -> tuple[Tensor, Tensor]:
+    """The factor of ΦᵀΦ + ridge I, and the weights of all settings."""
+    gram, cross, _ = sums
+    lower = gram.clone()
+    lower.diagonal().add_(ridge)
+    lower = torch.linalg.cholesky(lower)
+    return lower, torch.cholesky_solve(cross, lower)
+
+
+def _at_ridge(
+    sums: list[Tensor], n: int, ridge: float, residual: Tensor, test: _Part, apart: _Part, features: int
+) -> dict[str, Tensor]:
+    """Everything at one size and ridge, for all settings."""
+    lower, weights = _solved(sums, ridge)
+    logits, variance = test.logits(weights), test.variance(lower, ridge)
+    # s² of (4.4): by how much more than the power function says the samples miss that were kept apart.
+    scale = (residual.square() / apart.variance(lower, ridge)[:, None, None]).mean(0)
+    classes = logits.shape[-1]
+    independent = 1.0 if classes == 1 else classes / (classes - 1)  # as in `theory.sweep`
+    row = _risks(logits, test)
+    row["expected_transfer_risk"] = transfer_risk.expected_transfer_risk(
+        logits.movedim(1, 0), scale * independent, variance
+    )
+    row["data_inefficiency"] = torch.full(scale.shape[:1], torch.nan, dtype=scale.dtype)
+    if n * _WELL_BELOW <= features:
+        norm = (
+            weights.square().sum(0).reshape(scale.shape).sum(-1)
+        )  # all samples are landmarks, and have no other features
+        row["data_inefficiency"], _ = data_inefficiency.fresh_sample(norm, test.targets - logits, variance, 0.0, n)
+    return row
 
 
 def _risks(logits: Tensor, test: _Part) -> dict[str, Tensor]:
@@ -279,18 +314,9 @@ def _risks(logits: Tensor, test: _Part) -> dict[str, Tensor]:
     return row
 
 
-def _of_student(
-    logits: Tensor, scale: Tensor, variance: Tensor, test: _Part, n: int, features: int
-) -> dict[str, Tensor]:
-    """What rests on the student's own kernel, whose tail is the ridge."""
-    classes = logits.shape[-1]
-    independent = 1.0 if classes == 1 else classes / (classes - 1)  # as in `theory.sweep`
-    expected = transfer_risk.expected_transfer_risk(logits.movedim(1, 0), scale * independent, variance)
-    inefficiency = torch.full_like(expected, torch.nan)
-    if n * _WELL_BELOW <= features:
-        norm, residual = (scale * n).sum(-1), test.targets - logits
-        inefficiency, _ = data_inefficiency.fresh_sample(norm, residual, variance, 0.0, n)
-    return {"expected_transfer_risk": expected, "data_inefficiency": inefficiency}
+def _power(lower: Tensor, features: Tensor) -> Tensor:
+    """What n samples leave of each input's features, (n,), in units of the ridge."""
+    return torch.linalg.solve_triangular(lower, features.mT, upper=False).square().sum(0)
 
 
 def _labelled(rows: list[dict[str, Tensor]], sizes: list[int], grid: Grid) -> xr.Dataset:
