@@ -11,7 +11,7 @@ import torch
 
 import tutelage as tu
 from tutelage import cli
-from tutelage.exceptions import SettingError, TaskError
+from tutelage.exceptions import SettingError, TaskError, TutelageError
 from tutelage.scale import Landmarks, open_source
 
 GRID = ([0.3, 1.0], [1.0, 4.0])
@@ -35,6 +35,11 @@ def folder_of(path, n=1600, classes=3, test=True, labels=True):
             if labels or name != "y":
                 np.save(path / f"{name}_{part}.npy", value)
     return path
+
+
+def changed(folder, name, part):
+    np.save(folder / f"{name}.npy", np.load(folder / f"{name}.npy")[part])
+    return folder
 
 
 @pytest.mark.parametrize("classes", [1, 3])
@@ -71,7 +76,7 @@ def test_chunks_do_not_show(tmp_path, monkeypatch):
         np.testing.assert_allclose(values, whole[name], atol=3e-3, err_msg=name)
 
 
-def test_zarr_parquet_and_a_cluster_give_what_a_folder_gives(tmp_path):
+def test_zarr_parquet_and_a_cluster_give_what_a_folder_gives(tmp_path, monkeypatch):
     import pyarrow
     import pyarrow.parquet
     import zarr
@@ -90,6 +95,7 @@ def test_zarr_parquet_and_a_cluster_give_what_a_folder_gives(tmp_path):
         found = tu.stream(open_source(path), KERNEL, *GRID, sizes=[700], features=100)
         for name, values in found.items():
             np.testing.assert_allclose(values, whole[name], atol=1e-6, err_msg=f"{path} {name}")
+    monkeypatch.setattr(sys.modules["tutelage.stream"], "_CHUNK", 123)  # so that sums of many are added up
     with (
         warnings.catch_warnings(action="ignore"),
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as running,
@@ -106,6 +112,43 @@ def test_without_labels_only_the_teacher_is_followed(tmp_path):
     found = tu.stream(open_source(folder_of(tmp_path / "t", labels=False)), KERNEL, *GRID, sizes=[700], features=100)
     assert found.soft_ratio.values.tolist() == [1.0]
     assert "error" not in found
+
+
+@pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
+def test_images_are_read_as_they_are_laid_out(tmp_path, layout):
+    (tmp_path / "t").mkdir()
+    images = np.random.default_rng(0).normal(size=(300, 2, 4, 3)).astype("float32")  # channels first
+    task = {"x_train": images, "teacher_logits_train": images[:, 0, 0], "y_train": images[:, 0, 0].argmax(1)}
+    if layout == "channels_last":
+        task["x_train"] = np.moveaxis(images, 1, -1)
+    else:
+        task["image_layout"] = np.array(layout)
+    for name, value in task.items():
+        np.save(tmp_path / "t" / f"{name}.npy", value)
+    source = open_source(tmp_path / "t")
+    np.testing.assert_array_equal(source.rows(3, 7)[0], images[3:7])
+    found = tu.stream(source, tu.kernels.cnn(depth=1), *GRID, sizes=[200], features=100)
+    assert np.isfinite(found.error).all()
+
+
+def test_a_test_part_without_labels_tells_of_agreement(tmp_path):
+    folder = folder_of(tmp_path / "t")
+    (folder / "y_test.npy").unlink()
+    with pytest.raises(TaskError, match="the test part has none \\(y_test\\)"):
+        tu.stream(open_source(folder), KERNEL, *GRID, sizes=[700], features=100)
+    found = tu.stream(open_source(folder), KERNEL, [1.0], [1.0], sizes=[700], features=100)
+    assert "error" not in found
+    assert found.attrs["apart_transfer_risk"] < 0.3
+
+
+@pytest.mark.parametrize("number", [50, 1200, 1590])
+def test_an_input_that_is_no_number_is_named(tmp_path, number):
+    folder = folder_of(tmp_path / "t")
+    x = np.load(folder / "x_train.npy")
+    x[number, 2] = np.nan
+    np.save(folder / "x_train.npy", x)
+    with pytest.raises(TutelageError, match=f"sample {number:,} hold|NaN"):
+        tu.stream(open_source(folder), KERNEL, *GRID, sizes=[700], features=100)
 
 
 def test_landmarks_are_exact_at_themselves():
@@ -176,7 +219,15 @@ def test_a_network_of_torch_is_streamed_by_its_kernel(tmp_path, outputs):
     [
         (lambda p: open_source(p / "none"), "cannot be streamed; expected a folder of .npy files"),
         (open_source, "has no x_train; a stream needs x_train and teacher_logits_train"),
-        (lambda p: open_source(folder_of(p / "t", n=50)), "holds 50 samples, or arrays of different lengths"),
+        (lambda p: open_source(folder_of(p / "t", n=50)), "holds 50 samples; a stream has 100 or more."),
+        (
+            lambda p: open_source(changed(folder_of(p / "t"), "y_train", slice(0, 9))),
+            "teacher_logits_train 1,600, y_train 9)",
+        ),
+        (
+            lambda p: open_source(changed(folder_of(p / "t"), "x_test", np.s_[:, :5])),
+            "a sample of x_test has shape (5,), and one of x_train (8,); they have to be alike.",
+        ),
     ],
 )
 def test_what_cannot_be_streamed_is_said(tmp_path, make, message):

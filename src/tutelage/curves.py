@@ -1,6 +1,7 @@
 """The theory over a grid of settings, sizes and orderings, as one labelled data set."""
 
 import json
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -114,9 +115,10 @@ def curves(
         found = sweep_starts(problem, kernel, orders, seed)
     else:
         fingerprint = {
-            "tutelage": __version__, "task": own, "student": str(getattr(kernel, "spec", kernel)),
+            "tutelage": __version__, "task": own, "student": _named(kernel),
             "soft_ratio": grid.soft_ratios, "temperature": grid.temperatures, "t_power": t_power, "sizes": grid.sizes,
             "orderings": orderings, "seed": seed, "dtype": dtype, "standardised": standardise,
+            "kernel": [] if scale.checkpoint is None else [f"{v:.5g}" for v in kernel.diag(problem.pool[:4]).tolist()],
         }  # fmt: skip
         work = _work(problem, orderings)
         cost = scale.cost(work, kernel, tuple(problem.pool.shape[1:]), problem.pool.dtype, timed=progress is not silent)
@@ -171,6 +173,11 @@ def load_curves(path: str | Path) -> xr.Dataset:
     if "tutelage" not in data.attrs:
         raise TaskError(f"{path} holds no curves of tutelage; give the curves.nc of a plan.")
     return data
+
+
+def _named(kernel: Kernel) -> str:
+    """The same in every process; weights, of which it does not tell, show in the kernel's values."""
+    return re.sub(r" at 0x[0-9a-f]+", "", str(getattr(kernel, "spec", kernel)))
 
 
 def _work(problem: Problem, orderings: int) -> Work:

@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -87,7 +88,11 @@ def _as_sentences(path: Path) -> Iterator[None]:
         raise OutputError(f"{path} cannot be written: {error.strerror or error}. Choose another folder.") from error
 
 
+_ASKING = threading.Lock()
+
+
 def _umask() -> int:
-    current = os.umask(0)
-    os.umask(current)
-    return current
+    with _ASKING:  # another thread that asks in between would be told 0, and leave it so
+        current = os.umask(0)
+        os.umask(current)
+        return current

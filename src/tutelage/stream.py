@@ -11,7 +11,7 @@ import xarray as xr
 from torch import Tensor
 
 from tutelage.curves import SOFT_RATIOS, TEMPERATURES, curves
-from tutelage.exceptions import SettingError
+from tutelage.exceptions import SettingError, TaskError, TutelageError
 from tutelage.grid import Grid
 from tutelage.kernels import Kernel
 from tutelage.kernels import Sequential as ClosedForm
@@ -40,8 +40,14 @@ class _Reader:
     mean: Tensor
     scale: float
 
-    def inputs(self, x: np.ndarray) -> Tensor:
-        return (torch.as_tensor(np.array(x, dtype=np.float32)) - self.mean) * self.scale
+    def inputs(self, x: np.ndarray, start: int = 0) -> Tensor:
+        """Standardised, of samples from `start` on."""
+        found = (torch.as_tensor(np.array(x, dtype=np.float32)) - self.mean) * self.scale
+        bad = ~torch.isfinite(found.flatten(1)).all(1)
+        if bool(bad.any()):
+            number = start + int(bad.nonzero()[0])
+            raise TaskError(f"The inputs of sample {number:,} hold NaN or an infinite number; expected finite numbers.")
+        return found
 
     def targets(self, rows: Rows) -> Tensor:
         """Effective logits, (n, settings, C)."""
@@ -51,7 +57,11 @@ class _Reader:
     def sums(self, start: int, stop: int) -> list[Tensor]:
         """ΦᵀΦ, ΦᵀZ and what the landmarks leave, of some samples."""
         rows = self.source.rows(start, stop)
-        x, z = self.inputs(rows[0]), self.targets(rows).flatten(1)
+        x = self.inputs(rows[0], start)
+        try:
+            z = self.targets(rows).flatten(1)
+        except TutelageError as error:
+            raise type(error)(f"{error} (Samples are counted from the stream's sample {start:,} on.)") from error
         phi = self.landmarks(x)
         return [phi.mT @ phi, phi.mT @ z, self.landmarks.left(x, phi).double().sum()]
 
@@ -67,8 +77,8 @@ class _Part:
     labels: Tensor | None
 
     @classmethod
-    def of(cls, reader: _Reader, rows: Rows) -> "_Part":
-        x = reader.inputs(rows[0])
+    def of(cls, reader: _Reader, rows: Rows, start: int = 0) -> "_Part":
+        x = reader.inputs(rows[0], start)
         phi, logits = reader.landmarks(x), torch.as_tensor(np.array(rows[1]))
         decision = logits.argmax(-1) if logits.ndim == 2 else (logits > 0).long()
         labels = None if rows[2] is None else torch.as_tensor(np.asarray(rows[2]).astype(np.int64))
@@ -132,6 +142,8 @@ def stream(
     ------
     SettingError
         If there are too many features for the samples or for memory, or a setting lies outside its range.
+    TaskError
+        If inputs or logits are no finite numbers, or the test part lacks the labels that the pool has.
     """
     started = time.perf_counter()
     test, left = held_out(source, _HELD_OUT)
@@ -141,12 +153,17 @@ def stream(
         raise SettingError(f"{features} features were asked for; expected 2 … {pool:,}, the samples of the pool.")
     labelled = source.rows(0, 1)[2] is not None
     ratios = soft_ratio if labelled else [1.0]
+    if test[2] is None and any(rho != 1 for rho in ratios):
+        raise TaskError(
+            "The pool has labels and the test part has none (y_test), so that soft ratios below 1 cannot be evaluated on it. Give its "
+            "labels, a soft ratio of 1, or no test part: the stream's last samples are then kept for it."
+        )
     grid = Grid.of(ratios, temperature, t_power, sizes, pool, count=8)
     cost = _cost(kernel, source, pool, features, len(test[0]) + left - most, grid, timed=progress is not silent)
     if progress is not silent:
         remark(progress, f"{pool:,} samples, {features:,} features: {cost}")
     reader = _reader(source, kernel, grid, features)
-    held, apart = _Part.of(reader, test), _Part.of(reader, source.rows(most, left))
+    held, apart = _Part.of(reader, test), _Part.of(reader, source.rows(most, left), most)
     exact = _exact_path(reader, kernel, test, min(_EXACT, pool), (ratios, temperature, t_power))
     all_sizes = sorted({*grid.sizes, exact.attrs["n"]})
     rows, sums, begin = [], None, 0
@@ -161,7 +178,11 @@ def stream(
             begin = n
     found = _labelled(rows, all_sizes, grid)
     at = found.sel(n=exact.attrs["n"])
-    off = {f"apart_{k}": float(abs(at[k] - exact[k]).max()) for k in ("error", "transfer_risk") if k in exact}
+    off = {
+        f"apart_{k}": float(abs(at[k] - exact[k]).max())
+        for k in ("error", "transfer_risk")
+        if k in exact and k in found
+    }
     found = found.sel(n=grid.sizes)
     found.attrs = {
         "tutelage": __version__, "student": str(getattr(kernel, "spec", kernel)), "features": features, "t_power": t_power,
@@ -190,7 +211,8 @@ def _cost(kernel: Kernel, source: Source, n: int, features: int, evaluated: int,
     seconds = None
     if timed:
         seconds = n * features * (3 * features + 2 * columns) / flops_per_second(torch.float32)
-        per_size = len(_RIDGES) * features * (features**2 / 3 + 2 * features * columns) + features**2 * evaluated
+        # Each ridge is solved for once to be chosen, and once more if it is.
+        per_size = 2 * len(_RIDGES) * features * (features**2 / 3 + 2 * features * columns) + features**2 * evaluated
         seconds += (len(grid.sizes) + 2) * per_size / flops_per_second(torch.float64)
         if isinstance(kernel, ClosedForm):  # a kernel of the user's own says nothing of its cost
             seconds += kernel.cost(x.shape[1:], n, features, dtype=torch.float32).seconds
@@ -239,7 +261,8 @@ def _added(sums: Any, reader: _Reader, begin: int, end: int, client: Any, there:
     futures = [client.submit(_sums, there, *chunk, pure=False) for chunk in chunks]
     while len(futures) > 1:
         pairs = [futures[k : k + 2] for k in range(0, len(futures), 2)]
-        futures = [client.submit(_plus, *pair, pure=False) if len(pair) == 2 else pair[0] for pair in pairs]
+        # Before more chunks: so that workers hold few sums, however many samples there are.
+        futures = [client.submit(_both, *pair, pure=False, priority=1) if len(pair) == 2 else pair[0] for pair in pairs]
     added = _plus(sums, futures[0].result())
     advance(end - begin)
     return added
@@ -247,6 +270,11 @@ def _added(sums: Any, reader: _Reader, begin: int, end: int, client: Any, there:
 
 def _sums(reader: _Reader, start: int, stop: int) -> list[Tensor]:
     return reader.sums(start, stop)
+
+
+def _both(sums: list[Tensor], more: list[Tensor]) -> list[Tensor]:
+    """In float64; a worker may need each of them again."""
+    return [a.double() + b for a, b in zip(sums, more, strict=True)]
 
 
 def _plus(sums: list[Tensor] | None, more: list[Tensor]) -> list[Tensor]:
@@ -312,11 +340,6 @@ def _risks(logits: Tensor, test: _Part) -> dict[str, Tensor]:
     if test.labels is not None:
         row["error"] = (decided != test.labels).double().mean(-1)
     return row
-
-
-def _power(lower: Tensor, features: Tensor) -> Tensor:
-    """What n samples leave of each input's features, (n,), in units of the ridge."""
-    return torch.linalg.solve_triangular(lower, features.mT, upper=False).square().sum(0)
 
 
 def _labelled(rows: list[dict[str, Tensor]], sizes: list[int], grid: Grid) -> xr.Dataset:

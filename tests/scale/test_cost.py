@@ -4,20 +4,26 @@ from tutelage.scale import Cost, free_memory
 from tutelage.scale import cost as module
 
 
+@pytest.mark.parametrize(("limit", "left"), [("max", None), ("1000000", 600_000), ("9223372036854771712", None)])
 @pytest.mark.parametrize(
-    ("limit", "stat", "left"),
+    ("line", "folder", "name", "held"),
     [
-        ("max", "anon 5\n", None),
-        ("1000000", "anon 400000\nfile 500000\n", 600_000),  # files that were read can be given back
-        ("9223372036854771712", "anon 400000\n", None),  # what the first version says for none
+        ("0::/slurm/job", "slurm/job", "memory.max", "anon"),
+        ("0::/slurm/job", "slurm", "memory.max", "anon"),  # of a group around its own
+        ("0::/of/the/host", "", "memory.max", "anon"),  # seen from within a container
+        ("4:memory:/docker", "memory/docker", "memory.limit_in_bytes", "total_rss"),
     ],
 )
-def test_a_control_group_leaves_what_it_does_not_hold(tmp_path, monkeypatch, limit, stat, left):
-    monkeypatch.setattr(module, "_GROUPS", [])
+def test_a_control_group_leaves_what_it_does_not_hold(tmp_path, monkeypatch, limit, left, line, folder, name, held):
+    monkeypatch.setattr(module, "_OWN_GROUPS", tmp_path / "none")
     whole = free_memory()
-    (tmp_path / "limit").write_text(f"{limit}\n")
-    (tmp_path / "stat").write_text(stat)
-    monkeypatch.setattr(module, "_GROUPS", [(tmp_path / "limit", tmp_path / "stat", "anon")])
+    group = tmp_path / folder
+    group.mkdir(parents=True, exist_ok=True)
+    (group / name).write_text(f"{limit}\n")
+    (group / "memory.stat").write_text(f"{held} 400000\nfile 500000\n")  # files can be given back
+    (tmp_path / "cgroup").write_text(f"3:cpu:/other\n{line}\n")
+    monkeypatch.setattr(module, "_GROUPS", tmp_path)
+    monkeypatch.setattr(module, "_OWN_GROUPS", tmp_path / "cgroup")
     assert free_memory() == (pytest.approx(whole, rel=0.2) if left is None else left)
 
 

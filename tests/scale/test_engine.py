@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ import torch
 import tutelage as tu
 from problems import task
 from tutelage.exceptions import SettingError, StudentError, TaskError
-from tutelage.scale import Scale, Work
+from tutelage.scale import Checkpoint, Scale, Work
 from tutelage.scale.engine import size
 
 GRID = {"soft_ratio": [0.2, 1.0], "temperature": [1.0, 4.0], "orderings": 2, "seed": 3}
@@ -24,12 +25,17 @@ WORK = Work(n=20_000, held_out=2000, columns=100, sizes=16, orderings=1, itemsiz
 
 @pytest.mark.parametrize("test", [True, False])
 @pytest.mark.parametrize("epochs", [None, [1, 5]])
-def test_every_path_finds_the_same_curves(tmp_path, test, epochs):
+def test_every_path_finds_the_same_curves(tmp_path, monkeypatch, test, epochs):
+    folders = []
+    monkeypatch.setattr("torch.get_num_threads", os.cpu_count)
+    monkeypatch.setattr(
+        "tutelage.scale.engine.Checkpoint.of", lambda folder, _: folders.append(folder) or Checkpoint(folder)
+    )
     problem = task(n=150, m=40, test=test, epochs=epochs)
     dense = tu.curves(problem, KERNEL, **GRID, scale=Scale("dense"))
     for scale in (
         Scale("dask"),
-        Scale("dask", memory=4e6),
+        Scale("dask", memory=9.6e5),  # so that tiles lie in a temporary folder
         Scale(checkpoint=tmp_path / "c"),
         Scale(checkpoint=tmp_path / "c"),
     ):
@@ -37,6 +43,24 @@ def test_every_path_finds_the_same_curves(tmp_path, test, epochs):
         for name in dense:
             np.testing.assert_allclose(found[name].values, dense[name].values, rtol=1e-6, atol=1e-8, err_msg=name)
         assert found.attrs["task"] == dense.attrs["task"]
+    assert [folder == tmp_path / "c" for folder in folders] == [False, True, True]
+
+
+def test_tiles_that_memory_has_no_room_for_go_to_files_and_are_counted(tmp_path, monkeypatch):
+    work = Work(n=20_000, held_out=0, columns=100, sizes=16, orderings=4, itemsize=8)
+    cost = Scale(memory=1.2e9).cost(work, KERNEL, (10,), torch.float64, timed=False)
+    assert cost.disk == 4 * work.lower
+    kept = Scale(checkpoint=tmp_path / "c")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=cost.disk - 5e5))
+    with pytest.raises(SettingError) as caught:
+        kept.cost(work, KERNEL, (10,), torch.float64)
+    assert str(caught.value) == (
+        f"The tiles of 20,000 samples and 4 orderings need 6.7 GB of files, and {tmp_path} has 6.7 GB free. Give a folder on a larger "
+        "disk (--checkpoint DIR), fewer orderings (--orderings 1), or float32 (--dtype float32)."
+    )
+    (tmp_path / "c").mkdir()
+    np.save(tmp_path / "c" / "0-0.npy", np.ones(100_000))  # of a run that was killed
+    assert kept.cost(work, KERNEL, (10,), torch.float64, timed=False).disk == cost.disk
 
 
 def test_a_convolutional_student_goes_through_tiles_too():
@@ -77,7 +101,7 @@ def test_more_orderings_cost_more():
             "Give the scale dask (--scale dask), float32 (--dtype float32), fewer samples (about 9,753 fit), "
             "or features in place of the kernel (tutelage stream).",
         ),
-        (Scale(memory=3e8), "needs 0.3 GB on the dask path, and 0.3 GB of memory may be used here. Give float32"),
+        (Scale(memory=1e8), "on the dask path, and 0.1 GB of memory may be used here. Give float32"),
     ],
 )
 def test_what_cannot_fit_is_refused_with_advice(scale, message):
@@ -121,6 +145,19 @@ def test_a_checkpoint_of_another_task_is_refused(tmp_path):
         tu.curves(task(seed=1), KERNEL, **GRID, scale=Scale(checkpoint=tmp_path / "c"))
     with pytest.raises(TaskError, match="its seed is 3, and 4 was given"):
         tu.curves(task(), KERNEL, **(GRID | {"seed": 4}), scale=Scale(checkpoint=tmp_path / "c"))
+
+
+def test_a_checkpoint_knows_a_network_by_its_weights(tmp_path):
+    for seed in (0, 0, 1):
+        torch.manual_seed(seed)
+        kernel = tu.kernels.empirical(
+            torch.nn.Sequential(torch.nn.Linear(5, 64), torch.nn.ReLU(), torch.nn.Linear(64, 1))
+        )
+        if seed == 0:
+            tu.curves(task(), kernel, **GRID, scale=Scale(checkpoint=tmp_path / "c"))
+        else:
+            with pytest.raises(TaskError, match="is of another run: its kernel is"):
+                tu.curves(task(), kernel, **GRID, scale=Scale(checkpoint=tmp_path / "c"))
 
 
 def command(folder, *options):

@@ -36,7 +36,7 @@ class Checkpoint:
         OutputError
             If it cannot be written to, or holds something else.
         """
-        folder = Path(folder)
+        folder = Path(folder).absolute()  # the workers of a cluster stand elsewhere
         check_writable(folder)
         label, wanted = folder / _LABEL, json.loads(json.dumps(fingerprint))
         if not label.exists():

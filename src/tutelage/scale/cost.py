@@ -9,11 +9,8 @@ from pathlib import Path
 import torch
 
 SPARE = 0.8  # of the memory that is free, for a path to be taken
-_SYSTEM = Path("/sys/fs/cgroup")
-_GROUPS = [  # of both versions: the limit, the file that tells what is held, and the name it has there
-    (_SYSTEM / "memory.max", _SYSTEM / "memory.stat", "anon"),
-    (_SYSTEM / "memory/memory.limit_in_bytes", _SYSTEM / "memory/memory.stat", "rss"),
-]
+_OWN_GROUPS, _GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
+_VERSIONS = {"": ("", "memory.max", "anon"), "memory": ("memory", "memory.limit_in_bytes", "total_rss")}
 _TRIAL = 1536  # of the product that tells how fast this machine multiplies
 
 
@@ -51,20 +48,37 @@ def size(number: float) -> str:
 
 def free_memory() -> float:
     """Bytes that a process may still take: what the machine has, or what its control group leaves."""
-    pages = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    available = Path("/proc/meminfo")  # of Linux; elsewhere what no process has touched
-    if available.exists():
-        line = next(line for line in available.read_text().splitlines() if line.startswith("MemAvailable"))
-        pages = int(line.split()[1]) * 1024
-    return float(min([pages, *_left_of_limits()]))
+    return min([_of_machine(), *_left_of_limits()])
 
 
-def _left_of_limits() -> Iterator[int]:
-    """Of what control groups allow, what is not held yet; files that were read can be given back, and do not count."""
-    for limit, stat, held in _GROUPS:
-        if limit.exists() and (text := limit.read_text().strip()) != "max":
-            counts = dict(line.split() for line in stat.read_text().splitlines())
-            yield int(text) - int(counts[held])
+def _of_machine() -> float:
+    known = Path("/proc/meminfo")
+    if known.exists():
+        line = next(line for line in known.read_text().splitlines() if line.startswith("MemAvailable"))
+        return int(line.split()[1]) * 1024.0
+    try:  # not Linux: all that there is
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    except (AttributeError, ValueError):
+        return float("inf")
+
+
+def _left_of_limits() -> Iterator[float]:
+    """Of what control groups allow, what they do not hold yet; files that were read can be given back, and do not count."""
+    lines = _OWN_GROUPS.read_text().splitlines() if _OWN_GROUPS.exists() else []
+    for _, controllers, path in (line.split(":", 2) for line in lines):
+        if controllers in _VERSIONS:
+            within, limit, held = _VERSIONS[controllers]
+            folder = _GROUPS / within
+            groups = (folder.joinpath(*Path(path).parts[1:k]) for k in range(1, len(Path(path).parts) + 1))
+            yield from (left for group in groups if (left := _left(group, limit, held)) is not None)
+
+
+def _left(group: Path, limit: str, held: str) -> float | None:
+    try:
+        text, lines = (group / limit).read_text().strip(), (group / "memory.stat").read_text().splitlines()
+    except OSError:
+        return None  # it has no limit, or is not to be seen from within a container
+    return None if text == "max" else float(text) - int(dict(line.split() for line in lines)[held])
 
 
 def flops_per_second(dtype: torch.dtype) -> float:

@@ -48,11 +48,11 @@ class Work:
         copies = 2 if self.orderings > 1 else 1
         return self.itemsize * self.n * (4 * self.columns + copies * (self.n + self.held_out))
 
-    @property
-    def beside(self) -> int:
-        """Bytes of targets, solutions, a part of the test block and its predictions, beside tiles."""
-        part = min(self.held_out, 2 * COLUMNS)
-        return self.itemsize * (self.n * (4 * self.columns + 2 * part) + self.sizes * self.held_out * self.columns)
+    def beside(self, workers: Workers) -> int:
+        """Bytes of targets, solutions, a part of the test block and its predictions, and of tiles that are worked on."""
+        rows = 4 * self.columns + 4 * min(self.held_out, workers.columns(COLUMNS))
+        tiles = 4 * workers.side_by_side * self.chunk**2
+        return self.itemsize * (self.n * rows + tiles + self.sizes * self.held_out * self.columns)
 
     @property
     def chunk(self) -> int:
@@ -111,15 +111,14 @@ class Scale:
             If there is no room, with what would fit.
         """
         path, in_files, held = self._held(work)
-        disk = work.lower if in_files else 0
-        room_on_disk = shutil.disk_usage(self._existing_folder()).free if in_files else 0
-        if held > self.room or disk > room_on_disk:
-            has = f"{size(self.room)} of memory" if held > self.room else f"{size(room_on_disk)} on disk"
-            needs = held if held > self.room else disk
+        disk = work.lower * work.orderings if in_files else 0
+        if held > self.room:
             raise SettingError(
-                f"A pool of {work.n:,} samples needs {size(needs)} on the {path} path, and {has} may be used here. "
-                f"{self._advice(work, path)}"
+                f"A pool of {work.n:,} samples needs {size(held)} on the {path} path, and {size(self.room)} of memory may be used "
+                f"here. {self._advice(work, path)}"
             )
+        if in_files:
+            self._check_disk(work, disk)
         seconds = None
         if timed:
             seconds = work.flops / flops_per_second(dtype) + _kernel_seconds(kernel, input_shape, work, dtype, path)
@@ -132,7 +131,7 @@ class Scale:
             path = "dask" if self.scheduler or self.checkpoint or work.dense > self.room else "dense"
         if path == "dense":
             return path, False, work.dense
-        working = work.beside + 8 * work.chunk**2 * work.itemsize
+        working = work.beside(Workers())
         elsewhere = self.scheduler is not None
         in_files = self.checkpoint is not None or (not elsewhere and working + work.lower > self.room)
         return path, in_files, working + (0 if in_files or elsewhere else work.lower)
@@ -145,6 +144,20 @@ class Scale:
         advice += [f"fewer samples (about {fits:,} fit)"] if fits else []
         text = ", ".join([*advice, "or features in place of the kernel (tutelage stream)"])
         return f"Give {text}."
+
+    def _check_disk(self, work: Work, needed: int) -> None:
+        """What a run that was killed has left in the checkpoint need not be written again."""
+        there = [] if self.checkpoint is None else Path(self.checkpoint).rglob("*.npy")
+        missing, free = (
+            needed - sum(tile.stat().st_size for tile in there),
+            shutil.disk_usage(self._existing_folder()).free,
+        )
+        if missing > free:
+            raise SettingError(
+                f"The tiles of {work.n:,} samples and {work.orderings} orderings need {size(missing)} of files, and "
+                f"{self._existing_folder()} has {size(free)} free. Give a folder on a larger disk (--checkpoint DIR), fewer orderings "
+                "(--orderings 1), or float32 (--dtype float32)."
+            )
 
     def _existing_folder(self) -> Path:
         folder = Path(tempfile.gettempdir()) if self.checkpoint is None else Path(self.checkpoint).absolute()
@@ -244,7 +257,7 @@ class TiledPool:
         with self._progress("test part", len(test)) as advance:
 
             def between() -> Iterator[Tensor]:
-                for part in test.split(COLUMNS * self._workers.side_by_side):
+                for part in test.split(self._workers.columns(COLUMNS)):
                     yield kernel(pool, part) if last else kernel(pool, part)[order]
                     advance(len(part))
 

@@ -14,7 +14,7 @@ _ROWS = 2048
 
 @dataclass(frozen=True)
 class Landmarks:
-    """φ(x) = L⁻¹ k(landmarks, x), L Lᵀ = Θ(landmarks): exact between a landmark and anything, and never more than Θ.
+    """φ(x) = L⁻¹ k(landmarks, x), L Lᵀ = Θ(landmarks): exact between a landmark and anything, and never more than Θ, but for rounding.
 
     Williams and Seeger, *Using the Nyström method to speed up kernel machines*, NeurIPS 2000. It serves any student: closed
     forms of vectors and images, and networks of torch.

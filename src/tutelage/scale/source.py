@@ -1,6 +1,6 @@
 """Tasks that are read in chunks: folders of .npy files, zarr groups, parquet files."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,7 +21,7 @@ class Source(Protocol):
         """Samples of the pool."""
 
     def rows(self, start: int, stop: int) -> Rows:
-        """Inputs, teacher logits, and labels if there are any."""
+        """Inputs (images channels first), teacher logits, and labels if there are any."""
 
     def test(self) -> Rows | None:
         """The test part, if there is one."""
@@ -33,6 +33,7 @@ class Arrays:
 
     path: Path
     zarr: bool
+    image_layout: str = "channels_last"
 
     @property
     def n(self) -> int:
@@ -44,7 +45,7 @@ class Arrays:
         x, z, y = (self._array(name)[start:stop] if self._has(name) else None for name in POOL)
         assert x is not None
         assert z is not None
-        return np.array(x), np.array(z), None if y is None else np.array(y)
+        return self._channels_first(np.array(x)), np.array(z), None if y is None else np.array(y)
 
     def test(self) -> Rows | None:
         """See `Source`."""
@@ -53,7 +54,25 @@ class Arrays:
         x, z, y = (np.array(self._array(name)[:]) if self._has(name) else None for name in TEST)
         assert x is not None
         assert z is not None
-        return x, z, y
+        return self._channels_first(x), z, y
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of the arrays that are there."""
+        return {name: tuple(self._array(name).shape) for name in POOL + TEST if self._has(name)}
+
+    def laid_out(self) -> "Arrays":
+        """With the image layout that it says it has."""
+        if not self._has("image_layout"):
+            return self
+        layout = str(np.asarray(self._array("image_layout")[()]))
+        if layout not in ("channels_last", "channels_first"):
+            raise TaskError(f"{self.path}: image_layout is {layout!r}; expected channels_last or channels_first.")
+        return replace(self, image_layout=layout)
+
+    def _channels_first(self, x: np.ndarray) -> np.ndarray:
+        last = x.ndim == 4 and self.image_layout == "channels_last"
+        return np.ascontiguousarray(np.moveaxis(x, -1, 1)) if last else x
 
     def _has(self, name: str) -> bool:
         return (self.path / (name if self.zarr else f"{name}.npy")).exists()
@@ -108,7 +127,8 @@ def open_source(path: str | Path) -> Source:
     ----------
     path : str or Path
         A folder of .npy files or a zarr group (`.zarr`) with the keys of a task file, or a parquet file (`.parquet`) with
-        the columns x_train, teacher_logits_train and, if there are labels, y_train. Rows lie in a random order.
+        the columns x_train, teacher_logits_train and, if there are labels, y_train. Rows lie in a random order. Images are channels
+        last, unless the key image_layout says otherwise.
 
     Raises
     ------
@@ -117,7 +137,7 @@ def open_source(path: str | Path) -> Source:
     MissingExtraError
         If what reads it is not installed.
     """
-    path = Path(path)
+    path = Path(path).absolute()  # the workers of a cluster stand elsewhere
     try:
         if path.suffix == ".parquet" and path.is_file():
             source: Source = Parquet.of(path)
@@ -131,8 +151,11 @@ def open_source(path: str | Path) -> Source:
             )
         if missing:
             raise TaskError(f"{path} has no {missing[0]}; a stream needs {' and '.join(POOL[:2])}.")
+        if isinstance(source, Arrays):
+            source = source.laid_out()
+            _check_shapes(path, source.shapes)
         _check(path, source)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, IndexError) as error:
         if isinstance(error, TaskError):
             raise
         raise TaskError(f"{path} cannot be read as a stream ({error}).") from error
@@ -140,18 +163,28 @@ def open_source(path: str | Path) -> Source:
 
 
 def _check(path: Path, source: Source) -> None:
-    x, z, y = source.rows(0, min(source.n, 64))
-    last = source.rows(source.n - 1, source.n)
-    lengths = {len(part) for part in (*last[:2], *([] if y is None else [last[2]])) if part is not None}
-    if source.n < 100 or lengths != {1}:
-        raise TaskError(
-            f"{path} holds {source.n} samples, or arrays of different lengths; a stream has 100 or more, and one length."
-        )
+    if source.n < 100:
+        raise TaskError(f"{path} holds {source.n} samples; a stream has 100 or more.")
+    x, z, _ = source.rows(0, 64)
     if z.ndim > 2 or x.ndim < 2:
         raise TaskError(
             f"{path} holds inputs of shape {x.shape[1:]} and teacher logits of shape {z.shape[1:]}; a stream takes inputs of one axis "
             "or more, and the logits of one epoch: (N,) or (N, C)."
         )
+
+
+def _check_shapes(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
+    for names in (POOL, TEST):
+        lengths = {name: shapes[name][0] if shapes[name] else 0 for name in names if name in shapes}
+        if len(set(lengths.values())) > 1:
+            said = ", ".join(f"{name} {length:,}" for name, length in lengths.items())
+            raise TaskError(f"{path} holds arrays of different lengths ({said}); each sample needs one row in each.")
+    for pool, test in zip(POOL[:2], TEST[:2], strict=True):
+        if test in shapes and shapes[test][1:] != shapes[pool][1:]:
+            raise TaskError(
+                f"{path}: a sample of {test} has shape {shapes[test][1:]}, and one of {pool} {shapes[pool][1:]}; "
+                "they have to be alike."
+            )
 
 
 def _is_list(table: Any, name: str) -> bool:

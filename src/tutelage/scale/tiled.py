@@ -1,7 +1,8 @@
 """The factor of `theory/factor.py` in tiles, by Dask's blocked Cholesky factorisation and triangular solves (docs/scale.md).
 
-Only tiles on and below the diagonal are ever computed, each of the kernel where it is needed. Where the tiles do not divide N the
-last ones are padded: the kernel with the identity, right-hand sides with zeros, which changes nothing of the rest.
+Only half of the tiles is ever computed, those on one side of the diagonal, each of the kernel where it is needed. Where the
+tiles do not divide N the last ones are padded: the kernel with the identity, right-hand sides with zeros, which changes nothing of
+the rest.
 """
 
 from collections.abc import Callable, Iterator
@@ -143,7 +144,7 @@ class TiledFactor:
 
     def _solve(self, rhs: Tensor, *, lower: bool) -> Tensor:
         linalg, across = dask_array().linalg, self._across
-        matrix, width = self._lower(0), COLUMNS * self.workers.side_by_side
+        matrix, width = self._lower(0), self.workers.columns(COLUMNS)
         for start in range(0, rhs.shape[1], width):
             part = rhs[:, start : start + width]
             padded = np.zeros((across * self.chunk, part.shape[1]), _numpy(self.dtype))

@@ -13,6 +13,8 @@ from tutelage.progress import Progress, silent
 
 Graph = dict[Any, Any]
 
+_MOST = 8  # tasks with columns of their own; the tiles of each give work to more
+
 
 @dataclass(frozen=True)
 class Workers:
@@ -31,6 +33,10 @@ class Workers:
         if self.client is None:
             return max(1, (os.cpu_count() or 1) // torch.get_num_threads())
         return max(1, sum(self.client.nthreads().values()))
+
+    def columns(self, width: int) -> int:
+        """Columns of a right-hand side that are solved for together, so many to a task; memory holds all of their rows."""
+        return width * min(_MOST, self.side_by_side)
 
     def get(
         self, graph: Graph, keys: list[Any], progress: Progress = silent, name: str = "", total: float = 0
