@@ -191,17 +191,20 @@ def test_what_it_will_cost_is_said_first(tmp_path, monkeypatch):
         yield lambda steps: None
 
     tu.stream(source, KERNEL, *GRID, sizes=[700], features=100, progress=listen)
-    assert re.fullmatch(r"1,520 samples, 100 features: stream path, about \d+ s, 8\.7 MB of memory", said[0][0])
+    assert re.fullmatch(r"1,520 samples, 100 features: stream path, about \d+ s, 13\.6 MB of memory", said[0][0])
     assert said[0][1] == 0
     assert said[-1] == ("stream of 1,520 samples", 1520)
-    monkeypatch.setattr(sys.modules["tutelage.stream"], "free_memory", lambda: 1e7)
+    monkeypatch.setattr(sys.modules["tutelage.stream"], "free_memory", lambda: 1.65e7)
     with pytest.raises(SettingError) as caught:
         tu.stream(source, KERNEL, *GRID, sizes=[700], features=100)
     assert re.fullmatch(
-        r"A stream in 100 features needs 8\.7 MB of memory, and 8\.0 MB may be used here\. "
+        r"A stream in 100 features needs 13\.6 MB of memory, and 13\.2 MB may be used here\. "
         r"Give fewer features \(about \d\d fit\)\.",
         str(caught.value),
     )
+    monkeypatch.setattr(sys.modules["tutelage.stream"], "free_memory", lambda: 1e6)
+    with pytest.raises(SettingError, match=r"0\.8 MB may be used here\. Fewer features would not fit either\."):
+        tu.stream(source, KERNEL, *GRID, sizes=[700], features=100)
 
 
 @pytest.mark.parametrize("outputs", ["mean", 0])

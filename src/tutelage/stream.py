@@ -24,7 +24,8 @@ from tutelage.variables import DESCRIPTIONS
 from tutelage.version import __version__
 
 _CHUNK = 8192
-_HELD_OUT, _RIDGE_BY, _EXACT = 2000, 1000, 2000  # test samples, those that choose the ridge, and the exact path's
+_HELD_OUT, _RIDGE_BY = 2000, 1000  # test samples, and those that choose the ridge
+_EXACT = (2000, 10_000)  # samples of the exact path, at least and at most
 _RIDGES = (1.0, 0.1, 0.01)  # of what the landmarks leave of the kernel's diagonal
 _LEAST = 1e-6  # ridge, of the kernel's diagonal: features come in float32
 _WELL_BELOW = 4
@@ -164,7 +165,7 @@ def stream(
         remark(progress, f"{pool:,} samples, {features:,} features: {cost}")
     reader = _reader(source, kernel, grid, features)
     held, apart = _Part.of(reader, test), _Part.of(reader, source.rows(most, left), most)
-    exact = _exact_path(reader, kernel, test, min(_EXACT, pool), (ratios, temperature, t_power))
+    exact = _exact_path(reader, kernel, test, _exact_size(pool, features), (ratios, temperature, t_power))
     all_sizes = sorted({*grid.sizes, exact.attrs["n"]})
     rows, sums, begin = [], None, 0
     with cluster(scheduler) as client, progress(f"stream of {pool:,} samples", pool) as advance:
@@ -191,6 +192,12 @@ def stream(
     return found
 
 
+def _exact_size(pool: int, features: int) -> int:
+    """Where the exact path runs too: with samples that are no landmarks, as of those nothing is left to be off by."""
+    least, most = _EXACT
+    return min(pool, most, max(least, 2 * features))
+
+
 def _cost(kernel: Kernel, source: Source, n: int, features: int, evaluated: int, grid: Grid, *, timed: bool) -> Cost:
     """What the stream will cost here; that memory has no room for it is an error."""
     x, z, _ = source.rows(0, 1)
@@ -199,14 +206,16 @@ def _cost(kernel: Kernel, source: Source, n: int, features: int, evaluated: int,
 
     def held(features: int) -> int:
         sums = 8 * features * (4 * features + 2 * evaluated + 4 * columns)
-        return sums + 4 * _CHUNK * (2 * features + 2 * columns + x[0].size)
+        exact = _exact_size(n, features)
+        chunk = _CHUNK * (2 * features + 2 * columns + x[0].size)
+        return sums + 4 * max(chunk, exact * (exact + evaluated + 4 * columns))
 
     room = SPARE * free_memory()
     if held(features) > room:
         fits = next((fewer for k in range(1, 200) if held(fewer := round(features * 0.95**k)) <= room), 0)
         raise SettingError(
             f"A stream in {features:,} features needs {size(held(features))} of memory, and {size(room)} may be used here. "
-            f"Give fewer features (about {fits:,} fit)."
+            + (f"Give fewer features (about {fits:,} fit)." if fits > 1 else "Fewer features would not fit either.")
         )
     seconds = None
     if timed:
