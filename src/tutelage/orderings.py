@@ -154,7 +154,8 @@ def sweep_orderings(problem: Problem, kernel: Kernel, orders: list[Tensor], open
             students = sweep.Students.of(factored, targets.reordered(order), problem.grid.sizes)
             variables = sweep.of_ordering(students)
             if held_out is not None:
-                walk = opened.predictions(factored, students.solution.flatten(1), order, students.sizes, last=final)
+                flat, prior = students.solution.flatten(1), held_out.prior
+                walk = opened.predictions(factored, flat, prior, order, students.sizes, last=final)
                 finite(walk.last, "kernel between pool and test inputs")
                 from_test, logits = sweep.on_test(students, walk, held_out)
                 variables |= from_test

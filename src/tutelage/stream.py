@@ -267,7 +267,7 @@ def _added(sums: Any, reader: _Reader, begin: int, end: int, client: Any, there:
             sums = _plus(sums, reader.sums(start, stop))
             advance(stop - start)
         return list(sums)
-    futures = [client.submit(_sums, there, *chunk, pure=False) for chunk in chunks]
+    futures = [client.submit(_Reader.sums, there, *chunk, pure=False) for chunk in chunks]
     while len(futures) > 1:
         pairs = [futures[k : k + 2] for k in range(0, len(futures), 2)]
         # Before more chunks: so that workers hold few sums, however many samples there are.
@@ -275,10 +275,6 @@ def _added(sums: Any, reader: _Reader, begin: int, end: int, client: Any, there:
     added = _plus(sums, futures[0].result())
     advance(end - begin)
     return added
-
-
-def _sums(reader: _Reader, start: int, stop: int) -> list[Tensor]:
-    return reader.sums(start, stop)
 
 
 def _both(sums: list[Tensor], more: list[Tensor]) -> list[Tensor]:
@@ -328,17 +324,14 @@ def _at_ridge(
     logits, variance = test.logits(weights), test.variance(lower, ridge)
     # s² of (4.4): by how much more than the power function says the samples miss that were kept apart.
     scale = (residual.square() / apart.variance(lower, ridge)[:, None, None]).mean(0)
-    classes = logits.shape[-1]
-    independent = 1.0 if classes == 1 else classes / (classes - 1)  # as in `theory.sweep`
     row = _risks(logits, test)
     row["expected_transfer_risk"] = transfer_risk.expected_transfer_risk(
-        logits.movedim(1, 0), scale * independent, variance
+        logits.movedim(1, 0), scale * transfer_risk.centred_share(logits.shape[-1]), variance
     )
     row["data_inefficiency"] = torch.full(scale.shape[:1], torch.nan, dtype=scale.dtype)
     if n * _WELL_BELOW <= features:
-        norm = (
-            weights.square().sum(0).reshape(scale.shape).sum(-1)
-        )  # all samples are landmarks, and have no other features
+        # All n samples are landmarks, and have no other features.
+        norm = weights.square().sum(0).reshape(scale.shape).sum(-1)
         row["data_inefficiency"], _ = data_inefficiency.fresh_sample(norm, test.targets - logits, variance, 0.0, n)
     return row
 

@@ -67,8 +67,7 @@ class Task:
     source: str | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
-        if self.image_layout not in ("channels_last", "channels_first"):
-            raise TaskError(f"image_layout is {self.image_layout!r}; expected channels_last or channels_first.")
+        check.image_layout(self.image_layout, "image_layout")
         for part in ("train", "test"):
             self._set(f"x_{part}", check.inputs, f"x_{part}")
         self._set("teacher_epochs", check.epochs)

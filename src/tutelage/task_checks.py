@@ -14,6 +14,13 @@ _ROUNDED = 0.006  # and probabilities rounded to two digits by this much a class
 _LARGEST_LOGIT = 1e6
 
 
+def image_layout(value: str, key: str) -> str:
+    """One of the two that images come in."""
+    if value not in ("channels_last", "channels_first"):
+        raise TaskError(f"{key} is {value!r}; expected channels_last or channels_first.")
+    return value
+
+
 def inputs(value: Any, key: str) -> np.ndarray:
     """Inputs of shape (n, ...): real, finite, with at least one feature."""
     x = _real(value, key)

@@ -148,14 +148,12 @@ class Scale:
     def _check_disk(self, work: Work, needed: int) -> None:
         """What a run that was killed has left in the checkpoint need not be written again."""
         there = [] if self.checkpoint is None else Path(self.checkpoint).rglob("*.npy")
-        missing, free = (
-            needed - sum(tile.stat().st_size for tile in there),
-            shutil.disk_usage(self._existing_folder()).free,
-        )
+        missing, folder = needed - sum(tile.stat().st_size for tile in there), self._existing_folder()
+        free = shutil.disk_usage(folder).free
         if missing > free:
             raise SettingError(
                 f"The tiles of {work.n:,} samples and {work.orderings} orderings need {size(missing)} of files, and "
-                f"{self._existing_folder()} has {size(free)} free. Give a folder on a larger disk (--checkpoint DIR), fewer orderings "
+                f"{folder} has {size(free)} free. Give a folder on a larger disk (--checkpoint DIR), fewer orderings "
                 "(--orderings 1), or float32 (--dtype float32)."
             )
 
@@ -203,8 +201,10 @@ class Pool(Protocol):
     def factor(self, order: Tensor, number: int, *, last: bool) -> Factored:
         """Factor the kernel in an ordering; the last one may use up the kernel."""
 
-    def predictions(self, factored: Factored, solution: Tensor, order: Tensor, sizes: list[int], *, last: bool) -> Walk:
-        """Walk through the sizes with predictions of the test part."""
+    def predictions(
+        self, factored: Factored, solution: Tensor, prior: Tensor, order: Tensor, sizes: list[int], *, last: bool
+    ) -> Walk:
+        """Walk through the sizes with predictions of the test part, whose Θ(x, x) is `prior`."""
 
 
 class DensePool:
@@ -216,17 +216,18 @@ class DensePool:
         self.prior = self._theta.diagonal().clone()
         if inputs.test is not None:
             self._between = cross(inputs.kernel, inputs.pool, inputs.test, progress=progress)
-            self._test_prior = inputs.kernel.diag(inputs.test)
 
     def factor(self, order: Tensor, number: int, *, last: bool) -> Factored:
         """See `Pool`."""
         theta = self._theta if last else reordered(self._theta, order)
         return factor(theta, overwrite=True, progress=self._progress)
 
-    def predictions(self, factored: Factored, solution: Tensor, order: Tensor, sizes: list[int], *, last: bool) -> Walk:
+    def predictions(
+        self, factored: Factored, solution: Tensor, prior: Tensor, order: Tensor, sizes: list[int], *, last: bool
+    ) -> Walk:
         """See `Pool`."""
         between = self._between if last else self._between[order]
-        return Walk.of(solution, solve(factored, between, overwrite=True), self._test_prior, sizes)
+        return Walk.of(solution, solve(factored, between, overwrite=True), prior, sizes)
 
 
 class TiledPool:
@@ -250,7 +251,9 @@ class TiledPool:
             progress=self._progress,
         )
 
-    def predictions(self, factored: Factored, solution: Tensor, order: Tensor, sizes: list[int], *, last: bool) -> Walk:
+    def predictions(
+        self, factored: Factored, solution: Tensor, prior: Tensor, order: Tensor, sizes: list[int], *, last: bool
+    ) -> Walk:
         """See `Pool`."""
         kernel, pool, test = self._inputs.kernel, self._inputs.pool, self._inputs.test
         assert test is not None
@@ -261,7 +264,7 @@ class TiledPool:
                     yield kernel(pool, part) if last else kernel(pool, part)[order]
                     advance(len(part))
 
-            return Walk.in_parts(factored, solution, between(), kernel.diag(test), sizes)
+            return Walk.in_parts(factored, solution, between(), prior, sizes)
 
 
 def _kernel_seconds(kernel: Kernel, shape: tuple[int, ...], work: Work, dtype: torch.dtype, path: str) -> float:

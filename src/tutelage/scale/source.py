@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tutelage import task_checks as check
 from tutelage.exceptions import MissingExtraError, TaskError
 
 POOL = ("x_train", "teacher_logits_train", "y_train")
@@ -66,9 +67,7 @@ class Arrays:
         if not self._has("image_layout"):
             return self
         layout = str(np.asarray(self._array("image_layout")[()]))
-        if layout not in ("channels_last", "channels_first"):
-            raise TaskError(f"{self.path}: image_layout is {layout!r}; expected channels_last or channels_first.")
-        return replace(self, image_layout=layout)
+        return replace(self, image_layout=check.image_layout(layout, f"{self.path}: image_layout"))
 
     def _channels_first(self, x: np.ndarray) -> np.ndarray:
         last = x.ndim == 4 and self.image_layout == "channels_last"

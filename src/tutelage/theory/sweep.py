@@ -113,17 +113,13 @@ class Students:
         flat = factor.solve(factored, targets.still_to_learn(targets.effective).flatten(1))
         solution, shape = flat.reshape(targets.effective.shape), (len(sizes), *targets.effective.shape[1:])
         grams = factor.gram_matrices(solution, sizes)
-        classes = shape[-1]
-        # (4.4) takes classes as independent. Centred logits of independent ones have 1 - 1/C of their variance, which
-        # is given back, so that two columns say what one logit says.
-        independent = 1.0 if classes == 1 else classes / (classes - 1)
         return cls(
             factored,
             targets,
             sizes,
             solution,
             factor.squared_norms(flat, sizes).reshape(shape).sum(-1),
-            transfer_risk.prequential_scale(flat, sizes).reshape(shape) * independent,
+            transfer_risk.prequential_scale(flat, sizes).reshape(shape) * transfer_risk.centred_share(shape[-1]),
             grams[-1] - grams,
         )
 

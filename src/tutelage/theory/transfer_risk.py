@@ -112,6 +112,14 @@ def prequential_scale(solution: Float[Tensor, "N *columns"], sizes: list[int]) -
     return torch.stack(rows)
 
 
+def centred_share(classes: int) -> float:
+    """Give what s² of centred logits is to be multiplied by, so that two columns say what one logit says.
+
+    (4.4) takes classes as independent. Centred logits of independent ones have 1 - 1/C of their variance.
+    """
+    return 1.0 if classes == 1 else classes / (classes - 1)
+
+
 def expected_transfer_risk(
     student: Float[Tensor, "*settings M C"], scale: Float[Tensor, "*settings C"], variance: Float[Tensor, " M"]
 ) -> Float[Tensor, "*settings"]:
