@@ -4,8 +4,10 @@ from torch import nn
 
 import tutelage as tu
 from tolerances import assert_close
-from tutelage.exceptions import StudentError
+from odd_networks import ODD, Packed, SortedMean, odd
+from tutelage.exceptions import NumericsError, StudentError
 from tutelage.kernels import empirical, gram
+from tutelage.kernels.network import logits_of
 
 
 class WithToken(nn.Module):
@@ -170,9 +172,9 @@ def gradients(network, x):
     network.eval()
     parameters, found = [p for p in network.parameters() if p.requires_grad], []
     for i in range(len(x)):
-        logits = network(x[i : i + 1].clone()).reshape(-1)
+        logits = logits_of(network(x[i : i + 1].clone())).reshape(-1)
         rows = [torch.autograd.grad(z, parameters, retain_graph=True, materialize_grads=True) for z in logits]
-        found.append(torch.stack([torch.cat([g.flatten() for g in row]) for row in rows]))
+        found.append(torch.stack([torch.cat([g.to_dense().flatten() for g in row]) for row in rows]))
     return torch.stack(found)
 
 
@@ -192,6 +194,72 @@ def test_it_is_the_inner_product_of_all_gradients(name, memory):
     assert torch.equal(kernel(x1), kernel(x1).mT)
     assert_close(kernel.diag(x1), own.diagonal())
     assert torch.equal(gram(kernel, x1), kernel(x1))
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_rows_that_are_reordered_shared_or_unusual_are_seen_in_every_batch_and_order(name):
+    network, x = odd(name)
+    full = blocks(network, x, x).diagonal(dim1=-2, dim2=-1).mean(-1)
+    kernel = empirical(network)
+    assert_close(kernel(x), full)
+    assert_close(kernel(x[:1], x), full[:1])
+    assert_close(kernel(x, x[:2]), full[:, :2])
+    assert_close(kernel.diag(x), full.diagonal())
+    assert_close(empirical(network, outputs="full")(x), blocks(network, x, x))
+
+
+@pytest.mark.parametrize("make", [SortedMean, Packed])
+def test_a_layer_that_is_right_on_what_it_was_tried_on_is_not_believed_elsewhere(make):
+    """The pool lies longest first but for its end, which no trial need see."""
+    network, x = odd("sorted" if make is SortedMean else "packed", n=40)
+    lengths = (x[..., 0] > 0).sum(1) if make is SortedMean else (x > 0).sum(1)
+    x = x[torch.argsort(lengths, descending=True, stable=True)]
+    x = torch.cat([x[1:], x[:1]])
+    expected = blocks(network, x, x).diagonal(dim1=-2, dim2=-1).mean(-1)
+    assert_close(empirical(network)(x), expected)
+    assert_close(empirical(network)(x[:1], x), expected[:1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_computed_in_float32(dtype):
+    torch.manual_seed(0)
+    network = nn.Sequential(nn.Linear(40, 64), nn.ReLU(), nn.Linear(64, 2)).to(dtype)
+    x = (10 * torch.randn(12, 40)).to(dtype)
+    found = empirical(network)(x)
+    assert found.dtype == torch.float32
+    exact = empirical(network.double())(x.double())
+    assert torch.linalg.norm(found - exact) < 1e-5 * torch.linalg.norm(exact)
+
+
+class Root(nn.Module):
+    """Its logits are finite; the gradient of a root at 0 is not."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.out = nn.Linear(2, 3), nn.Linear(3, 2)
+
+    def forward(self, x):
+        return self.out(torch.sqrt(torch.relu(self.inner(x))))
+
+
+def test_gradients_that_are_no_numbers_are_said_with_their_layer():
+    network = Root()
+    nn.init.constant_(network.inner.bias, -100.0)
+    with pytest.raises(NumericsError, match="The network's gradients of inner are not all finite numbers"):
+        empirical(network)(torch.ones(3, 2))
+    nn.init.constant_(network.out.bias, torch.inf)
+    with pytest.raises(NumericsError, match="The network's logits are not all finite numbers"):
+        empirical(network)(torch.ones(3, 2))
+
+
+def test_a_network_that_fails_is_said_in_a_sentence():
+    with pytest.raises(
+        StudentError, match=r"fails on inputs of shape \(2, 5\) with RuntimeError: .* floating-point inputs\.$"
+    ):
+        empirical(nn.Linear(4, 2))(torch.ones(3, 5))
+    embedding = nn.Sequential(nn.Embedding(7, 3), nn.Flatten(), nn.Linear(12, 2))
+    with pytest.raises(StudentError, match="It takes token ids, and got floating-point numbers.*--no-standardise"):
+        empirical(embedding)(torch.ones(3, 4))
 
 
 @pytest.mark.parametrize("name", ["dense", "batch norm, groups, stride", "token"])
@@ -315,9 +383,34 @@ class Mixing(nn.Module):
         return self.out(x - x.mean(0))
 
 
-def test_samples_that_mix_are_said():
+@pytest.mark.parametrize(
+    "network",
+    [
+        Mixing(),
+        nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 2)),
+        nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 2), nn.Softmax(0)),
+    ],
+    ids=["mean", "batch statistics", "softmax over samples"],
+)
+def test_samples_that_mix_are_said(network):
     with pytest.raises(StudentError, match="depend on the others of its batch"):
-        empirical(Mixing())(torch.randn(6, 5))
+        empirical(network)(torch.randn(6, 5))
+
+
+class MixingLater(nn.Module):
+    """Mixes samples in batches larger than any trial."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(5, 2)
+
+    def forward(self, x):
+        return self.out(x - x.mean(0) if len(x) > 20 else x)
+
+
+def test_samples_that_mix_in_larger_batches_are_said():
+    with pytest.raises(StudentError, match="depend on the others of its batch"):
+        empirical(MixingLater())(torch.randn(30, 5))
 
 
 @pytest.mark.parametrize("arguments", [{"outputs": "average"}, {"outputs": -1}, {"projected": 0}])

@@ -1,14 +1,16 @@
 """The kernel of a network of finite width, at the weights that it has."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from tutelage.exceptions import StudentError
-from tutelage.kernels.features import Features, Layer, collect, layered
-from tutelage.kernels.network import Inputs, Network, length, rows
+from tutelage.kernels.features import Features, Layer, collect, layered, loose
+from tutelage.kernels.network import Inputs, Network, NotALayerError, length, rows
 from tutelage.progress import Progress, silent
 
 GIB = 1 << 30
@@ -37,56 +39,41 @@ class EmpiricalKernel:
 
     def __call__(self, x1: Inputs, x2: Inputs | None = None) -> Tensor:
         """Θ(x1, x2); a dict of tensors holds one tensor for each argument of the network's `forward`."""
-        return self.gram(x1) if x2 is None else self._kernel(x1, x2, silent)
+        return self.gram(x1) if x2 is None else self._like(x1, self._settled(_Work.block, x1, x2))
 
     def gram(self, x: Inputs, *, progress: Progress = silent) -> Tensor:
         """Θ(x, x), symmetric to the bit."""
-        result = self._kernel(x, None, progress)
-        if self.outputs == "full":
-            return result
-        for start in range(0, len(result), _PANEL):
-            part, rest = slice(start, start + _PANEL), slice(start + _PANEL, None)
-            result[part, rest] = result[rest, part].mT
-            result[part, part] = result[part, part].tril() + result[part, part].tril(-1).mT
-        return result
+        result = self._settled(partial(_Work.square, progress=progress), x)
+        if self.outputs != "full":
+            for start in range(0, len(result), _PANEL):
+                part, rest = slice(start, start + _PANEL), slice(start + _PANEL, None)
+                result[part, rest] = result[rest, part].mT
+                result[part, part] = result[part, part].tril() + result[part, part].tril(-1).mT
+        return self._like(x, result)
 
     def diag(self, x: Inputs) -> Tensor:
         """Θ(x, x) of each input; with full outputs its C × C block."""
-        work, full = _Work.of(self, x), self.outputs == "full"
-        parts = []
-        for span in work.spans(length(x)):
-            blocks = [
-                f.diagonal(full=full) for part in work.passes(len_of(span)) for f in work.features(rows(x, span), part)
-            ]
-            parts.append(torch.stack(blocks).sum(0))
-        return _like(x, torch.cat(parts).mul_(work.scale))
+        return self._like(x, self._settled(_Work.diagonal, x))
 
     def projection_error(self, x: Inputs) -> float:
         """How far the projected kernel lies from the exact one: relative Frobenius norm over these inputs."""
         exact = replace(self, projected=None)(x)
         return float(torch.linalg.norm(self(x) - exact) / torch.linalg.norm(exact))
 
-    def _kernel(self, x1: Inputs, x2: Inputs | None, progress: Progress) -> Tensor:
-        work, other = _Work.of(self, x1), x1 if x2 is None else x2
-        full = self.outputs == "full"
-        blocks = (len(work.outputs),) * 2 if full else ()
-        result = torch.zeros(length(x1), length(other), *blocks, dtype=self.network.dtype, device=self.network.device)
-        spans1, spans2 = work.spans(length(x1)), work.spans(length(other))
-        pairs = [(a, b) for a in spans1 for b in spans2 if x2 is not None or full or b.start <= a.start]
-        with progress("kernel of the network", sum(len_of(a) * len_of(b) for a, b in pairs)) as advance:
-            for a, b in pairs:
-                same = x2 is None and a == b
-                passes = work.passes(len_of(a) + (0 if same else len_of(b)))
-                for part in passes:
-                    left = work.features(rows(x1, a), part)
-                    right = left if same else work.features(rows(other, b), part)
-                    for f, g in zip(left, right, strict=True):
-                        if full:
-                            f.add_blocks_to(result[a, b], g)
-                        else:
-                            f.add_to(result[a, b], g, lower=same)
-                    advance(len_of(a) * len_of(b) / len(passes))
-        return _like(x1, result.mul_(work.scale))
+    def _settled(self, compute: Callable[..., Tensor], *inputs: Inputs) -> Tensor:
+        """Compute, and begin again without the modules that turn out in some batch to be no layers."""
+        work = _Work.of(self, *inputs)
+        while True:
+            try:
+                return compute(work, *inputs).mul_(work.scale)
+            except NotALayerError as error:
+                work = work.loosened(error.names)
+
+    def _like(self, x: Inputs, found: Tensor) -> Tensor:
+        """Where floating inputs are, and in their dtype; not in half precision, whose range kernels leave."""
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            return found
+        return found.to(x.device, x.dtype if x.dtype.itemsize >= 4 else found.dtype)
 
 
 @dataclass(frozen=True)
@@ -100,14 +87,61 @@ class _Work:
     scale: float
 
     @classmethod
-    def of(cls, kernel: EmpiricalKernel, x: Inputs) -> "_Work":
+    def of(cls, kernel: EmpiricalKernel, *inputs: Inputs) -> "_Work":
         with torch.no_grad():
-            classes = kernel.network(rows(x, slice(0, 2))).shape[1]
+            classes = kernel.network(rows(inputs[0], slice(0, 2))).shape[1]
         chosen = [kernel.outputs] if isinstance(kernel.outputs, int) else list(range(classes))
         if chosen[-1] >= classes:
             raise StudentError(f"Output {chosen[-1]} was asked for; the network has {classes}, counted from 0.")
-        network, layers = layered(kernel.network, x)
+        network, layers = layered(kernel.network, *inputs)
         return cls(kernel, network, layers, chosen, 1 / classes if kernel.outputs == "mean" else 1.0)
+
+    def loosened(self, names: Iterable[str]) -> "_Work":
+        """The same without some layers, whose gradients are taken sample by sample."""
+        network = self.network.loosened(names)
+        kept = [layer for layer in self.layers if layer.name in network.layers]
+        return replace(self, network=network, layers=[*kept, loose(network)])
+
+    def diagonal(self, x: Inputs) -> Tensor:
+        """Of each sample with itself, (n,), or (n, C, C) with all blocks."""
+        parts, full = [], self.kernel.outputs == "full"
+        for span in self.spans(length(x)):
+            passes = self.passes(len_of(span))
+            blocks = [f.diagonal(full=full) for part in passes for f in self.features(rows(x, span), part)]
+            parts.append(torch.stack(blocks).sum(0))
+        return torch.cat(parts)
+
+    def square(self, x: Inputs, *, progress: Progress) -> Tensor:
+        """Of samples with each other, (n, n), on and below the diagonal; or (n, n, C, C) with all blocks."""
+        spans, full = self.spans(length(x)), self.kernel.outputs == "full"
+        pairs = [(a, b) for a in spans for b in spans if full or b.start <= a.start]
+        return self._in_pairs(x, x, pairs, progress, lower=not full)
+
+    def block(self, x1: Inputs, x2: Inputs) -> Tensor:
+        """Of samples with others, (n1, n2), or (n1, n2, C, C) with all blocks."""
+        pairs = [(a, b) for a in self.spans(length(x1)) for b in self.spans(length(x2))]
+        return self._in_pairs(x1, x2, pairs, silent, lower=False)
+
+    def _in_pairs(
+        self, x1: Inputs, x2: Inputs, pairs: list[tuple[slice, slice]], progress: Progress, *, lower: bool
+    ) -> Tensor:
+        full, network = self.kernel.outputs == "full", self.network
+        blocks = (len(self.outputs),) * 2 if full else ()
+        result = torch.zeros(length(x1), length(x2), *blocks, dtype=network.dtype, device=network.device)
+        with progress("kernel of the network", sum(len_of(a) * len_of(b) for a, b in pairs)) as advance:
+            for a, b in pairs:
+                same = lower and a == b
+                passes = self.passes(len_of(a) + (0 if same else len_of(b)))
+                for part in passes:
+                    left = self.features(rows(x1, a), part)
+                    right = left if same else self.features(rows(x2, b), part)
+                    for f, g in zip(left, right, strict=True):
+                        if full:
+                            f.add_blocks_to(result[a, b], g)
+                        else:
+                            f.add_to(result[a, b], g, lower=same)
+                    advance(len_of(a) * len_of(b) / len(passes))
+        return result
 
     def _numbers(self, layer: Layer, n_outputs: int) -> int:
         cap = self.kernel.projected
@@ -202,8 +236,3 @@ def empirical(
 def len_of(span: slice) -> int:
     """Number of samples in a span."""
     return int(span.stop - span.start)
-
-
-def _like(x: Inputs, found: Tensor) -> Tensor:
-    """Where floating inputs are, and in their dtype."""
-    return found.to(x.device, x.dtype) if isinstance(x, Tensor) and x.is_floating_point() else found

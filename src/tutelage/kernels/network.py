@@ -1,7 +1,8 @@
 """A network of torch, cut into layers whose per-sample gradients can be had."""
 
 import copy
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 from tutelage.exceptions import StudentError
 
 Inputs = Tensor | dict[str, Tensor]
+
+_INDICES = re.compile("indices|index tensor|scalar types?:? Long|tensors used as indices", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -29,28 +32,23 @@ class Network:
     Attributes
     ----------
     module : torch.nn.Module
-        Dropout is off, batch norm uses its running averages; the user's own module is left as it is.
+        Dropout is off, batch norm uses its running averages; the user's own module is left as it is. Half precision is
+        made float32, as gradients overflow in it.
     layers : dict of str to Module
         Every module that holds trainable parameters of its own, without those in `loose`.
-    loose : dict of str to Parameter
-        Parameters that no single layer call explains: shared between layers, or used by a module that
-        also holds others. Their gradients are taken sample by sample.
+    loose : dict of str to Tensor
+        Parameters that no single layer call explains: shared between layers, computed before each call, or used by a
+        module that also holds others. Their gradients are taken sample by sample.
     """
 
     module: nn.Module
     layers: dict[str, nn.Module] = field(default_factory=dict)
-    loose: dict[str, nn.Parameter] = field(default_factory=dict)
+    loose: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
     def of(cls, module: nn.Module) -> "Network":
         """Copy the network and find its layers."""
-        try:
-            own = copy.deepcopy(module).eval()
-        except RuntimeError as error:
-            raise StudentError(
-                f"The network cannot be copied ({error}). If it uses torch.nn.utils.weight_norm or spectral_norm, use those of "
-                "torch.nn.utils.parametrizations."
-            ) from error
+        own = _dense_in_float32(copied(unwrapped(module))).eval()
         if not any(p.requires_grad for p in own.parameters()):
             raise StudentError("The network has no parameters that can be trained, so its kernel is zero everywhere.")
         owners: dict[int, list[str]] = {}
@@ -58,13 +56,12 @@ class Network:
             for parameter in _direct(part).values():
                 owners.setdefault(id(parameter), []).append(name)
         layers: dict[str, nn.Module] = {}
-        loose: dict[str, nn.Parameter] = {}
+        loose: dict[str, Tensor] = {}
         for name, part in own.named_modules():
             direct = _direct(part)
             if not direct:
                 continue
-            lone = not any(True for _ in part.children()) and all(len(owners[id(p)]) == 1 for p in direct.values())
-            if lone:
+            if _can_be_watched(part) and all(len(owners[id(p)]) == 1 for p in direct.values()):
                 layers[name] = part
             else:
                 held = {id(p) for p in loose.values()}
@@ -82,10 +79,22 @@ class Network:
         return next(self.module.parameters()).device
 
     def __call__(self, x: Inputs) -> Tensor:
-        """Logits, (n, C); C = 1 for one logit."""
-        x = self._ready(x)
-        out = self.module(**x) if isinstance(x, dict) else self.module(x)
-        out = getattr(out, "logits", out)
+        """Logits, (n, C); C = 1 for one logit.
+
+        Raises
+        ------
+        StudentError
+            If the network fails, or does not give logits.
+        """
+        ready = self._ready(x)
+        try:
+            out = logits_of(self.module(**ready) if isinstance(ready, dict) else self.module(ready))
+        except (NotALayerError, StudentError, MemoryError):
+            raise
+        except Exception as error:
+            if "memory" in str(error):  # torch's own want of it
+                raise
+            raise StudentError(_failure(error, x)) from error
         if isinstance(out, Tensor) and length(x) == 1 and out.ndim < 2:
             out = out.reshape(1, -1)  # a squeezed single sample
         if not isinstance(out, Tensor) or out.ndim not in (1, 2) or len(out) != length(x):
@@ -96,25 +105,41 @@ class Network:
         return out.reshape(len(out), -1)
 
     def record(self, x: Inputs) -> tuple[Tensor, dict[str, list[Call]]]:
-        """Logits of a batch, and every layer's calls."""
-        calls: dict[str, list[Call]] = {name: [] for name in self.layers}
-        with self._recording(calls, length(x)), torch.enable_grad():
-            return self(x), calls
+        """Logits of a batch, and every layer's calls.
 
-    def loosened(self, name: str) -> "Network":
-        """The same network with one layer's parameters among the loose ones."""
-        rest = {other: layer for other, layer in self.layers.items() if other != name}
-        freed = {f"{name}.{key}".lstrip("."): p for key, p in _direct(self.layers[name]).items()}
+        Raises
+        ------
+        NotALayerError
+            If some layers' calls do not give a row for each sample.
+        """
+        calls: dict[str, list[Call]] = {name: [] for name in self.layers}
+        shared: set[str] = set()
+        with self._recording(calls, length(x), shared), torch.enable_grad():
+            try:
+                return self(x), calls
+            except StudentError as error:
+                if not shared:
+                    raise
+                raise NotALayerError(shared) from error  # the network needs the row that was given to every sample
+
+    def loosened(self, names: Iterable[str]) -> "Network":
+        """The same network with some layers' parameters among the loose ones."""
+        names = set(names)
+        rest = {name: layer for name, layer in self.layers.items() if name not in names}
+        freed = {
+            f"{name}.{key}".lstrip("."): p for name in sorted(names) for key, p in _direct(self.layers[name]).items()
+        }
         return Network(self.module, rest, self.loose | freed)
 
     @contextmanager
-    def _recording(self, calls: dict[str, list[Call]], n: int) -> Iterator[None]:
+    def _recording(self, calls: dict[str, list[Call]], n: int, shared: set[str]) -> Iterator[None]:
         def keep(name: str) -> Any:
             def hook(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any], output: Any) -> Any:
                 inputs = tuple(i.detach() for i in (*given, *named.values()) if isinstance(i, Tensor))
-                if not isinstance(output, Tensor) or len(output) not in (1, n) or not inputs:
-                    raise NotALayerError(name)
+                if not isinstance(output, Tensor) or not output.ndim or len(output) not in (1, n) or not inputs:
+                    raise NotALayerError([name])
                 if len(output) < n:  # shared by the samples, as positions are: each gets its own
+                    shared.add(name)
                     output = output.expand(n, *output.shape[1:])
                     inputs = tuple(i.expand(n, *i.shape[1:]) if len(i) == 1 else i for i in inputs)
                 calls[name].append(Call(inputs, output))
@@ -137,7 +162,77 @@ class Network:
 
 
 class NotALayerError(Exception):
-    """A module with parameters whose calls do not give one tensor with a row per sample."""
+    """Modules whose calls do not explain, sample by sample, the gradients of their parameters."""
+
+    def __init__(self, names: Iterable[str]) -> None:
+        super().__init__(", ".join(sorted(names)))
+        self.names = sorted(names)
+
+
+def logits_of(out: Any) -> Any:
+    """Give the logits of what a network returned: a tensor, the `logits` of an object or a dict, or the first of a tuple."""
+    if isinstance(out, Mapping) and "logits" in out:
+        return out["logits"]
+    found = getattr(out, "logits", out)
+    return found[0] if isinstance(found, tuple | list) and found else found
+
+
+def unwrapped(module: nn.Module) -> nn.Module:
+    """Give the network inside those of `torch.compile`, `DataParallel` and the like."""
+    while True:
+        inner = getattr(module, "_orig_mod", None)
+        if isinstance(module, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            inner = module.module
+        if not isinstance(inner, nn.Module):
+            return module
+        module = inner
+
+
+def copied(module: nn.Module) -> nn.Module:
+    """Copy a network, also one whose weights are computed from others before each call (weight norm, pruning)."""
+    held = [value for part in module.modules() for value in vars(part).values() if isinstance(value, Tensor)]
+    computed = {id(value): value.detach().clone() for value in held if not value.is_leaf}
+    try:
+        return copy.deepcopy(module, computed)  # type: ignore[arg-type]
+    except Exception as error:
+        raise StudentError(
+            f"The network cannot be copied ({type(error).__name__}: {error}). Give one that copy.deepcopy can copy: without open "
+            "files, locks, or tensors that were computed and kept."
+        ) from error
+
+
+def _dense_in_float32(module: nn.Module) -> nn.Module:
+    """In place: gradients of embeddings as whole tables, and half precision as float32."""
+    for part in module.modules():
+        if isinstance(part, nn.Embedding | nn.EmbeddingBag):
+            part.sparse = False
+    floating = [t.dtype for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()]
+    return module.float() if any(dtype.itemsize < 4 for dtype in floating) else module
+
+
+def _can_be_watched(part: nn.Module) -> bool:
+    """Whether a module's calls can tell what its own parameters did."""
+    scripted = isinstance(part, torch.jit.ScriptModule)
+    # What hooks compute before a call (old weight norm, pruning) or change after it, the rules do not see.
+    hooked = bool(part._forward_pre_hooks or part._forward_hooks)
+    return not scripted and not hooked and not any(True for _ in part.children())
+
+
+def _failure(error: Exception, x: Inputs) -> str:
+    shapes = (
+        ", ".join(f"{name} {tuple(part.shape)}" for name, part in x.items()) if isinstance(x, dict) else tuple(x.shape)
+    )
+    text = str(error).strip().splitlines()
+    said = f"The network fails on inputs of shape {shapes} with {type(error).__name__}: {text[0] if text else 'no message'}."
+    floating = isinstance(x, Tensor) and x.is_floating_point()
+    if floating and isinstance(error, IndexError | RuntimeError) and _INDICES.search(str(error)):
+        return (
+            f"{said} It takes token ids, and got floating-point numbers: standardised inputs are. Give --no-standardise "
+            "(standardise=False), and whole numbers as inputs."
+        )
+    if isinstance(x, Tensor) and x.ndim >= 4:
+        return f"{said} It gets floating-point inputs, images channels-first; image_layout in the task says how they are stored."
+    return f"{said} It gets floating-point inputs."
 
 
 def length(x: Inputs) -> int:
@@ -145,10 +240,10 @@ def length(x: Inputs) -> int:
     return len(next(iter(x.values()))) if isinstance(x, dict) else len(x)
 
 
-def rows(x: Inputs, part: slice) -> Inputs:
+def rows(x: Inputs, part: slice | Tensor) -> Inputs:
     """Some of the samples."""
     return {name: tensor[part] for name, tensor in x.items()} if isinstance(x, dict) else x[part]
 
 
-def _direct(module: nn.Module) -> dict[str, nn.Parameter]:
+def _direct(module: nn.Module) -> dict[str, Tensor]:
     return {name: p for name, p in module.named_parameters(recurse=False) if p.requires_grad}
