@@ -123,6 +123,7 @@ def test_images_are_read_as_they_are_laid_out(tmp_path, layout):
         task["x_train"] = np.moveaxis(images, 1, -1)
     else:
         task["image_layout"] = np.array(layout)
+    task["teacher_logits_train"] = np.ascontiguousarray(task["teacher_logits_train"])
     for name, value in task.items():
         np.save(tmp_path / "t" / f"{name}.npy", value)
     source = open_source(tmp_path / "t")
@@ -144,9 +145,9 @@ def test_a_test_part_without_labels_tells_of_agreement(tmp_path):
 @pytest.mark.parametrize(
     ("number", "message"),
     [
-        (50, "The kernel holds values that are NaN"),  # a landmark
-        (1200, "The inputs of sample 1,200 hold NaN"),
-        (1590, "The inputs of sample 1,590 hold NaN"),  # kept apart
+        (50, r"x_train holds 1 values that are NaN or infinite \(first at index \[50, 2\]\)"),  # a landmark
+        (1200, r"\(first at index \[1200, 2\]\)"),
+        (1590, r"\(first at index \[1590, 2\]\)"),  # kept apart
     ],
 )
 def test_an_input_that_is_no_number_is_named(tmp_path, monkeypatch, number, message):
@@ -158,6 +159,123 @@ def test_an_input_that_is_no_number_is_named(tmp_path, monkeypatch, number, mess
     np.save(folder / "x_train.npy", x)
     with pytest.raises(TutelageError, match=message):
         tu.stream(open_source(folder), KERNEL, *GRID, sizes=[700], features=100)
+
+
+@pytest.mark.parametrize("test", [True, False])
+def test_a_held_out_sample_is_named_by_its_number_in_the_file(tmp_path, test):
+    folder = folder_of(tmp_path / "t", test=test)
+    name = "x_test" if test else "x_train"
+    x = np.load(folder / f"{name}.npy")
+    x[-3, 1] = np.inf
+    np.save(folder / f"{name}.npy", x)
+    with pytest.raises(TaskError, match=rf"{name} holds 1 values .*\(first at index \[{len(x) - 3}, 1\]\)"):
+        tu.stream(open_source(folder), KERNEL, *GRID, sizes=[700], features=100)
+
+
+def variants():
+    """Ways to store the same arrays, each of which a task file may hold."""
+    return {
+        "big-endian": lambda x, z, y: (x.astype(">f8"), z.astype(">f4"), y.astype(">i8")),
+        "float16": lambda x, z, y: (x, z.astype("f2"), y.astype("u1")),
+        "labels in a column": lambda x, z, y: (x, z, y[:, None]),
+        "Fortran order": lambda x, z, y: (np.asfortranarray(x), np.asfortranarray(z), y),
+    }
+
+
+@pytest.mark.parametrize("name", variants())
+def test_streams_read_what_plans_read(tmp_path, name):
+    folder, (x, z, y) = folder_of(tmp_path / "t"), arrays()
+    z = z.astype(np.float16).astype(np.float32)
+    np.save(folder / "teacher_logits_train.npy", z)
+    expected = tu.stream(open_source(folder), KERNEL, *GRID, sizes=[700], features=100)
+    for key, value in zip(("x_train", "teacher_logits_train", "y_train"), variants()[name](x, z, y), strict=True):
+        np.save(folder / f"{key}.npy", value)
+    found = tu.stream(open_source(folder), KERNEL, *GRID, sizes=[700], features=100)
+    for variable, values in found.items():
+        np.testing.assert_allclose(values, expected[variable], atol=1e-6, err_msg=variable)
+
+
+def test_parquet_columns_of_every_kind_of_list_are_read(tmp_path):
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    x, z, y = arrays(300)
+    z[:, 0] += 1
+    flat = pa.FixedSizeListArray.from_arrays(x.ravel(), 8)
+    columns = {
+        "lists": (pa.array(list(x)), pa.array(list(z)), pa.array(y)),
+        "fixed, one column": (flat, pa.array(list(z[:, :1])), pa.array((y > 0).astype(int))),
+        "nested": (pa.array(x.reshape(300, 2, 4).tolist()), pa.array(list(z)), pa.array([[int(v)] for v in y])),
+    }
+    for name, (inputs, logits, labels) in columns.items():
+        table = pa.table({"x_train": inputs, "teacher_logits_train": logits, "y_train": labels})
+        pyarrow.parquet.write_table(table, tmp_path / f"{name}.parquet", row_group_size=77)
+        rows = open_source(tmp_path / f"{name}.parquet").rows(70, 160)
+        np.testing.assert_array_equal(rows[0].reshape(90, 8), x[70:160], err_msg=name)
+        np.testing.assert_array_equal(
+            rows[1], (z[:, 0] if name.startswith("fixed") else z)[70:160].astype(rows[1].dtype)
+        )
+        np.testing.assert_array_equal(rows[2], ((y > 0) if name.startswith("fixed") else y)[70:160])
+
+
+def test_a_column_of_hugging_faces_arrays_is_read(tmp_path):
+    hugging = pytest.importorskip("datasets")
+    x, z, y = arrays(300)
+    features = hugging.Features(
+        x_train=hugging.Array2D((2, 4), "float32"), teacher_logits_train=hugging.Sequence(hugging.Value("float32")),
+        y_train=hugging.Value("int64"),
+    )  # fmt: skip
+    rows = {"x_train": list(x.reshape(300, 2, 4)), "teacher_logits_train": list(z), "y_train": y}
+    hugging.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "t.parquet")
+    found = open_source(tmp_path / "t.parquet").rows(5, 9)
+    np.testing.assert_array_equal(found[0], x.reshape(300, 2, 4)[5:9])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"y_train": lambda y: np.eye(3)[y]}, "y_train is one-hot, shape"),
+        ({"y_train": lambda y: np.array(list("abc"))[y]}, "y_train holds strings; expected real numbers"),
+        ({"y_train": lambda y: y + 0.5}, r"y_train holds the label|which is not a whole number"),
+        (
+            {"y_train": lambda y: y + (np.arange(1600) == 1300) * 7},
+            r"\(first at index 1300\), which is beyond the teacher's 3",
+        ),
+        ({"teacher_logits_train": lambda z: np.exp(z) / np.exp(z).sum(1, keepdims=True)}, "holds probabilities"),
+        ({"teacher_logits_train": lambda z: z[None].repeat(1600, 0)[:, :4]}, "teacher_logits_train has shape"),
+        ({"teacher_logits_train": lambda z: z * 1e8}, "expected raw scores within"),
+        ({"x_train": lambda x: x[:, 0]}, r"expected \(n, ...\), one row a sample"),
+        ({"x_train": lambda x: x + 0j}, "x_train holds complex numbers"),
+    ],
+)
+def test_what_a_plan_refuses_a_stream_refuses_in_the_same_words(tmp_path, change, message):
+    folder = folder_of(tmp_path / "t", test=False)
+    for name, make in change.items():
+        np.save(folder / f"{name}.npy", make(np.load(folder / f"{name}.npy")))
+    with pytest.raises(TaskError, match=message):
+        tu.stream(open_source(folder), KERNEL, *GRID, sizes=[700], features=100)
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "message"),
+    [
+        ("y_train", lambda y: [None, *y[1:].tolist()], "y_train has no value in sample 0"),
+        ("x_train", lambda x: [*x[:-1].tolist(), None], "x_train has no value in sample 299"),
+        ("x_train", lambda x: [*x[:-1].tolist(), [1.0] * 7 + [None]], "x_train has no value in sample 299"),
+        ("x_train", lambda x: [*x[:-1].tolist(), [1.0]], "x_train holds lists of 1 to 8 values"),
+        ("y_train", lambda y: [str(v) for v in y], "y_train holds Python objects|y_train holds strings"),
+    ],
+)
+def test_holes_in_parquet_are_said(tmp_path, column, values, message):
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    x, z, y = arrays(300)
+    table = {"x_train": x.tolist(), "teacher_logits_train": z.tolist(), "y_train": y.tolist()}
+    table[column] = values({"x_train": x, "y_train": y}[column])
+    pyarrow.parquet.write_table(pa.table(table), tmp_path / "t.parquet")
+    with pytest.raises(TaskError, match=message):
+        tu.stream(open_source(tmp_path / "t.parquet"), KERNEL, *GRID, sizes=[200], features=100)
 
 
 def test_landmarks_are_exact_at_themselves():

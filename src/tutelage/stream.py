@@ -47,7 +47,9 @@ class _Reader:
         bad = ~torch.isfinite(found.flatten(1)).all(1)
         if bool(bad.any()):
             number = start + int(bad.nonzero()[0])
-            raise TaskError(f"The inputs of sample {number:,} hold NaN or an infinite number; expected finite numbers.")
+            raise TaskError(
+                f"The inputs of sample {number:,} are too large for float32; bring them to ordinary numbers, such as 0 to 1."
+            )
         return found
 
     def targets(self, rows: Rows) -> Tensor:
@@ -80,9 +82,9 @@ class _Part:
     @classmethod
     def of(cls, reader: _Reader, rows: Rows, start: int = 0) -> "_Part":
         x = reader.inputs(rows[0], start)
-        phi, logits = reader.landmarks(x), torch.as_tensor(np.array(rows[1]))
+        phi, logits = reader.landmarks(x), torch.as_tensor(rows[1])
         decision = logits.argmax(-1) if logits.ndim == 2 else (logits > 0).long()
-        labels = None if rows[2] is None else torch.as_tensor(np.asarray(rows[2]).astype(np.int64))
+        labels = None if rows[2] is None else torch.as_tensor(rows[2])
         return cls(
             phi.double(), reader.landmarks.left(x, phi).double(), reader.targets(rows).double(), decision, labels
         )

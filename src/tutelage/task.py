@@ -30,8 +30,9 @@ class Task:
         The same for held-out samples. Without them errors come from the pool itself.
     teacher_epochs : integer array of shape (E,), optional
         The teacher's stopping epochs, ascending.
-    image_layout : {"channels_last", "channels_first"}
-        Where the channels of images stand in the inputs.
+    image_layout : {"channels_last", "channels_first"}, optional
+        Where the channels of images and volumes stand in the inputs. By default last; inputs whose shape speaks against
+        that are refused without it.
 
     source : str, optional
         Where it was read from, for `tutelage verify` to find it again.
@@ -39,7 +40,9 @@ class Task:
     Attributes
     ----------
     warnings : tuple of str
-        What deserves a look, such as duplicate inputs with different targets.
+        What deserves a look, such as duplicate inputs with different targets, or a test part that is in the pool.
+    copy_of : array of shape (N,)
+        For each sample of the pool the first one with the same inputs: itself, where none comes before it.
 
     Raises
     ------
@@ -62,14 +65,17 @@ class Task:
     teacher_logits_test: np.ndarray | None = None
     y_test: np.ndarray | None = None
     teacher_epochs: np.ndarray | None = None
-    image_layout: str = "channels_last"
+    image_layout: str = None  # type: ignore[assignment]  # a layout is always there once the task is checked
     warnings: tuple[str, ...] = ()
     source: str | None = field(default=None, compare=False)
+    copy_of: np.ndarray = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        check.image_layout(self.image_layout, "image_layout")
         for part in ("train", "test"):
             self._set(f"x_{part}", check.inputs, f"x_{part}")
+        object.__setattr__(
+            self, "image_layout", check.image_layout(self.image_layout, "image_layout", self.x_train.shape)
+        )
         self._set("teacher_epochs", check.epochs)
         check.test_part(self.x_train, self.x_test, self.teacher_logits_test, self.y_test)
         for part, n in (("train", self.n_train), ("test", self.n_test)):
@@ -79,7 +85,15 @@ class Task:
         for part, n in (("train", self.n_train), ("test", self.n_test)):
             self._set(f"y_{part}", check.labels, f"y_{part}", n, self.n_classes)
         check.more_than_one_class(self.y_train, self.teacher_decisions("train")[-1], logits[-1])
-        object.__setattr__(self, "warnings", check.duplicates(self.x_train, logits, self.y_train))
+        object.__setattr__(self, "copy_of", check.copies(self.x_train))
+        object.__setattr__(
+            self,
+            "warnings",
+            check.clashes(self.copy_of, logits, self.y_train)
+            + check.overlap(self.x_train, self.x_test)
+            + check.shifted(self.x_train, self.x_test)
+            + check.units(self.x_train),
+        )
 
     def _set(self, name: str, checked: Any, *arguments: Any) -> None:
         if getattr(self, name) is not None:
@@ -185,14 +199,11 @@ class Task:
         Standardised inputs have the pool's mean removed from each feature, and share one scale, so
         that the pool's features have a mean square of one.
         """
-        pool = _channels_first(torch.as_tensor(np.require(self.x_train, requirements="W")).to(dtype), self.image_layout)
-        test = (
-            None
-            if self.x_test is None
-            else _channels_first(
-                torch.as_tensor(np.require(self.x_test, requirements="W")).to(dtype), self.image_layout
-            )
+        pool, test = (
+            None if x is None else channels_first(tensor_of(x).to(dtype), self.image_layout)
+            for x in (self.x_train, self.x_test)
         )
+        assert pool is not None
         if standardise:
             mean = pool.mean(0)
             pool = pool - mean
@@ -226,5 +237,11 @@ class Task:
     __hash__ = None  # type: ignore[assignment]
 
 
-def _channels_first(x: Tensor, image_layout: str) -> Tensor:
-    return x.movedim(-1, 1).contiguous() if x.ndim == 4 and image_layout == "channels_last" else x
+def channels_first(x: Tensor, image_layout: str) -> Tensor:
+    """Images and volumes, samples first, as torch has them."""
+    return x.movedim(-1, 1).contiguous() if x.ndim in (4, 5) and image_layout == "channels_last" else x
+
+
+def tensor_of(array: np.ndarray) -> Tensor:
+    """The array as a tensor, without a copy where it can be written to."""
+    return torch.as_tensor(np.require(array, requirements="W"))

@@ -12,22 +12,42 @@ from tutelage.exceptions import TaskError
 _ROW_SUM_TOLERANCE = 1e-3  # float16 probabilities miss 1 by this much
 _ROUNDED = 0.006  # and probabilities rounded to two digits by this much a class
 _LARGEST_LOGIT = 1e6
+_CHANNELS = (1, 3, 4)
+_UNITS, _SCALES, _LOOKED_AT = 30.0, 2.0, 20_000  # how far apart scales may lie, and the samples that tell
+NOT_LABELLED = -100
 
 
-def image_layout(value: str, key: str) -> str:
-    """One of the two that images come in."""
+def image_layout(value: str | None, key: str, shape: tuple[int, ...]) -> str:
+    """Say in which of the two layouts inputs of this shape, samples first, come; by default with channels last.
+
+    Images have one, three or four channels, or sides of one length; where that speaks against the default it is refused.
+    """
+    if value is None:
+        if _looks_channels_first(shape):
+            raise TaskError(
+                f"x_train has shape {tuple(shape)}, which looks like images with their channels first, as torch has them; {key} was not "
+                "given, and is channels_last without it. Give image_layout: channels_first, or channels_last if that is what they are."
+            )
+        return "channels_last"
     if value not in ("channels_last", "channels_first"):
         raise TaskError(f"{key} is {value!r}; expected channels_last or channels_first.")
     return value
 
 
+def _looks_channels_first(shape: tuple[int, ...]) -> bool:
+    if len(shape) not in (4, 5):
+        return False
+    _, *image = shape
+    return _is_image(image[0], image[1:]) and not _is_image(image[-1], image[:-1])
+
+
+def _is_image(channels: int, sides: list[int]) -> bool:
+    return min(sides) > max(_CHANNELS) and (channels in _CHANNELS or len(set(sides)) == 1)
+
+
 def inputs(value: Any, key: str) -> np.ndarray:
     """Inputs of shape (n, ...): real, finite, with at least one feature."""
-    x = _real(value, key)
-    if x.ndim < 2:
-        raise TaskError(
-            f"{key} has shape {x.shape}; expected (n, ...), one row a sample. For a single feature reshape to (n, 1)."
-        )
+    x = features(value, key)
     if key == "x_train" and len(x) < 2:
         raise TaskError(f"x_train holds {len(x)} sample(s); expected at least 2.")
     if x[:1].size == 0 or len(x) == 0:
@@ -37,6 +57,16 @@ def inputs(value: Any, key: str) -> np.ndarray:
     if key == "x_train" and bool((x == x[:1]).all()):
         raise TaskError(
             f"All {len(x)} inputs of x_train are the same, so nothing can be learned from them; check how it was made."
+        )
+    return x
+
+
+def features(value: Any, key: str, start: int = 0) -> np.ndarray:
+    """Real, finite numbers of shape (n, ...); samples are counted from `start` on, here and below."""
+    x = _real(value, key, start)
+    if x.ndim < 2:
+        raise TaskError(
+            f"{key} has shape {x.shape}; expected (n, ...), one row a sample. For a single feature reshape to (n, 1)."
         )
     return x
 
@@ -55,7 +85,16 @@ def epochs(value: Any) -> np.ndarray:
 
 def teacher_logits(value: Any, key: str, n: int, teacher_epochs: np.ndarray | None) -> np.ndarray:
     """Logits (n,) or (n, C), with a leading epoch axis exactly if epochs are given."""
-    z = _real(value, key)
+    z = scores(value, key, n, teacher_epochs)
+    axes = 0 if teacher_epochs is None else 1
+    one_logit = z.ndim - axes == 1
+    _not_probabilities(z, key, one_logit=one_logit)
+    return z
+
+
+def scores(value: Any, key: str, n: int, teacher_epochs: np.ndarray | None = None, start: int = 0) -> np.ndarray:
+    """Numbers of the shape and size of logits; whether they are probabilities can be told of many samples only."""
+    z = _real(value, key, start)
     if not np.issubdtype(z.dtype, np.floating):
         z = z.astype(np.float64)
     leading = () if teacher_epochs is None else (len(teacher_epochs),)
@@ -75,33 +114,37 @@ def teacher_logits(value: Any, key: str, n: int, teacher_epochs: np.ndarray | No
             f"{key} holds {float(np.abs(z).max()):g}; expected raw scores within ±{_LARGEST_LOGIT:g}. Look for an overflow in the "
             "teacher, or scale its logits down."
         )
-    if len(body) == 2 and body[1] == 1:
-        z = z[..., 0]  # one binary logit in a column of its own
-    _not_probabilities(z, key, one_logit=len(body) == 1 or body[1] == 1)
-    return z
+    return z[..., 0] if len(body) == 2 and body[1] == 1 else z  # one binary logit in a column of its own
 
 
-def labels(value: Any, key: str, n: int, n_classes: int) -> np.ndarray:
+def labels(value: Any, key: str, n: int, n_classes: int, start: int = 0) -> np.ndarray:
     """Labels (n,): whole numbers in 0 … C - 1."""
-    y = _real(value, key)
-    if (
-        y.ndim == 2
-        and y.shape[1] > 1
-        and bool((np.sort(y, 1)[:, -1] == 1).all())
-        and bool((np.abs(y).sum(1) == 1).all())
-    ):
+    y = _real(value, key, start)
+    if y.ndim == 2 and y.shape[1] > 1 and y.min() >= 0 and bool((np.abs(y.sum(1) - 1) <= _ROW_SUM_TOLERANCE).all()):
+        if bool((np.sort(y, 1)[:, -1] == 1).all()):
+            raise TaskError(
+                f"{key} is one-hot, shape {y.shape}; expected class indices of shape ({n},). Pass {key}.argmax(1)."
+            )
         raise TaskError(
-            f"{key} is one-hot, shape {y.shape}; expected class indices of shape ({n},). Pass {key}.argmax(1)."
+            f"{key} holds soft labels: rows of shares that sum to 1, shape {y.shape}; expected class indices of shape ({n},). Soft labels "
+            "p are what another teacher would say: pass log(p) as teacher logits, or the class that each sample has."
         )
+    if y.ndim == 2 and y.shape[1] == 1:
+        y = y[:, 0]
     if y.shape != (n,):
         raise TaskError(f"{key} has shape {y.shape}; expected ({n},), one label for each input.")
-    y = _whole(y, key)
+    y = _whole(y, key, start=start)
+    if bool((y == NOT_LABELLED).any()):
+        raise TaskError(
+            f"{key} holds {int((y == NOT_LABELLED).sum())} times {NOT_LABELLED}, which means not labelled; a task has labels for all of "
+            "its samples or for none. Leave those samples out, or leave out the labels."
+        )
     outside = (y < 0) | (y >= n_classes)
     if bool(outside.any()):
         first = int(np.flatnonzero(outside)[0])
         what = "is negative" if y[first] < 0 else f"is beyond the teacher's {n_classes} classes"
         raise TaskError(
-            f"{key} holds the label {y[first]} (first at index {first}), which {what}; expected 0 … {n_classes - 1}."
+            f"{key} holds the label {y[first]} (first at index {first + start}), which {what}; expected 0 … {n_classes - 1}."
         )
     return y
 
@@ -149,33 +192,102 @@ def more_than_one_class(y_train: np.ndarray | None, last_decisions: np.ndarray, 
         )
 
 
-def duplicates(x: np.ndarray, z: np.ndarray, y: np.ndarray | None) -> tuple[str, ...]:
-    """Warn of duplicate inputs whose labels or teacher logits (E, n, C) differ: no function fits both."""
-    groups = defaultdict(list)
-    rows = np.ascontiguousarray(x).reshape(len(x), -1)
+def copies(*parts: np.ndarray) -> np.ndarray:
+    """For each sample of parts (n, ...), counted through, the first one that has the same inputs: itself where none comes before."""
+    seen: dict[int, list[tuple[int, np.ndarray]]] = defaultdict(list)
+    rows = (row for part in parts for row in _rows(part))
+    first = np.arange(sum(map(len, parts)))
     for i, row in enumerate(rows):
-        groups[hash(row.tobytes())].append(i)
-    clashes = []
-    for indices in groups.values():
-        for i in indices[1:]:
-            first = indices[0]
-            differ = (y is not None and y[i] != y[first]) or not np.allclose(z[:, i], z[:, first], rtol=1e-3, atol=1e-3)
-            if differ and np.array_equal(rows[i], rows[first]):
-                clashes.append((first, i))
-    if not clashes:
+        same = seen[hash(row.tobytes())]
+        first[i] = next((k for k, known in same if np.array_equal(known, row)), i)
+        if first[i] == i:
+            same.append((i, row))
+    return first
+
+
+def clashes(first: np.ndarray, z: np.ndarray, y: np.ndarray | None) -> tuple[str, ...]:
+    """Warn of copies whose labels or teacher logits (E, n, C) differ: no function fits both."""
+    copied = np.flatnonzero(first != np.arange(len(first)))
+    differ = [not np.allclose(z[:, i], z[:, first[i]], rtol=1e-3, atol=1e-3) for i in copied]
+    if y is not None:
+        differ = [d or y[i] != y[first[i]] for d, i in zip(differ, copied, strict=True)]
+    found = copied[np.array(differ, dtype=bool)]
+    if not len(found):
         return ()
-    shown = ", ".join(f"{a} and {b}" for a, b in clashes[:5]) + (", …" if len(clashes) > 5 else "")
     return (
-        f"{len(clashes)} pair(s) of pool inputs are identical but have different targets (samples {shown}): no student fits both, "
-        "and the kernel is singular. Drop or merge them.",
+        f"{len(found)} pair(s) of pool inputs are identical but have different targets (samples {_pairs(first[found], found)}): no "
+        "student fits both, and the kernel is singular. Drop or merge them.",
     )
 
 
-def _real(value: Any, key: str) -> np.ndarray:
+def overlap(x_train: np.ndarray, x_test: np.ndarray | None) -> tuple[str, ...]:
+    """Warn of test samples that are in the pool, too: their errors are those of samples that the student has seen."""
+    if x_test is None:
+        return ()
+    common = np.result_type(x_train, x_test)
+    first = copies(x_train.astype(common, copy=False), x_test.astype(common, copy=False))[len(x_train) :]
+    found = np.flatnonzero(first < len(x_train))
+    if not len(found):
+        return ()
+    return (
+        f"{len(found)} of {len(x_test)} test samples are in the pool, too (test and pool samples {_pairs(found, first[found])}): what is "
+        "measured on them is no error of held-out samples. Leave them out of one of the two.",
+    )
+
+
+def units(x: np.ndarray) -> tuple[str, ...]:
+    """Warn of columns in units of their own, one of which says nearly all to a student whose inputs share one scale."""
+    if x.ndim != 2 or x.shape[1] < 3:
+        return ()
+    spread = _some(x).std(0)
+    spread = spread[spread > 0]
+    if len(spread) < 3 or spread.max() <= _UNITS * np.median(spread):
+        return ()
+    return (
+        f"The columns of x_train have very different scales: one has a standard deviation of {spread.max():.3g}, half have at most "
+        f"{np.median(spread):.2g}. Standardising removes means and gives all columns one common scale, so that a few of them decide. If "
+        "they are in different units, scale each first, by the pool's own: mean, std = x_train.mean(0), x_train.std(0).",
+    )
+
+
+def shifted(x_train: np.ndarray, x_test: np.ndarray | None) -> tuple[str, ...]:
+    """Warn of a test part on another scale than the pool."""
+    if x_test is None:
+        return ()
+    pool, test = _some(x_train), _some(x_test)
+    scale, centre = pool.std() or 1.0, abs(test.mean() - pool.mean())
+    ratio = test.std() / scale
+    if (len(test) < 2 or 1 / _SCALES <= ratio <= _SCALES) and centre <= scale:
+        return ()
+    return (
+        f"The test part lies on another scale than the pool: its inputs have mean {test.mean():.3g} and standard deviation "
+        f"{test.std():.3g}, the pool's {pool.mean():.3g} and {pool.std():.3g}. Prepare both alike (for example, divide both by 255).",
+    )
+
+
+def _some(x: np.ndarray) -> np.ndarray:
+    """Enough samples to tell scales by."""
+    return x[:: max(1, len(x) // _LOOKED_AT)].astype(np.float64)
+
+
+def _rows(x: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(x).reshape(len(x), -1)
+
+
+def _pairs(left: np.ndarray, right: np.ndarray) -> str:
+    shown = ", ".join(f"{a} and {b}" for a, b in zip(left[:5].tolist(), right[:5].tolist(), strict=True))
+    return shown + (", …" if len(left) > 5 else "")
+
+
+def _real(value: Any, key: str, start: int = 0) -> np.ndarray:
     try:
         if isinstance(value, Tensor):
             value = value.detach().cpu()
-            value = value.float() if value.dtype == torch.bfloat16 else value
+            value = value.float() if value.dtype.is_floating_point and value.dtype.itemsize < 4 else value
+        if isinstance(value, np.ma.MaskedArray) and bool(np.ma.getmaskarray(value).any()):
+            raise TaskError(
+                f"{key} has masked values; expected a number for each. Fill them, or leave those samples out."
+            )
         array = np.asarray(value)
     except (TypeError, ValueError, RuntimeError) as error:
         raise TaskError(
@@ -191,46 +303,51 @@ def _real(value: Any, key: str) -> np.ndarray:
     if np.issubdtype(array.dtype, np.floating):
         bad = ~np.isfinite(array)
         if bool(bad.any()):
-            first = tuple(int(i) for i in np.argwhere(bad)[0])
+            sample, *rest = (int(i) for i in np.argwhere(bad)[0])
             raise TaskError(
-                f"{key} holds {int(bad.sum())} values that are NaN or infinite (first at index {list(first)}); "
+                f"{key} holds {int(bad.sum())} values that are NaN or infinite (first at index {[sample + start, *rest]}); "
                 "expected finite numbers. Remove or fill them."
             )
     if np.issubdtype(array.dtype, np.floating) and array.dtype.itemsize not in (4, 8):
-        return array.astype(np.float32 if array.dtype == np.float16 else np.float64)
-    return array.astype(array.dtype.newbyteorder("="), copy=False)
+        return np.ascontiguousarray(array, np.float32 if array.dtype == np.float16 else np.float64)
+    return np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(
+        array.shape
+    )  # torch knows no negative strides
 
 
-def _whole(array: np.ndarray, key: str, expected: str = "class indices") -> np.ndarray:
+def _whole(array: np.ndarray, key: str, expected: str = "class indices", start: int = 0) -> np.ndarray:
     large = np.abs(array.astype(np.float64)) > 2**53
     if bool(large.any()):
         first = int(np.flatnonzero(large)[0])
-        raise TaskError(f"{key} holds {array.flat[first]:g} (index {first}); expected {expected}.")
+        raise TaskError(f"{key} holds {array.flat[first]:g} (index {first + start}); expected {expected}.")
     if np.issubdtype(array.dtype, np.floating):
         fraction = array != np.round(array)
         if bool(fraction.any()):
             first = int(np.flatnonzero(fraction)[0])
             raise TaskError(
-                f"{key} holds {array[first]:g} (index {first}), which is not a whole number; expected {expected}."
+                f"{key} holds {array[first]:g} (index {first + start}), which is not a whole number; expected {expected}."
             )
     return array.astype(np.int64)
 
 
 def _not_probabilities(z: np.ndarray, key: str, *, one_logit: bool) -> None:
-    if not one_logit and z.min() >= 0 and bool((np.abs(z.sum(-1) - 100) <= 1).all()):
+    if one_logit and z.min() == z.max():
+        return
+    columns = 1 if one_logit else z.shape[-1]
+    sums = z.sum(-1) if columns > 1 else z
+    if columns > 1 and z.min() >= 0 and z.max() > 1 and bool((np.abs(sums - 100) <= 1 + columns / 2).all()):
         raise TaskError(
             f"{key} holds percentages: every row sums to 100; expected raw scores. From percentages p, pass log(p)."
         )
     if z.min() < 0 or z.max() > 1 + _ROW_SUM_TOLERANCE:
         return
-    if one_logit and z.min() != z.max():
-        raise TaskError(
-            f"{key} lies between 0 and 1 everywhere, as probabilities do; expected raw scores before the sigmoid. "
-            "From probabilities p, pass log(p / (1 - p))."
-        )
-    tolerance = _ROW_SUM_TOLERANCE + _ROUNDED * z.shape[-1]
-    if not one_logit and bool((np.abs(z.sum(-1) - 1) <= tolerance).all()):
+    if columns > 1 and bool((np.abs(sums - 1) <= _ROW_SUM_TOLERANCE + _ROUNDED * columns).all()):
         raise TaskError(
             f"{key} holds probabilities: every row sums to 1; expected raw scores before the softmax. "
             "From probabilities p, pass log(p)."
         )
+    which = "" if one_logit else ", one for each class on its own, as of a teacher with a sigmoid for each"
+    raise TaskError(
+        f"{key} lies between 0 and 1 everywhere, as probabilities do{which}; expected raw scores before the sigmoid or softmax. "
+        "From probabilities p of a sigmoid, pass log(p / (1 - p))."
+    )

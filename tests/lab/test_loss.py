@@ -49,3 +49,44 @@ def test_a_soft_ratio_of_zero_trains_on_labels_alone():
 def test_settings_are_checked(arguments):
     with pytest.raises(SettingError):
         DistillationLoss(*arguments)
+
+
+def test_samples_without_a_label_have_a_soft_ratio_of_one():
+    torch.manual_seed(0)
+    student, teacher, labels = torch.randn(5, 3), torch.randn(5, 3), torch.tensor([0, -100, 2, -100, 1])
+    known = labels >= 0
+    expected = 3 * DistillationLoss(0.3, 2.0)(student[known], teacher[known], labels[known])
+    expected = (expected + 2 * DistillationLoss(1.0, 2.0)(student[~known], teacher[~known])) / 5
+    torch.testing.assert_close(DistillationLoss(0.3, 2.0)(student, teacher, labels), expected)
+    none = torch.full((5,), -100)
+    torch.testing.assert_close(
+        DistillationLoss(0.3, 2.0)(student, teacher, none), DistillationLoss(1.0, 2.0)(student, teacher)
+    )
+    one = torch.randn(5), torch.randn(5)
+    torch.testing.assert_close(DistillationLoss(0.3, 2.0)(*one, none), DistillationLoss(1.0, 2.0)(*one))
+
+
+def test_at_a_soft_ratio_of_zero_they_do_not_count():
+    torch.manual_seed(0)
+    student, labels = torch.randn(5, 3), torch.tensor([0, -100, 2, -100, 1])
+    found = DistillationLoss(0.0, 2.0)(student, student, labels)
+    torch.testing.assert_close(found, functional.cross_entropy(student, labels))
+    with pytest.raises(SettingError, match="No sample is labelled"):
+        DistillationLoss(0.0, 2.0)(student, student, torch.full((5,), -100))
+
+
+@pytest.mark.parametrize(
+    ("student", "teacher", "labels", "message"),
+    [
+        ((2, 4, 9), (2, 4, 9), [0, 1], r"Student logits have shape \(2, 4, 9\).*logits\[mask\]"),
+        ((2, 3), (2, 4), [0, 1], "expected the same"),
+        ((2, 3), (2, 3), [[0], [1]], r"Labels have shape \(2, 1\)"),
+        ((2, 3), (2, 3), [0, 3], "The label 3 is outside 0 … 2"),
+        ((2, 3), (2, 3), [0, -1], "The label -1 is outside 0 … 2"),
+        ((2,), (2,), [0, 2], "The label 2 is outside 0 … 1"),
+        ((2,), (2,), [0.0, 0.5], "The label 0.5 is outside 0 … 1"),
+    ],
+)
+def test_what_is_no_batch_is_said(student, teacher, labels, message):
+    with pytest.raises(SettingError, match=message):
+        DistillationLoss(0.5, 2.0)(torch.randn(student), torch.randn(teacher), torch.tensor(labels))

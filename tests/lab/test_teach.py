@@ -206,3 +206,81 @@ def test_a_logger_is_told_the_loss(data, tmp_path):
     teach(data, parts(data), factory, "s", TEACHING, folder=tmp_path, logger=CSVLogger(tmp_path, "", "log"))
     rows = (tmp_path / "log" / "metrics.csv").read_text().splitlines()
     assert "loss" in rows[0].split(",")
+
+
+def loaders():
+    data = torch.utils.data.TensorDataset(torch.randn(10, 3))
+    loader = torch.utils.data.DataLoader
+    return {
+        "shuffled": loader(data, batch_size=4, shuffle=True),
+        "one sample, shuffled": loader(torch.utils.data.TensorDataset(torch.randn(1, 3)), shuffle=True),
+        "a subset": loader(data, batch_size=4, sampler=torch.utils.data.SubsetRandomSampler([3, 1, 2])),
+        "weighted": loader(data, sampler=torch.utils.data.WeightedRandomSampler(torch.ones(10), 10)),
+        "batches of chance": loader(
+            data, batch_sampler=torch.utils.data.BatchSampler(torch.utils.data.RandomSampler(data), 4, False)
+        ),
+        "a last batch that is dropped": loader(data, batch_size=4, drop_last=True),
+        "reversed": loader(data, sampler=list(range(10))[::-1]),
+        "a part of several devices": loader(data, sampler=torch.utils.data.DistributedSampler(data, 2, 0)),
+    }
+
+
+@pytest.mark.parametrize("name", loaders())
+def test_a_loader_that_gives_other_samples_is_refused(name):
+    with pytest.raises(TaskError, match="so that logits would stand beside inputs of other samples"):
+        teacher_logits(nn.Linear(3, 2), loaders()[name])
+
+
+class Tuple(nn.Linear):
+    def forward(self, x):
+        return super().forward(x), x
+
+
+class Dict(nn.Linear):
+    def forward(self, x):
+        return {"hidden": x, "logits": super().forward(x)}
+
+
+class Squeezed(nn.Linear):
+    def forward(self, x):
+        return super().forward(x).squeeze()
+
+
+@pytest.mark.parametrize("wrap", [lambda n: n, nn.DataParallel, lambda n: torch.compile(n, backend="eager")])
+@pytest.mark.parametrize("kind", [nn.Linear, Tuple, Dict, Squeezed])
+@pytest.mark.parametrize("outputs", [1, 3])
+def test_logits_of_every_shape_that_networks_give_them_in(wrap, kind, outputs):
+    torch.manual_seed(0)
+    network, x = kind(3, outputs).to(torch.bfloat16), torch.randn(7, 3).to(torch.bfloat16)
+    expected = nn.functional.linear(x, network.weight, network.bias).float().detach().numpy()
+    loader = torch.utils.data.DataLoader(torch.utils.data.TensorDataset(x), batch_size=3)  # the last batch has one
+    found = teacher_logits(wrap(network), loader)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, expected[:, 0] if outputs == 1 else expected)
+
+
+class Takes(nn.Linear):
+    def forward(self, ids, mask=None):
+        return super().forward(ids.float())
+
+
+@pytest.mark.parametrize("wrap", [lambda n: n, nn.DataParallel, lambda n: torch.compile(n, backend="eager")])
+def test_columns_that_forward_does_not_take_are_left_out_of_wrapped_networks_too(wrap):
+    batch = {"ids": torch.ones(2, 3, dtype=torch.long), "row": torch.arange(2), "labels": torch.zeros(2)}
+    assert teacher_logits(wrap(Takes(3, 2)), [batch]).shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("network", "loader", "message"),
+    [
+        (Takes(3, 2), [{"row": torch.arange(2)}], "The loader gives row, none of which the network's forward takes"),
+        (Takes(3, 2), [{"ids": [[1, 2, 3], [1, 2]]}], "The loader gives rows of different lengths.* for ids"),
+        (nn.Linear(3, 2), ["text"], "The loader gave str; expected tensors"),
+        (nn.Flatten(0), [torch.ones(2, 3)], r"The network gave \(6,\) for 2 samples of batch 0"),
+        (nn.Unflatten(1, (1, 3)), [torch.ones(2, 3)], r"The network gave \(2, 1, 3\) for 2 samples of batch 0"),
+        (nn.Flatten(), [torch.ones(2, 3), torch.ones(2, 4)], "gave 3 logits for some samples and 4 for others"),
+    ],
+)
+def test_what_gives_no_logits_is_said(network, loader, message):
+    with pytest.raises(TaskError, match=message):
+        teacher_logits(network, loader)

@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tutelage.exceptions import StudentError
 from tutelage.kernels.empirical import EmpiricalKernel
-from tutelage.kernels.network import Network
+from tutelage.kernels.network import Network, logits_of
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ def linearity(before: nn.Module, after: nn.Module, x: Tensor) -> Linearity:
 
     def logits(values: dict[str, Tensor]) -> Tensor:
         out = torch.func.functional_call(start_network.module, values, (x,))
-        found: Tensor = getattr(out, "logits", out)
+        found: Tensor = logits_of(out)
         return found.reshape(len(x), -1)
 
     with sdpa_kernel(SDPBackend.MATH), _no_fast_path():  # the fused kernels of attention have no forward derivative

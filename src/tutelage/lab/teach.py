@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from safetensors.torch import save_model
 from torch import Tensor, nn
-from torch.utils.data import BatchSampler, DataLoader, TensorDataset
+from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSampler, TensorDataset
 
 from tutelage.datasets import Dataset, Split
 from tutelage.exceptions import SettingError, TaskError
+from tutelage.kernels.network import logits_of, unwrapped
 from tutelage.lab.extra import lightning
 from tutelage.lab.loss import DistillationLoss
 from tutelage.lab.networks import Factory
@@ -140,11 +141,12 @@ def teacher_logits(network: nn.Module, loader: Iterable[Any]) -> np.ndarray:
     Parameters
     ----------
     network : torch.nn.Module
-        Used in evaluation mode; its output is a tensor, or has `logits` (as models of Hugging Face have).
+        Used in evaluation mode; its output is a tensor, has `logits` (an attribute, as models of Hugging Face have, or a key), or
+        is a tuple that begins with them. It may be wrapped by `torch.compile` or `DataParallel`.
     loader : iterable
         Of tensors, of tuples that begin with the inputs, or of dicts of the arguments of `forward`, such as a
         `DataLoader` or a Hugging Face data set with its format set to torch gives; `labels`, and columns that `forward`
-        does not name, are left out.
+        does not name, are left out. A `DataLoader` has to give all samples of its data set in their order.
 
     Returns
     -------
@@ -153,7 +155,7 @@ def teacher_logits(network: nn.Module, loader: Iterable[Any]) -> np.ndarray:
     Raises
     ------
     TaskError
-        If the loader is empty.
+        If the loader is empty, shuffles or leaves out samples, or the network does not give a row of logits for each.
 
     Examples
     --------
@@ -162,18 +164,67 @@ def teacher_logits(network: nn.Module, loader: Iterable[Any]) -> np.ndarray:
     >>> teacher_logits(torch.nn.Linear(3, 4), loader).shape
     (5, 4)
     """
+    _check_order(loader)
     mode, found = network.training, []
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     network.eval()
     try:
         with torch.no_grad():
-            found = [_logits(_called(network, batch, device)).float().cpu() for batch in loader]
+            for number, batch in enumerate(loader):
+                n, out = _called(network, batch, device)
+                found.append(_rows_of_logits(out, n, number))
     finally:
         network.train(mode)
     if not found:
         raise TaskError("The loader gave no batch; expected at least one.")
+    columns = sorted({part.shape[1] for part in found})
+    if len(columns) > 1:
+        raise TaskError(
+            f"The network gave {columns[0]} logits for some samples and {columns[-1]} for others; expected as many for all."
+        )
     logits: np.ndarray = torch.cat(found).numpy()
-    return logits[:, 0] if logits.ndim == 2 and logits.shape[1] == 1 else logits
+    return logits[:, 0] if logits.shape[1] == 1 else logits
+
+
+def _check_order(loader: Iterable[Any]) -> None:
+    """Logits go beside the inputs, so that sample i has to come i-th."""
+    if not isinstance(loader, DataLoader) or isinstance(loader.dataset, IterableDataset):
+        return
+    n = len(loader.dataset)  # type: ignore[arg-type]
+    sampler: Any = loader.sampler if loader.batch_sampler is None else loader.batch_sampler
+    given: list[int] = []
+    for item in sampler:
+        given.extend([item] if isinstance(item, int) else item)
+        if len(given) > n:
+            break
+    shuffles = isinstance(
+        getattr(sampler, "sampler", sampler), RandomSampler
+    )  # by luck in order, but not the next time
+    if given == list(range(n)) and not shuffles:
+        return
+    how = "leaves out samples" if len(set(given)) < n else "gives the samples in another order"
+    raise TaskError(
+        f"The loader {how}, so that logits would stand beside inputs of other samples. Give a DataLoader over all {n} samples with "
+        "shuffle=False, drop_last=False and no sampler."
+    )
+
+
+def _rows_of_logits(out: Any, n: int | None, number: int) -> Tensor:
+    """A batch's logits, (n, C), in float32."""
+    logits = logits_of(out)
+    if not isinstance(logits, Tensor):
+        raise TaskError(
+            f"The network gave {type(logits).__name__} for batch {number}; expected a tensor, or an output with logits."
+        )
+    found = logits.float().cpu()
+    if found.ndim < 2:  # one logit for each sample; or all of the only sample
+        found = found.reshape(1, -1) if n == 1 else found.reshape(-1, 1)
+    if found.ndim != 2 or (n is not None and len(found) != n):
+        samples = "its samples" if n is None else f"{n} samples"
+        raise TaskError(
+            f"The network gave {tuple(logits.shape)} for {samples} of batch {number}; expected (n, C), or (n,) for one logit."
+        )
+    return found
 
 
 def _fit(
@@ -207,20 +258,32 @@ def _check_devices(devices: int, batch_size: int) -> None:
         )
 
 
-def _called(network: nn.Module, batch: Any, device: torch.device) -> Any:
+def _called(network: nn.Module, batch: Any, device: torch.device) -> tuple[int | None, Any]:
+    """Number of samples, and what the network gives for them."""
+    if isinstance(batch, tuple | list) and batch:
+        batch = batch[0]
     if isinstance(batch, Tensor):
-        return network(batch.to(device))
-    if hasattr(batch, "keys"):
-        parameters = inspect.signature(network.forward).parameters.values()
-        named = {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)} or set(batch.keys())
-        names = [k for k in batch.keys() if k in named - {"labels", "label"}]  # noqa: SIM118 (not all are dicts)
-        return network(**{k: torch.as_tensor(batch[k]).to(device) for k in names})
-    return network(batch[0].to(device))
-
-
-def _logits(out: Any) -> Tensor:
-    found: Tensor = getattr(out, "logits", out)
-    return found
+        return len(batch), network(batch.to(device))
+    if not hasattr(batch, "keys"):
+        raise TaskError(
+            f"The loader gave {type(batch).__name__}; expected tensors, tuples that begin with one, or dicts of the network's arguments."
+        )
+    parameters = inspect.signature(unwrapped(network).forward).parameters.values()
+    named = {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)} or set(batch.keys())
+    taken = [k for k in batch.keys() if k in named - {"labels", "label"}]  # noqa: SIM118 (not all are dicts)
+    if not taken:
+        raise TaskError(
+            f"The loader gives {', '.join(map(str, batch.keys()))}, none of which the network's forward takes ({', '.join(sorted(named))})."
+        )
+    try:
+        tensors = {k: torch.as_tensor(batch[k]).to(device) for k in taken}
+    except (ValueError, TypeError, RuntimeError) as error:
+        raise TaskError(
+            f"The loader gives rows of different lengths, or what is no number, for {', '.join(taken)} ({error}). Pad the rows of a "
+            "batch to one length (a collate_fn), and set the data set's format to torch."
+        ) from error
+    lengths = {len(v) for v in tensors.values() if v.ndim}
+    return (lengths.pop() if len(lengths) == 1 else None), network(**tensors)
 
 
 class _Batches(BatchSampler):

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset
 
 from tutelage.exceptions import SettingError, StudentError
+from tutelage.kernels.network import logits_of
 from tutelage.lab.extra import lightning
 from tutelage.lab.loss import DistillationLoss
 from tutelage.progress import Progress, silent
@@ -187,7 +188,7 @@ def _measured(network: nn.Module, examples: Examples, loss: DistillationLoss) ->
     some = examples.chosen(torch.arange(min(len(examples), _MEASURED)))
     with torch.no_grad():
         out = network(some.x)
-        found = float(loss(getattr(out, "logits", out), some.teacher, some.labels))
+        found = float(loss(logits_of(out), some.teacher, some.labels))
     for module, mode in modes.items():
         module.training = mode
     return found
@@ -233,7 +234,7 @@ def lightning_module(
         def _loss(self, batch: list[Tensor]) -> Tensor:
             x, *targets = batch
             out = self.network(x)
-            found: Tensor = self.loss(getattr(out, "logits", out), *targets)
+            found: Tensor = self.loss(logits_of(out), *targets)
             return found
 
         def configure_optimizers(self) -> Any:

@@ -1,6 +1,7 @@
 """Tasks that are read in chunks: folders of .npy files, zarr groups, parquet files."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -8,24 +9,85 @@ import numpy as np
 
 from tutelage import task_checks as check
 from tutelage.exceptions import MissingExtraError, TaskError
+from tutelage.task import channels_first, tensor_of
 
 POOL = ("x_train", "teacher_logits_train", "y_train")
 TEST = ("x_test", "teacher_logits_test", "y_test")
 Rows = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+_LEAST, _FIRST = 100, 1024  # samples of a stream, and those that are looked at as a task's are
 
 
-class Source(Protocol):
+class Stored(Protocol):
     """Samples in a random order that is theirs, read from where they lie; picklable, for a cluster."""
+
+    @property
+    def path(self) -> Path:
+        """Where they lie."""
 
     @property
     def n(self) -> int:
         """Samples of the pool."""
 
+    def rows(self, names: Sequence[str], start: int, stop: int | None) -> list[Any]:
+        """Arrays by name, of some samples; None for those that are not there."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """Chunks of a task that have passed a task's checks; picklable, for a cluster."""
+
+    stored: Stored
+    image_layout: str
+
+    @property
+    def n(self) -> int:
+        """Samples of the pool."""
+        return self.stored.n
+
     def rows(self, start: int, stop: int) -> Rows:
-        """Inputs (images channels first), teacher logits, and labels if there are any."""
+        """Inputs (images channels first), teacher logits, and labels if there are any.
+
+        Raises
+        ------
+        TaskError
+            If they are not what a task has.
+        """
+        return self._checked(POOL, start, stop)
 
     def test(self) -> Rows | None:
-        """The test part, if there is one."""
+        """The test part, if there is one; its samples are counted on their own."""
+        x, z, _ = self.stored.rows(TEST, 0, 1)
+        return None if x is None or z is None else self._checked(TEST, 0, None)
+
+    def check(self) -> None:
+        """Look at the first samples as a task does at all of its own.
+
+        Raises
+        ------
+        TaskError
+            If they are no task's.
+        """
+        x, z, y = self.stored.rows(POOL, 0, _FIRST)
+        check.inputs(x, POOL[0])
+        logits = check.teacher_logits(z, POOL[1], len(x), None)
+        if y is not None:
+            check.labels(y, POOL[2], len(x), _classes(logits))
+
+    def _checked(self, names: Sequence[str], start: int, stop: int | None) -> Rows:
+        try:
+            x, z, y = self.stored.rows(names, start, stop)
+        except (OSError, ValueError, IndexError) as error:
+            if isinstance(error, TaskError):
+                raise
+            raise TaskError(f"{self.stored.path} cannot be read as a stream ({error}).") from error
+        inputs = check.features(x, names[0], start)
+        logits = check.scores(z, names[1], len(inputs), start=start)
+        labels = None if y is None else check.labels(y, names[2], len(inputs), _classes(logits), start)
+        return channels_first(tensor_of(inputs), self.image_layout).numpy(), logits, labels
+
+
+def _classes(logits: np.ndarray) -> int:
+    return 2 if logits.ndim == 1 else logits.shape[1]
 
 
 @dataclass(frozen=True)
@@ -34,46 +96,28 @@ class Arrays:
 
     path: Path
     zarr: bool
-    image_layout: str = "channels_last"
 
     @property
     def n(self) -> int:
-        """See `Source`."""
+        """See `Stored`."""
         return int(self._array("x_train").shape[0])
 
-    def rows(self, start: int, stop: int) -> Rows:
-        """See `Source`."""
-        x, z, y = (self._array(name)[start:stop] if self._has(name) else None for name in POOL)
-        assert x is not None
-        assert z is not None
-        return self._channels_first(np.array(x)), np.array(z), None if y is None else np.array(y)
-
-    def test(self) -> Rows | None:
-        """See `Source`."""
-        if not all(self._has(name) for name in TEST[:2]):
-            return None
-        x, z, y = (np.array(self._array(name)[:]) if self._has(name) else None for name in TEST)
-        assert x is not None
-        assert z is not None
-        return self._channels_first(x), z, y
+    def rows(self, names: Sequence[str], start: int, stop: int | None) -> list[Any]:
+        """See `Stored`."""
+        return [np.array(self._array(name)[start:stop]) if self.has(name) else None for name in names]
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Of the arrays that are there."""
-        return {name: tuple(self._array(name).shape) for name in POOL + TEST if self._has(name)}
+        return {name: tuple(self._array(name).shape) for name in POOL + TEST if self.has(name)}
 
-    def laid_out(self) -> "Arrays":
-        """With the image layout that it says it has."""
-        if not self._has("image_layout"):
-            return self
-        layout = str(np.asarray(self._array("image_layout")[()]))
-        return replace(self, image_layout=check.image_layout(layout, f"{self.path}: image_layout"))
+    @property
+    def image_layout(self) -> str | None:
+        """That it says it has."""
+        return str(np.asarray(self._array("image_layout")[()])) if self.has("image_layout") else None
 
-    def _channels_first(self, x: np.ndarray) -> np.ndarray:
-        last = x.ndim == 4 and self.image_layout == "channels_last"
-        return np.ascontiguousarray(np.moveaxis(x, -1, 1)) if last else x
-
-    def _has(self, name: str) -> bool:
+    def has(self, name: str) -> bool:
+        """Whether an array is there."""
         return (self.path / (name if self.zarr else f"{name}.npy")).exists()
 
     def _array(self, name: str) -> Any:
@@ -99,24 +143,46 @@ class Parquet:
 
     @property
     def n(self) -> int:
-        """See `Source`."""
+        """See `Stored`."""
         return self.first[-1]
 
-    def rows(self, start: int, stop: int) -> Rows:
-        """See `Source`."""
+    def rows(self, names: Sequence[str], start: int, stop: int | None) -> list[Any]:
+        """See `Stored`."""
+        stop = self.n if stop is None else stop
         groups = [k for k in range(len(self.first) - 1) if self.first[k] < stop and self.first[k + 1] > start]
-        known = [name for name in POOL if name in self.columns]
+        known = [name for name in names if name in self.columns]
         table = _parquet().ParquetFile(self.path).read_row_groups(groups, columns=known)
-        begin = start - self.first[groups[0]]
+        begin = start - self.first[groups[0]] if groups else 0
         part = table.slice(begin, stop - start)
-        found = {
-            name: np.stack(part[name].to_numpy()) if _is_list(part, name) else part[name].to_numpy() for name in known
-        }
-        return found["x_train"], found["teacher_logits_train"], found.get("y_train")
+        return [_column(part[name], name) if name in known else None for name in names]
 
-    def test(self) -> Rows | None:
-        """See `Source`."""
-        return None
+
+def _column(column: Any, name: str) -> np.ndarray:
+    """A column of numbers, or of lists of equal lengths (of lists, …), as one array."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    values, shape = column.combine_chunks(), [len(column)]
+    while True:
+        if isinstance(values, pa.ExtensionArray):  # Array2D and the like of Hugging Face
+            values = values.storage
+        if values.null_count:
+            missing = np.flatnonzero(np.asarray(values.is_null()))[0] // max(1, int(np.prod(shape[1:])))
+            raise TaskError(
+                f"{name} has no value in sample {missing} of what was read; expected numbers for every sample."
+            )
+        if not hasattr(values.type, "value_type") or pa.types.is_dictionary(values.type):
+            break
+        lengths = pc.unique(pc.list_value_length(values)).to_pylist()
+        if len(lengths) > 1:
+            raise TaskError(
+                f"{name} holds lists of {min(lengths)} to {max(lengths)} values; expected as many for every sample. Pad or cut them."
+            )
+        shape.append(lengths[0] if lengths else 0)
+        values = values.flatten()
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    return np.array(values.to_numpy(zero_copy_only=False)).reshape(shape)  # Arrow's own cannot be written to
 
 
 def open_source(path: str | Path) -> Source:
@@ -139,37 +205,30 @@ def open_source(path: str | Path) -> Source:
     path = Path(path).absolute()  # the workers of a cluster stand elsewhere
     try:
         if path.suffix == ".parquet" and path.is_file():
-            source: Source = Parquet.of(path)
-            missing = [name for name in POOL[:2] if name not in source.columns]  # type: ignore[attr-defined]
+            stored: Parquet | Arrays = Parquet.of(path)
+            missing = [name for name in POOL[:2] if name not in stored.columns]  # type: ignore[union-attr]
         elif path.is_dir():
-            source = Arrays(path, zarr=path.suffix == ".zarr")
-            missing = [name for name in POOL[:2] if not source._has(name)]
+            stored = Arrays(path, zarr=path.suffix == ".zarr")
+            missing = [name for name in POOL[:2] if not stored.has(name)]
         else:
             raise TaskError(
                 f"{path} cannot be streamed; expected a folder of .npy files, a zarr group (.zarr), or a parquet file (.parquet)."
             )
         if missing:
             raise TaskError(f"{path} has no {missing[0]}; a stream needs {' and '.join(POOL[:2])}.")
-        if isinstance(source, Arrays):
-            source = source.laid_out()
-            _check_shapes(path, source.shapes)
-        _check(path, source)
+        if isinstance(stored, Arrays):
+            _check_shapes(path, stored.shapes)
+        if stored.n < _LEAST:
+            raise TaskError(f"{path} holds {stored.n} samples; a stream has {_LEAST} or more.")
+        layout = stored.image_layout if isinstance(stored, Arrays) else None
+        [x] = stored.rows(POOL[:1], 0, 1)
+        source = Source(stored, check.image_layout(layout, f"{path}: image_layout", x.shape))
+        source.check()
     except (OSError, ValueError, IndexError) as error:
         if isinstance(error, TaskError):
             raise
         raise TaskError(f"{path} cannot be read as a stream ({error}).") from error
     return source
-
-
-def _check(path: Path, source: Source) -> None:
-    if source.n < 100:
-        raise TaskError(f"{path} holds {source.n} samples; a stream has 100 or more.")
-    x, z, _ = source.rows(0, 64)
-    if z.ndim > 2 or x.ndim < 2:
-        raise TaskError(
-            f"{path} holds inputs of shape {x.shape[1:]} and teacher logits of shape {z.shape[1:]}; a stream takes inputs of one axis "
-            "or more, and the logits of one epoch: (N,) or (N, C)."
-        )
 
 
 def _check_shapes(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
@@ -184,10 +243,6 @@ def _check_shapes(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
                 f"{path}: a sample of {test} has shape {shapes[test][1:]}, and one of {pool} {shapes[pool][1:]}; "
                 "they have to be alike."
             )
-
-
-def _is_list(table: Any, name: str) -> bool:
-    return bool(table[name].type.num_fields)
 
 
 def _zarr() -> Any:
