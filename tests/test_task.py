@@ -56,6 +56,12 @@ BAD = [
     ({"teacher_epochs": np.array([3, 2])}, "teacher_epochs is not a list of ascending epochs"),
     ({"teacher_epochs": np.array([1, 2])}, "expected (2, 12) or (2, 12, C), with an axis for teacher_epochs"),
     ({"image_layout": "hwc"}, "image_layout is 'hwc'; expected channels_last or channels_first"),
+    ({"y_train": np.full((12, 3), 1 / 3)}, "y_train holds soft labels: rows of shares that sum to 1, shape (12, 3)"),
+    ({"y_train": np.where(np.arange(12) < 4, -100, 1)}, "y_train holds 4 times -100, which means not labelled"),
+    ({"teacher_logits_train": 1 / (1 + np.exp(-arrays()["teacher_logits_train"]))}, "as of a teacher with a sigmoid for each"),
+    ({"teacher_logits_train": (100 * PROBABILITIES).round()}, "teacher_logits_train holds percentages"),
+    ({"teacher_logits_train": PROBABILITIES.round(2)}, "teacher_logits_train holds probabilities"),
+    ({"x_train": np.ma.masked_less(arrays()["x_train"], 0)}, "x_train has masked values"),
 ]  # fmt: skip
 
 
@@ -76,6 +82,136 @@ def test_a_teacher_that_sees_one_class_only_has_nothing_to_distil():
     x = np.random.default_rng(0).normal(size=(20, 2))
     with pytest.raises(TaskError, match="The teacher gives class 1 to every sample"):
         Task(x, 1 + x[:, 0] ** 2)
+
+
+def test_every_way_to_lay_out_an_array_is_read_alike():
+    given = arrays()
+    given["x_train"], given["teacher_logits_train"] = (
+        given[k].astype(np.float32) for k in ("x_train", "teacher_logits_train")
+    )
+    expected = Task(**given).inputs(torch.float64)[0]
+    wide = np.zeros((24, 8), np.float32)
+    wide[::2, ::2] = given["x_train"]
+    readonly = given["x_train"].copy()
+    readonly.setflags(write=False)
+    for x in (
+        given["x_train"][::-1].copy()[::-1], given["x_train"].astype(">f4"), np.asfortranarray(given["x_train"]), wide[::2, ::2],
+        readonly, given["x_train"].tolist(), torch.as_tensor(given["x_train"]).T.contiguous().T, np.ma.masked_array(given["x_train"]),
+    ):  # fmt: skip
+        found = Task(**(given | {"x_train": x}))
+        assert torch.equal(found.inputs(torch.float64)[0], expected)
+        assert found.x_train.flags.c_contiguous
+    for z in (
+        given["teacher_logits_train"].copy()[::-1][::-1],
+        given["teacher_logits_train"].astype(">f8"),
+        np.asfortranarray(given["teacher_logits_train"]),
+    ):
+        np.testing.assert_array_equal(
+            Task(**(given | {"teacher_logits_train": z})).teacher_logits_train, given["teacher_logits_train"]
+        )
+    for y in (
+        given["y_train"][:, None],
+        given["y_train"][::-1].copy()[::-1],
+        given["y_train"].astype(">i2"),
+        given["y_train"].astype("u1"),
+    ):
+        assert Task(**(given | {"y_train": y})).y_train.tolist() == given["y_train"].tolist()
+    reversed_ = Task(**{k: v[::-1] for k, v in given.items()})
+    np.testing.assert_array_equal(reversed_.x_train, given["x_train"][::-1])
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float8_e4m3fn, torch.float8_e5m2])
+def test_small_floats_are_read(dtype):
+    given = arrays()
+    z = torch.as_tensor(given["teacher_logits_train"]).to(dtype)
+    found = Task(**(given | {"teacher_logits_train": z})).teacher_logits_train
+    np.testing.assert_array_equal(found, z.float().numpy())
+
+
+@pytest.mark.parametrize("shape", [(3, 14, 14), (1, 28, 28), (4, 9, 7), (64, 7, 7), (1, 6, 8, 10)])
+def test_images_whose_shape_speaks_against_the_layout_are_refused(shape):
+    x = np.random.default_rng(0).normal(size=(18, *shape))
+    given = arrays() | {"x_train": x[:12], "x_test": x[12:]}
+    with pytest.raises(
+        TaskError, match=r"looks like images with their channels first.*Give image_layout: channels_first"
+    ):
+        Task(**given)
+    first = Task(**given, image_layout="channels_first")
+    assert first.inputs(torch.float32, standardise=False)[0].shape[1:] == shape
+    assert Task(**given, image_layout="channels_last").inputs(torch.float32)[0].shape[1:] == (shape[-1], *shape[:-1])
+
+
+@pytest.mark.parametrize("shape", [(14, 14, 3), (28, 28, 1), (7, 7, 64), (6, 8, 10, 1), (4, 3, 2), (3, 50), (5, 5, 5)])
+def test_other_shapes_have_their_channels_last(shape):
+    one = Task(
+        **(
+            arrays()
+            | {
+                "x_train": np.random.default_rng(0).normal(size=(12, *shape)),
+                "x_test": None,
+                "teacher_logits_test": None,
+                "y_test": None,
+            }
+        )
+    )
+    assert one.image_layout == "channels_last"
+    found = one.inputs(torch.float32)[0].shape[1:]
+    assert found == ((shape[-1], *shape[:-1]) if len(shape) > 2 else shape)
+
+
+def test_a_test_part_that_is_in_the_pool_is_warned_of():
+    given = arrays()
+    given["x_test"][[1, 4]] = given["x_train"][[7, 0]]
+    [warning] = Task(**given).warnings
+    assert "2 of 6 test samples are in the pool, too (test and pool samples 1 and 7, 4 and 0)" in warning
+    given["x_train"] = given["x_train"].round(1)
+    given["x_test"] = given["x_train"][:6].astype(np.float32).astype(np.float64).round(1)
+    assert "6 of 6 test samples are in the pool, too" in Task(**given).warnings[0]
+
+
+def test_columns_in_units_of_their_own_are_warned_of():
+    from sklearn.datasets import load_wine
+
+    x = load_wine().data
+    z = np.random.default_rng(0).normal(size=(len(x), 3))
+    [warning] = Task(x, z).warnings
+    assert (
+        "The columns of x_train have very different scales: one has a standard deviation of 314, half have at most 0.8"
+        in warning
+    )
+    assert "mean, std = x_train.mean(0), x_train.std(0)" in warning
+    assert Task((x - x.mean(0)) / x.std(0), z).warnings == ()
+
+
+@pytest.mark.parametrize("change", [lambda x: x / 255, lambda x: 255 * x, lambda x: x + 5 * x.std()])
+def test_a_test_part_on_another_scale_is_warned_of(change):
+    given = arrays(n=100, m=60)
+    assert Task(**given).warnings == ()
+    given["x_test"] = change(given["x_test"])
+    [warning] = Task(**given).warnings
+    assert "The test part lies on another scale than the pool" in warning
+
+
+@pytest.mark.parametrize("dtype", ["f2", "f4", "f8"])
+@pytest.mark.parametrize(
+    "fill", [-1e4, -100.0, -np.inf, float(np.finfo(np.float16).min), float(np.finfo(np.float32).min)]
+)
+def test_masked_logits_are_recognised(fill, dtype):
+    given = arrays(n=100, m=20, c=6)
+    for key in ("teacher_logits_train", "teacher_logits_test"):
+        z = given[key].astype(np.float32)
+        with np.errstate(over="ignore"):  # in half precision the least float32 is minus infinity
+            given[key] = np.where(z < np.sort(z, 1)[:, -3:].min(1, keepdims=True), fill, z).astype(dtype)
+    masked = Task(**given)
+    assert masked.fill is not None
+    assert (masked.teacher_logits("train") <= masked.fill).sum() == 300
+    assert (masked.teacher_logits("test") <= masked.fill).sum() == 60
+    assert Task(**arrays(n=100, c=6)).fill is None
+    given["teacher_logits_train"] = np.where(
+        np.arange(600).reshape(100, 6) == 7, -1e4, given["teacher_logits_train"].clip(-9, 9)
+    )
+    given["teacher_logits_test"] = np.clip(given["teacher_logits_test"], -9, 9)
+    assert Task(**given).fill is None  # one outlier is none
 
 
 def test_whole_floats_booleans_columns_and_tensors_are_taken_for_what_they_are():

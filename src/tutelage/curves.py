@@ -127,9 +127,10 @@ def curves(
         found = sweep_orderings(
             problem, kernel, orders, lambda inputs: scale.pool(cost, work, inputs, fingerprint, progress)
         )
-    data = _labelled(found, problem)
-    if finite and not problem.error_from_test:
-        data["evaluated"][-1] = task.n_train - first_size(task.n_train)  # left out, and not seen by the start
+    data = _labelled(found, problem, orders)
+    if finite and not problem.error_from_test:  # left out, and not seen by the start
+        firsts = [found.copies.reordered(order).first[first_size(task.n_train) :].sum() for order in orders]
+        data["evaluated"][-1] = round(float(sum(firsts)) / len(firsts))
     data.attrs = {
         "tutelage": __version__,
         "task": own,
@@ -141,7 +142,7 @@ def curves(
         "finite": int(finite),
         "error_from": "test part" if problem.error_from_test else "pool",
         "seconds": time.perf_counter() - started,
-        "warnings": json.dumps(warnings + found.notes + _jitter_warnings(found, task.n_train)),
+        "warnings": json.dumps(warnings + found.notes + _copies(found) + _jitter_warnings(found, task.n_train)),
     }
     return data
 
@@ -195,7 +196,7 @@ def _check_scale(scale: Scale) -> None:
         )
 
 
-def _labelled(found: Found, problem: Problem) -> xr.Dataset:
+def _labelled(found: Found, problem: Problem, orders: list[torch.Tensor]) -> xr.Dataset:
     """Name the dims; the epoch's goes where the task has no epochs."""
     assert found.decision_loo is not None
     task, grid = problem.task, problem.grid
@@ -216,9 +217,11 @@ def _labelled(found: Found, problem: Problem) -> xr.Dataset:
     left_out = found.decision_loo.movedim(0, -1).to(torch.int16).numpy()
     variables["decision_loo"] = ((*dims, "pool_sample"), left_out.reshape(len(left_out), *inner, -1))
     if task.y_train is not None:
-        wrong = np.where(variables["decision_loo"][1] < 0, np.nan, variables["decision_loo"][1] != task.y_train)
+        decided = variables["decision_loo"][1][..., found.copies.first.numpy()]
+        wrong = np.where(decided < 0, np.nan, decided != task.y_train[found.copies.first.numpy()])
         variables["error_loo"] = (dims, np.nanmean(wrong, -1))
-    variables["evaluated"] = (("n",), np.array(problem.evaluated()))
+    variables["copy_of"] = (("pool_sample",), found.copies.origin.numpy())
+    variables["evaluated"] = (("n",), np.array(problem.evaluated(found.copies, orders)))
     variables["jitter"] = (("ordering",), np.array([jitter for jitter, _ in found.jitters]))
     variables["jitter_relative"] = (("ordering",), np.array([relative for _, relative in found.jitters]))
     data = xr.Dataset(
@@ -279,6 +282,19 @@ def _check(task: Task, orderings: int, dtype: str, *, finite: bool) -> None:
         raise SettingError(f"The dtype is {dtype!r}; expected {' or '.join(DTYPES)}.")
 
 
+def _copies(found: Found) -> list[str]:
+    origin = found.copies.origin
+    copied = (~found.copies.first).nonzero()[:, 0].tolist()
+    if not copied:
+        return []
+    shown = ", ".join(f"{int(origin[i])} and {i}" for i in copied[:5]) + (", …" if len(copied) > 5 else "")
+    return [
+        f"{len(copied)} of {len(origin)} pool samples are copies of others, or so near that the student cannot tell them apart "
+        "(samples "
+        f"{shown}). Where errors come from the pool, copies are left out together and each input counts once."
+    ]
+
+
 def _jitter_warnings(found: Found, n: int) -> list[str]:
     worst = max(relative for _, relative in found.jitters)
     if worst > 1e-6 * (1 + 1e-9):
@@ -286,9 +302,11 @@ def _jitter_warnings(found: Found, n: int) -> list[str]:
             f"The kernel is nearly singular: {worst:g} of its mean diagonal had to be added for it to be factored. "
             "Look for near-duplicate inputs, or use float64."
         ]
-    if found.redundant > 0.01 * n:
+    copied = int((~found.copies.first).sum())
+    if found.redundant - copied > 0.01 * n:
         return [
-            f"The kernel is singular: the student's features of {found.redundant} of {n} samples are combinations of those of others, "
+            f"The kernel is singular: the student's features of {found.redundant - copied} of {n} samples are combinations of "
+            "those of others, "
             "so that no such student fits them all, and what is said of it rests on the jitter. Choose a student with more "
             "features (a hidden layer, a nonlinear activation), or look for duplicate or badly scaled inputs."
         ]

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tutelage.exceptions import SettingError
-from tutelage.theory.effective_logits import check_settings, effective_logits
+from tutelage.theory.effective_logits import check_settings, effective_logits, unmasked
 
 
 @dataclass(frozen=True)
@@ -36,21 +36,27 @@ class Grid:
         check_settings(ratios, temperatures, t_power)
         return cls(ratios, temperatures, t_power, _sizes(sizes, n_train, smallest, count))
 
-    def effective(self, logits: np.ndarray, labels: np.ndarray | None) -> Tensor:
-        """Effective logits of teacher logits (E, n, C) at all settings: (n, E, S, C)."""
+    def effective(self, logits: np.ndarray, labels: np.ndarray | None, fill: float | None = None) -> Tensor:
+        """Effective logits of teacher logits (E, n, C) at all settings: (n, E, S, C); of masked classes by `unmasked`."""
         epochs, n, columns = logits.shape
         flat = torch.as_tensor(logits).to(torch.float64).reshape(epochs * n, columns)
         tiled = None if labels is None else torch.as_tensor(np.array(labels)).repeat(epochs)
         ratios = torch.tensor(self.soft_ratios, dtype=torch.float64)[:, None]
-        temperatures = torch.tensor(self.temperatures, dtype=torch.float64)[None]
-        solved = effective_logits(
-            flat[:, 0] if columns == 1 else flat,
-            tiled,
-            soft_ratio=ratios,
-            temperature=temperatures,
-            t_power=self.t_power,
-        )
-        return solved.reshape(-1, epochs, n, columns).permute(2, 1, 0, 3).contiguous()
+
+        def solved(teacher: Tensor, temperatures: list[float]) -> Tensor:
+            return effective_logits(
+                teacher[:, 0] if columns == 1 else teacher,
+                tiled,
+                soft_ratio=ratios,
+                temperature=torch.tensor(temperatures, dtype=torch.float64)[None],
+                t_power=self.t_power,
+            ).reshape(len(ratios), -1, epochs, n, columns)
+
+        if fill is None:
+            found = solved(flat, self.temperatures)
+        else:
+            found = torch.cat([solved(unmasked(flat, fill, t), [t]) for t in self.temperatures], 1)
+        return found.flatten(0, 1).permute(2, 1, 0, 3).contiguous()
 
 
 def _axis(name: str, values: Sequence[float]) -> list[float]:

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from functools import cached_property
+from dataclasses import dataclass, field, replace
+from functools import cached_property, partial
 
 import torch
 from torch import Tensor
@@ -15,6 +15,8 @@ from tutelage.progress import Progress
 from tutelage.scale import Inputs, Pool
 from tutelage.task import Task
 from tutelage.theory import sweep
+from tutelage.theory.copies import Copies
+from tutelage.theory.effective_logits import unmasked
 from tutelage.theory.factor import Factored, inverse_diagonal
 from tutelage.theory.finite_time import Losses
 from tutelage.theory.imperfect_teacher import reference_logits
@@ -53,16 +55,18 @@ class Problem:
         logits = self.task.teacher_logits("test")
         if logits is None or not self._test_is_complete:
             return None
-        return self.grid.effective(logits, self.task.y_test).to(self.pool.dtype)
+        return self.grid.effective(logits, self.task.y_test, self.task.fill).to(self.pool.dtype)
 
     def targets(self) -> sweep.Targets:
         """What students are to fit, in the order that the pool is stored in."""
         task, labels, dtype = self.task, self.task.y_train, self.pool.dtype
         logits = task.teacher_logits("train")
         with self.progress("settings", 1) as advance:
-            effective = finite(self.grid.effective(logits, labels).to(dtype), "effective logits")
+            effective = finite(self.grid.effective(logits, labels, task.fill).to(dtype), "effective logits")
             advance(1)
         teacher = torch.as_tensor(logits).to(torch.float64)
+        if task.fill is not None:
+            teacher = torch.stack([unmasked(of_epoch, task.fill, 1.0) for of_epoch in teacher])
         teacher = teacher if task.n_logits == 1 else teacher - teacher.mean(-1, keepdim=True)
         known = None if labels is None else torch.as_tensor(labels)
         return sweep.Targets(
@@ -71,6 +75,7 @@ class Problem:
             None if known is None else reference_logits(known, task.n_logits).to(dtype),
             torch.as_tensor(task.teacher_decisions("train")),
             known,
+            Copies(torch.as_tensor(task.copy_of)),
         )
 
     @cached_property
@@ -98,10 +103,13 @@ class Problem:
             start,
         )
 
-    def evaluated(self) -> list[int]:
-        """Number of samples behind each error."""
-        n = self.task.n_train
-        return [self.task.n_test if self.error_from_test else (n - k if k < n else n) for k in self.grid.sizes]
+    def evaluated(self, copies: Copies, orders: list[Tensor]) -> list[int]:
+        """Number of samples behind each error: at n < N the mean of the orderings'."""
+        if self.error_from_test:
+            return [self.task.n_test] * len(self.grid.sizes)
+        firsts, n = [copies.reordered(order).first for order in orders], self.task.n_train
+        unseen = [[int(first[k % n :].sum()) for first in firsts] for k in self.grid.sizes]
+        return [round(sum(counts) / len(counts)) for counts in unseen]
 
 
 @dataclass
@@ -123,6 +131,8 @@ class Found:
         What the person who plans should know of the students.
     distances : list of Tensor (E, S)
         ‖Δŵ_N‖ of the student that the decision is about.
+    copies : Copies
+        In the order that the pool is stored in.
     """
 
     orderings: list[sweep.Tensors] = field(default_factory=list)
@@ -132,6 +142,7 @@ class Found:
     redundant: int = 0
     notes: list[str] = field(default_factory=list)
     distances: list[Tensor] = field(default_factory=list)
+    copies: Copies = field(default_factory=lambda: Copies.none(0))
 
     def note_jitter(self, factored: Factored) -> None:
         """Keep the jitter; the factor itself is as large as the kernel, and is not kept."""
@@ -145,12 +156,17 @@ def sweep_orderings(problem: Problem, kernel: Kernel, orders: list[Tensor], open
     stored, progress = orders[-1], problem.progress
     inputs, found = Inputs(kernel, problem.pool[stored], problem.test), Found()
     targets = problem.targets().reordered(stored)
+    back = torch.argsort(stored)
     pool_rows: list[list[sweep.Tensors]] = []
     with open_pool(inputs) as opened:
         held_out = None if inputs.test is None else problem.held_out(kernel.diag(inputs.test))
         for r, original in enumerate(orders):
-            final, order = r == len(orders) - 1, torch.argsort(stored)[original]
+            final, order = r == len(orders) - 1, back[original]
             factored = opened.factor(order, r, last=final)
+            if r == 0:
+                in_order, pool = targets.copies.reordered(order), inputs.pool[order]
+                near = Copies.found(in_order.group, factored, opened.prior[order], partial(_rows, kernel, pool))
+                targets = replace(targets, copies=near.reordered(torch.argsort(order)))
             students = sweep.Students.of(factored, targets.reordered(order), problem.grid.sizes)
             variables = sweep.of_ordering(students)
             if held_out is not None:
@@ -171,11 +187,16 @@ def sweep_orderings(problem: Problem, kernel: Kernel, orders: list[Tensor], open
         left_out = sweep.LeftOut.of(students, inverse_diagonal(factored, progress=progress))
         found.decision_loo = torch.empty_like(decided := sweep.decide(left_out.logits))
         found.decision_loo[stored] = decided
+        found.copies = targets.copies.reordered(back)
         last_row = sweep.on_left_out(students, opened.prior, left_out) if problem.needs_pool else {}
     for variables, rows in zip(found.orderings, pool_rows, strict=False):
         # What the test part can tell, it tells; the pool tells the rest.
         variables |= {k: v for k, v in sweep.stack([*rows, last_row]).items() if k not in variables}
     return found
+
+
+def _rows(kernel: Kernel, pool: Tensor, chosen: Tensor) -> Tensor:
+    return kernel(pool[chosen], pool)
 
 
 def finite(values: Tensor, what: str) -> Tensor:

@@ -29,6 +29,7 @@ class Setting:
     temperature: float
     error: float | None
     error_se: float | None
+    balanced_error: float | None
     transfer_risk: float | None
     expected_transfer_risk: float
     risk_bound: float
@@ -174,7 +175,7 @@ def plan(task: Task, curves: xr.Dataset, *, target_error: float | None = None) -
     )
     return Plan(
         tutelage=attrs["tutelage"],
-        task=_describe(task, best),
+        task=_describe(task, best, evidence),
         student=attrs["student"],
         t_power=t_power,
         dtype=attrs["dtype"],
@@ -188,7 +189,7 @@ def plan(task: Task, curves: xr.Dataset, *, target_error: float | None = None) -
         samples=samples(data.sel(soft_ratio=rho, temperature=t), target_error, int(attrs["seed"])),
         teacher=teacher,
         peers=peers(rho, t, t_power),
-        warnings=json.loads(attrs["warnings"]) + warnings_of(task, best, teacher, rho, attrs),
+        warnings=json.loads(attrs["warnings"]) + warnings_of(task, best, teacher, evidence, choice.chosen, attrs),
         _task=task,
         _curves=curves,
     )
@@ -225,6 +226,7 @@ def _setting(data: xr.Dataset, evidence: Evidence, s: int) -> Setting:
         temperature=float(where["temperature"]),
         error=float(row.mean()) if evidence.against_labels else None,
         error_se=max(standard_error(row), 0.5 / row.shape[1]) if evidence.against_labels else None,
+        balanced_error=float(evidence.balanced_error[s]) if evidence.against_labels else None,
         transfer_risk=value("transfer_risk"),
         expected_transfer_risk=certain("expected_transfer_risk"),
         risk_bound=certain("risk_bound"),
@@ -263,7 +265,7 @@ def _recommended(settings: list[Setting], evidence: Evidence, choice: Choice) ->
     )
 
 
-def _describe(task: Task, epoch: int) -> dict[str, Any]:
+def _describe(task: Task, epoch: int, evidence: Evidence) -> dict[str, Any]:
     train, test = task.teacher_accuracy("train"), task.teacher_accuracy("test")
     return {
         "n_train": task.n_train,
@@ -273,6 +275,7 @@ def _describe(task: Task, epoch: int) -> dict[str, Any]:
         "input_shape": list(task.input_shape),
         "labels": task.y_train is not None,
         "source": task.source,
+        "majority_error": evidence.majority_error if evidence.against_labels else None,
         "teacher_accuracy_train": None if train is None else float(train[epoch]),
         "teacher_accuracy_test": None if test is None else float(test[epoch]),
     }

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from tutelage.exceptions import TaskError
 from tutelage.kernels import FiniteStudent, Tangent, cross, gram
 from tutelage.orderings import Found, Problem, finite
 from tutelage.theory import finite_time, sweep
+from tutelage.theory.copies import Copies
 from tutelage.theory.factor import Walk, factor, inverse_diagonal, solve
 
 
@@ -30,14 +32,19 @@ def sweep_starts(problem: Problem, student: FiniteStudent, orders: list[Tensor],
     voters = torch.zeros(len(orders[0]))
     for r, order in enumerate(orders):
         unseen = slice(first_size(len(order)), None)
-        early = _Start.of(problem, student, order[: unseen.start], order, targets, 2 * (1000 * seed + r)).honest(unseen)
+        early = _Start.of(
+            problem, student, order[: unseen.start], order, targets, 2 * (1000 * seed + r), first=r == 0
+        ).honest(unseen)
+        copies = early.students.targets.copies
+        targets = replace(targets, copies=copies.reordered(torch.argsort(order)))  # found once, in the first ordering
         left_out = sweep.LeftOut.of(
             early.students, inverse_diagonal(early.students.factored, progress=problem.progress)
         )
         variables, _ = early.evaluate(problem, unseen, left_out)
+        fresh = copies.origin >= unseen.start  # neither the sample nor a copy of it was seen
         logits = torch.zeros_like(left_out.logits)
-        logits[order[unseen]] = left_out.logits[unseen]
-        told, voters[order[unseen]] = told + logits, voters[order[unseen]] + 1
+        logits[order[fresh]] = left_out.logits[fresh]
+        told, voters[order[fresh]] = told + logits, voters[order[fresh]] + 1
         last = early
         if problem.error_from_test:
             last = _Start.of(problem, student, order, order, targets, 2 * (1000 * seed + r) + 1).with_scale_of(early)
@@ -50,6 +57,12 @@ def sweep_starts(problem: Problem, student: FiniteStudent, orders: list[Tensor],
         found.orderings.append(variables)
         found.notes = list(last.tangent.notes)
         del early, last  # each holds a factor as large as the kernel
+    found.copies = targets.copies
+    if not bool(voters.any()):
+        raise TaskError(
+            "Every sample of the pool is a copy of one that the brief trainings have seen, so that none is left to measure errors on. "
+            "Give a pool of different inputs, or a closed form (mlp)."
+        )
     found.decision_loo = torch.where(voters[:, None, None] > 0, sweep.decide(torch.as_tensor(told)), -1)
     return found
 
@@ -82,6 +95,8 @@ class _Start:
         order: Tensor,
         targets: sweep.Targets,
         seed: int,
+        *,
+        first: bool = False,
     ) -> "_Start":
         task, pool = problem.task, problem.pool[order]
         tangent = student.tangent(
@@ -97,8 +112,12 @@ class _Start:
         if problem.error_from_test and math.isfinite(tangent.time_per_sample):
             path = finite_time.Path.of(theta, problem.losses.reordered(order), z_0, tangent.time_per_sample)
         factored = factor(theta, overwrite=True, progress=problem.progress)
+        ordered = replace(targets.reordered(order), start=z_0)
+        if first:
+            near = Copies.found(ordered.copies.group, factored, prior, lambda part: tangent.kernel(pool[part], pool))
+            ordered = replace(ordered, copies=near)
         sizes = problem.grid.sizes[-1:] if len(seen) == len(order) else problem.grid.sizes
-        students = sweep.Students.of(factored, replace(targets.reordered(order), start=z_0), sizes)
+        students = sweep.Students.of(factored, ordered, sizes)
         return cls(tangent, students, pool, prior, path)
 
     def honest(self, unseen: slice) -> "_Start":
@@ -146,6 +165,6 @@ class _Start:
             variables, decided = variables | from_test, sweep.decide(logits)
         if unseen is not None and left_out is not None and problem.needs_pool:
             rows = sweep.on_pool(self.students, self.prior)
-            last = sweep.on_left_out(self.students, self.prior, left_out, unseen)
+            last = sweep.on_left_out(self.students, self.prior, left_out, unseen.start)
             variables |= {k: v for k, v in sweep.stack([*rows, last]).items() if k not in variables}
         return variables, decided

@@ -19,6 +19,7 @@ from tutelage.progress import Progress, remark, silent
 from tutelage.scale import SPARE, Cost, Landmarks, Scale, Source, cluster, flops_per_second, free_memory, held_out, size
 from tutelage.scale.source import Rows
 from tutelage.task import Task
+from tutelage.task_checks import fill_value
 from tutelage.theory import data_inefficiency, sweep, transfer_risk
 from tutelage.variables import DESCRIPTIONS
 from tutelage.version import __version__
@@ -40,6 +41,7 @@ class _Reader:
     grid: Grid
     mean: Tensor
     scale: float
+    fill: float | None
 
     def inputs(self, x: np.ndarray, start: int = 0) -> Tensor:
         """Standardised, of samples from `start` on."""
@@ -55,7 +57,8 @@ class _Reader:
     def targets(self, rows: Rows) -> Tensor:
         """Effective logits, (n, settings, C)."""
         logits = np.asarray(rows[1], dtype=np.float64)
-        return self.grid.effective(logits[None] if logits.ndim == 2 else logits[None, :, None], rows[2])[:, 0].float()
+        teacher = logits[None] if logits.ndim == 2 else logits[None, :, None]
+        return self.grid.effective(teacher, rows[2], self.fill)[:, 0].float()
 
     def sums(self, start: int, stop: int) -> list[Tensor]:
         """ΦᵀΦ, ΦᵀZ and what the landmarks leave, of some samples."""
@@ -231,10 +234,11 @@ def _cost(kernel: Kernel, source: Source, n: int, features: int, evaluated: int,
 
 
 def _reader(source: Source, kernel: Kernel, grid: Grid, features: int) -> _Reader:
-    first = torch.as_tensor(np.array(source.rows(0, features)[0], dtype=np.float32))
+    x, z, _ = source.rows(0, features)
+    first, fill = torch.as_tensor(np.array(x, dtype=np.float32)), fill_value(z if z.ndim == 2 else z[:, None])
     mean = first.mean(0)
     scale = 1 / float((first - mean).square().mean().sqrt().clamp_min(1e-30))
-    return _Reader(source, Landmarks.of(kernel, (first - mean) * scale), grid, mean, scale)
+    return _Reader(source, Landmarks.of(kernel, (first - mean) * scale), grid, mean, scale, fill)
 
 
 def _exact_path(

@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass, field, fields
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast, overload
 
@@ -187,6 +188,11 @@ class Task:
         if logits is None:
             return None
         return (logits[..., 0] > 0).astype(np.int64) if self.n_logits == 1 else logits.argmax(-1)
+
+    @cached_property
+    def fill(self) -> float | None:
+        """The logit that stands for classes that the teacher has masked, if there is one."""
+        return check.fill_value(self.teacher_logits("train"))
 
     def teacher_accuracy(self, part: str) -> np.ndarray | None:
         """The teacher's accuracy on a part at each epoch, or None without labels: (E,)."""

@@ -4,7 +4,6 @@ from collections import defaultdict
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from tutelage.exceptions import TaskError
@@ -14,6 +13,11 @@ _ROUNDED = 0.006  # and probabilities rounded to two digits by this much a class
 _LARGEST_LOGIT = 1e6
 _CHANNELS = (1, 3, 4)
 _UNITS, _SCALES, _LOOKED_AT = 30.0, 2.0, 20_000  # how far apart scales may lie, and the samples that tell
+_FILLS, _FILLED, _FAR = (
+    5,
+    0.01,
+    10.0,
+)  # entries that share a fill, as a share of all, and how far below the rest it lies
 NOT_LABELLED = -100
 
 
@@ -25,7 +29,8 @@ def image_layout(value: str | None, key: str, shape: tuple[int, ...]) -> str:
     if value is None:
         if _looks_channels_first(shape):
             raise TaskError(
-                f"x_train has shape {tuple(shape)}, which looks like images with their channels first, as torch has them; {key} was not "
+                f"x_train has shape {tuple(shape)}, which looks like images with their channels first, as torch has them; "
+                f"{key} was not "
                 "given, and is channels_last without it. Give image_layout: channels_first, or channels_last if that is what they are."
             )
         return "channels_last"
@@ -94,7 +99,7 @@ def teacher_logits(value: Any, key: str, n: int, teacher_epochs: np.ndarray | No
 
 def scores(value: Any, key: str, n: int, teacher_epochs: np.ndarray | None = None, start: int = 0) -> np.ndarray:
     """Numbers of the shape and size of logits; whether they are probabilities can be told of many samples only."""
-    z = _real(value, key, start)
+    z = _real(_filled(value), key, start)
     if not np.issubdtype(z.dtype, np.floating):
         z = z.astype(np.float64)
     leading = () if teacher_epochs is None else (len(teacher_epochs),)
@@ -117,6 +122,30 @@ def scores(value: Any, key: str, n: int, teacher_epochs: np.ndarray | None = Non
     return z[..., 0] if len(body) == 2 and body[1] == 1 else z  # one binary logit in a column of its own
 
 
+def fill_value(z: np.ndarray) -> float | None:
+    """Give the logit that stands for classes a teacher has masked, if (…, C) logits have one.
+
+    It is the least of all, far below all others, and shared by many entries.
+    """
+    if z.shape[-1] < 2:
+        return None
+    least = z.min()
+    rest = z[z > least]
+    if not len(rest) or z.size - len(rest) < max(_FILLS, _FILLED * z.size):
+        return None
+    return float(least) if rest.min() - least > max(_FAR, 0.5 * (rest.max() - rest.min())) else None
+
+
+def _filled(value: Any) -> Any:
+    """Minus infinity, or the least float, as a fill that can be computed with."""
+    if isinstance(value, Tensor) and value.is_floating_point():
+        value = value.detach().cpu().double().numpy()
+    if isinstance(value, np.ndarray) and np.issubdtype(value.dtype, np.floating) and value.ndim > 1:
+        value = value.astype(np.float32) if value.dtype.itemsize < 4 else value
+        return np.where(value < -_LARGEST_LOGIT, np.array(-_LARGEST_LOGIT, value.dtype), value)
+    return value
+
+
 def labels(value: Any, key: str, n: int, n_classes: int, start: int = 0) -> np.ndarray:
     """Labels (n,): whole numbers in 0 … C - 1."""
     y = _real(value, key, start)
@@ -126,7 +155,8 @@ def labels(value: Any, key: str, n: int, n_classes: int, start: int = 0) -> np.n
                 f"{key} is one-hot, shape {y.shape}; expected class indices of shape ({n},). Pass {key}.argmax(1)."
             )
         raise TaskError(
-            f"{key} holds soft labels: rows of shares that sum to 1, shape {y.shape}; expected class indices of shape ({n},). Soft labels "
+            f"{key} holds soft labels: rows of shares that sum to 1, shape {y.shape}; expected class indices of shape ({n},). "
+            "Soft labels "
             "p are what another teacher would say: pass log(p) as teacher logits, or the class that each sample has."
         )
     if y.ndim == 2 and y.shape[1] == 1:
@@ -136,7 +166,8 @@ def labels(value: Any, key: str, n: int, n_classes: int, start: int = 0) -> np.n
     y = _whole(y, key, start=start)
     if bool((y == NOT_LABELLED).any()):
         raise TaskError(
-            f"{key} holds {int((y == NOT_LABELLED).sum())} times {NOT_LABELLED}, which means not labelled; a task has labels for all of "
+            f"{key} holds {int((y == NOT_LABELLED).sum())} times {NOT_LABELLED}, which means not labelled; a task has labels "
+            "for all of "
             "its samples or for none. Leave those samples out, or leave out the labels."
         )
     outside = (y < 0) | (y >= n_classes)
@@ -230,7 +261,8 @@ def overlap(x_train: np.ndarray, x_test: np.ndarray | None) -> tuple[str, ...]:
     if not len(found):
         return ()
     return (
-        f"{len(found)} of {len(x_test)} test samples are in the pool, too (test and pool samples {_pairs(found, first[found])}): what is "
+        f"{len(found)} of {len(x_test)} test samples are in the pool, too (test and pool samples "
+        f"{_pairs(found, first[found])}): what is "
         "measured on them is no error of held-out samples. Leave them out of one of the two.",
     )
 
@@ -245,7 +277,8 @@ def units(x: np.ndarray) -> tuple[str, ...]:
         return ()
     return (
         f"The columns of x_train have very different scales: one has a standard deviation of {spread.max():.3g}, half have at most "
-        f"{np.median(spread):.2g}. Standardising removes means and gives all columns one common scale, so that a few of them decide. If "
+        f"{np.median(spread):.2g}. Standardising removes means and gives all columns one common scale, so that a few of them "
+        "decide. If "
         "they are in different units, scale each first, by the pool's own: mean, std = x_train.mean(0), x_train.std(0).",
     )
 

@@ -25,6 +25,7 @@ DESCRIPTIONS: dict[str, tuple[str, str]] = {
     "cos_effective_reference": ("cosine of the student's weights with the reference direction (§6)", "1"),
     "decision": ("class given to each held-out sample by the student of the whole pool", "class"),
     "decision_loo": ("class given to each pool sample by the student of all the others, (3.6)", "class"),
+    "copy_of": ("first pool sample with the same inputs, or nearly: itself, where none comes before it", "index"),
     "evaluated": ("number of held-out samples behind each error", "samples"),
     "jitter": ("λ added to the kernel's diagonal (§9)", "squared logits"),
     "jitter_relative": ("λ over the mean of the kernel's diagonal (§9)", "1"),

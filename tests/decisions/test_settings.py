@@ -16,6 +16,7 @@ def evidence(errors, inefficiency=None, ratios=None, temperatures=None, se=0.01,
         mistakes[:, None],
         *(effort := (np.zeros(s) if inefficiency is None else np.asarray(inefficiency, float), np.full(s, se))),
         *effort,
+        np.zeros(m, int),
         against_labels,
     )
 

@@ -132,6 +132,25 @@ def old_weight_norm():
         return nn.Sequential(nn.utils.weight_norm(nn.Linear(3, 6)), nn.Tanh(), nn.Linear(6, 2))
 
 
+class TwoInputs(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.out = nn.Bilinear(3, 3, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        return self.out(torch.tanh(self.inner(x, x.flip(1))))
+
+
+class Checkpointed(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.inner, self.out = nn.Linear(3, 4), nn.Linear(4, 2)
+
+    def forward(self, x):
+        hidden = torch.utils.checkpoint.checkpoint(self.inner, x, use_reentrant=False)
+        return self.out(torch.tanh(hidden))
+
+
 ODD = {
     "sorted": (SortedMean, lambda n: torch.randn(n, 5, 2)),
     "packed": (Packed, lambda n: torch.randint(1, 9, (n, 6)) * (torch.arange(6) < torch.randint(1, 7, (n, 1)))),
@@ -185,28 +204,9 @@ ODD = {
         lambda: nn.Sequential(nn.Embedding(7, 3, scale_grad_by_freq=True), nn.Flatten(), nn.Linear(12, 2)),
         lambda n: torch.randint(0, 7, (n, 4)),
     ),
-    "bilinear": (lambda: TwoInputs(), lambda n: torch.randn(n, 3)),
-    "checkpointed": (lambda: Checkpointed(), lambda n: torch.randn(n, 3)),
+    "bilinear": (TwoInputs, lambda n: torch.randn(n, 3)),
+    "checkpointed": (Checkpointed, lambda n: torch.randn(n, 3)),
 }  # fmt: skip
-
-
-class TwoInputs(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.inner, self.out = nn.Bilinear(3, 3, 4), nn.Linear(4, 2)
-
-    def forward(self, x):
-        return self.out(torch.tanh(self.inner(x, x.flip(1))))
-
-
-class Checkpointed(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.inner, self.out = nn.Linear(3, 4), nn.Linear(4, 2)
-
-    def forward(self, x):
-        hidden = torch.utils.checkpoint.checkpoint(self.inner, x, use_reentrant=False)
-        return self.out(torch.tanh(hidden))
 
 
 def odd(name, n=9, seed=0):

@@ -22,6 +22,8 @@ class Evidence:
     effort, effort_se : array of shape (S,)
         What makes one of two equally good settings the harder to learn: data inefficiency, or for a network that
         is linearised the distance ‖Δŵ_N‖ that it must travel.
+    truth : integer array of shape (M,)
+        What the held-out samples are, or without labels what the teacher says they are.
     against_labels : bool
         Whether mistakes are against true labels; without labels they are against the teacher.
     """
@@ -33,6 +35,7 @@ class Evidence:
     inefficiency_se: np.ndarray
     effort: np.ndarray
     effort_se: np.ndarray
+    truth: np.ndarray
     against_labels: bool
 
     @classmethod
@@ -50,6 +53,7 @@ class Evidence:
         known = np.ones(len(truth), bool)
         if not from_test:
             known = (decided.values >= 0).all((0, 1))  # a start that has seen a sample cannot tell it left out
+            known &= data.copy_of.values == np.arange(len(truth))  # copies count once
             decided = decided.expand_dims("start")
         answers = decided.transpose(..., "start", decided.dims[-1]).values
         return cls(
@@ -60,6 +64,7 @@ class Evidence:
             inefficiency_se,
             effort,
             effort_se,
+            np.asarray(truth)[known],
             labels is not None,
         )
 
@@ -67,6 +72,17 @@ class Evidence:
     def error(self) -> np.ndarray:
         """Mean mistakes of each setting, (S,)."""
         return self.mistakes.mean((1, 2))
+
+    @property
+    def balanced_error(self) -> np.ndarray:
+        """Mean over classes of each one's share of mistakes, for every setting, (S,)."""
+        by_class = [self.mistakes[..., self.truth == k].mean((1, 2)) for k in np.unique(self.truth)]
+        return np.mean(by_class, 0)
+
+    @property
+    def majority_error(self) -> float:
+        """Of a student that gives the most frequent class to every sample."""
+        return 1 - float(np.bincount(self.truth).max()) / len(self.truth)
 
     def excess(self, setting: int, other: int) -> tuple[float, float]:
         """How much more often one setting errs than another, and the paired standard error."""

@@ -1,6 +1,7 @@
 """How many samples: the curve over n, the samples a target needs, the value of the next ones."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -42,7 +43,7 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Samples:
-    """The recommended setting over n; lists go with `sizes`, None where there are no labels or no teacher.
+    """The recommended setting over n; lists go with `sizes`, None where there are no labels or no teacher, or nothing to measure on.
 
     `next_1000` forecasts the error after 1,000 more samples.
     """
@@ -79,13 +80,19 @@ def samples(data: xr.Dataset, target_error: float | None, seed: int) -> Samples:
     def listed(name: str) -> list[float]:
         return [float(v) for v in mean[name].values]
 
-    error, error_se, target, ahead = None, None, None, None
+    error: Any = None
+    error_se: Any = None
+    target, ahead = None, None
     if "error" in data:
-        curve = Curve.of(data)
-        error, error_se = curve.error.tolist(), curve.standard_error.tolist()
+        # Where copies of what was seen are all that is left of a pool, nothing can be measured.
+        known = np.isfinite(data.error.values).all(data.error.dims.index("ordering"))
+        curve = Curve.of(data.isel(n=known))
+        error, error_se = (np.full(len(sizes), np.nan) for _ in range(2))
+        error[known], error_se[known] = curve.error, curve.standard_error
+        error, error_se = error.tolist(), error_se.tolist()
         draws = curve.draws(seed)
         target = None if target_error is None else _target(curve, draws, target_error)
-        ahead = forecast(curve, draws, int(sizes[-1]) + 1000) if len(sizes) >= 4 else None
+        ahead = forecast(curve, draws, int(sizes[-1]) + 1000) if len(curve.sizes) >= 4 else None
     return Samples(
         [int(n) for n in sizes],
         error,

@@ -3,15 +3,28 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+from tutelage.decisions.evidence import Evidence
 from tutelage.decisions.teacher import Teacher
 from tutelage.task import Task
 
 _FEW = 100
+_GAIN, _MUCH_BETTER = 0.1, 1.5  # accuracy that another order of columns has to bring, at least and as a factor
+_IMBALANCED = 0.4  # of the error of chance
 
 
-def warnings_of(task: Task, epoch: int, teacher: Teacher, soft_ratio: float, attrs: Mapping[str, Any]) -> list[str]:
+def warnings_of(
+    task: Task, epoch: int, teacher: Teacher, evidence: Evidence, chosen: int, attrs: Mapping[str, Any]
+) -> list[str]:
     """Give the sentences that a reader of the plan should not miss."""
+    soft_ratio = float(evidence.soft_ratio[chosen])
     found = [
+        _columns_in_another_order(task, epoch),
+        _one_class_only(task, epoch),
+        _masked(task),
+        _imbalance(evidence, chosen),
         _in_sample_teacher(task, epoch),
         _error_from_pool(task, attrs),
         _converged(attrs),
@@ -19,6 +32,71 @@ def warnings_of(task: Task, epoch: int, teacher: Teacher, soft_ratio: float, att
         _label_noise(task, teacher, soft_ratio, attrs),
     ]
     return [sentence for sentence in found if sentence is not None]
+
+
+def _columns_in_another_order(task: Task, epoch: int) -> str | None:
+    """A teacher whose columns are classes in another order than the labels'."""
+    parts = [
+        (task.teacher_decisions(p), y) for p, y in (("train", task.y_train), ("test", task.y_test)) if y is not None
+    ]
+    known = [(given[epoch], y) for given, y in parts if given is not None]
+    if not known:
+        return None
+    given, labels = (np.concatenate(v) for v in zip(*known, strict=True))
+    counts = np.zeros((task.n_classes, task.n_classes), int)
+    np.add.at(counts, (given, labels), 1)
+    columns, classes = linear_sum_assignment(counts, maximize=True)
+    accuracy, best = (given == labels).mean(), counts[columns, classes].sum() / len(labels)
+    chance = 1 / task.n_classes
+    below = accuracy < chance - 2 * (chance * (1 - chance) / len(labels)) ** 0.5
+    if best - accuracy < _GAIN or not (below or best >= _MUCH_BETTER * accuracy):
+        return None
+    moved = [(c, k) for c, k in zip(columns.tolist(), classes.tolist(), strict=True) if c != k and counts[c].any()]
+    shown = "column " + ", ".join(f"{c} as class {k}" for c, k in moved[:6]) + (", …" if len(moved) > 6 else "")
+    if task.n_logits == 1:
+        shown = "a positive logit as class 0"
+    level = f"below chance ({100 * chance:.3g} %)" if below else "far lower than it could be"
+    return (
+        f"The teacher is right on {100 * accuracy:.1f} % of the labelled samples, {level}; with its columns in another order it would "
+        f"be right on {100 * best:.1f} % ({shown}). Look there first: its classes are probably not in the order of the "
+        "labels, and "
+        "then nothing that this plan says is of use."
+    )
+
+
+def _one_class_only(task: Task, epoch: int) -> str | None:
+    decisions = task.teacher_decisions("train")[epoch]
+    if bool((decisions != decisions[0]).any()):
+        return None
+    return (
+        f"The teacher gives class {decisions[0]} to every sample of the pool. Check that teacher_logits_train are raw scores of these "
+        "inputs" + (", positive for class 1 and negative for class 0." if task.n_logits == 1 else ".")
+    )
+
+
+def _masked(task: Task) -> str | None:
+    if task.fill is None:
+        return None
+    share = float((task.teacher_logits("train") <= task.fill).mean())
+    return (
+        f"{100 * share:.0f} % of the teacher's logits are {task.fill:g}, far below all others: classes that were masked, of which the "
+        "teacher says nothing. A student is predicted to give each about a twelfth of the probability of the least class that "
+        "was kept. "
+        "With all of the teacher's logits the prediction is better, and so, as a rule, is the student."
+    )
+
+
+def _imbalance(evidence: Evidence, chosen: int) -> str | None:
+    if not evidence.against_labels or evidence.majority_error > _IMBALANCED * (1 - 1 / (int(evidence.truth.max()) + 1)):
+        return None
+    most = int(np.bincount(evidence.truth).argmax())
+    return (
+        f"{100 * (1 - evidence.majority_error):.1f} % of the samples that errors are measured on are of class {most}, so that "
+        "always saying "
+        f"{most} errs on {100 * evidence.majority_error:.1f} %. The recommended setting errs on "
+        f"{100 * evidence.error[chosen]:.1f} %, and "
+        f"on {100 * evidence.balanced_error[chosen]:.1f} % if every class counts alike (balanced error)."
+    )
 
 
 def _in_sample_teacher(task: Task, epoch: int) -> str | None:

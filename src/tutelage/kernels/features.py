@@ -227,10 +227,8 @@ class _Batch:
                 pass
         modules = [self.network.layers[name] for name in self.sums]
         parameters = [[p for p in module.parameters() if p.requires_grad] for module in modules]
-        combined = (
-            self.sample_weights @ self.logits @ sum(w * h for w, h in zip(self.head_weights, self.heads, strict=True))
-        )  # type: ignore[operator]
-        flat = iter(_gradients(combined, [p for own in parameters for p in own]))
+        head = torch.stack(self.heads, 1) @ torch.tensor(self.head_weights).to(self.logits)
+        flat = iter(_gradients(self.sample_weights @ self.logits @ head, [p for own in parameters for p in own]))
         tolerance, wrong = _tolerance(self.logits.dtype), []
         for layer in (layer for layer in self.layers if layer.name != LOOSE):
             name = layer.name
@@ -341,6 +339,7 @@ def _unit_vectors(logits: Tensor, outputs: Sequence[int]) -> list[Tensor]:
 def _layer(name: str, module: nn.Module, calls: list[Call]) -> Layer:
     trainable = {key: p for key, p in module.named_parameters() if p.requires_grad}
     if rule_of(module) is nn.Linear and len(calls) == 1 and calls[0].inputs[0].ndim == 2:
+        assert isinstance(module, nn.Linear)
         inputs = (module.in_features if "weight" in trainable else 0) + ("bias" in trainable)
         return Layer(name, True, inputs, module.out_features)
     return Layer(name, False, 0, sum(p.numel() for p in trainable.values()))

@@ -193,7 +193,7 @@ def copied(module: nn.Module) -> nn.Module:
     held = [value for part in module.modules() for value in vars(part).values() if isinstance(value, Tensor)]
     computed = {id(value): value.detach().clone() for value in held if not value.is_leaf}
     try:
-        return copy.deepcopy(module, computed)  # type: ignore[arg-type]
+        return copy.deepcopy(module, computed)
     except Exception as error:
         raise StudentError(
             f"The network cannot be copied ({type(error).__name__}: {error}). Give one that copy.deepcopy can copy: without open "
@@ -224,15 +224,15 @@ def _failure(error: Exception, x: Inputs) -> str:
     )
     text = str(error).strip().splitlines()
     said = f"The network fails on inputs of shape {shapes} with {type(error).__name__}: {text[0] if text else 'no message'}."
-    floating = isinstance(x, Tensor) and x.is_floating_point()
-    if floating and isinstance(error, IndexError | RuntimeError) and _INDICES.search(str(error)):
+    if not isinstance(x, Tensor):
+        return said
+    if x.is_floating_point() and isinstance(error, IndexError | RuntimeError) and _INDICES.search(str(error)):
         return (
-            f"{said} It takes token ids, and got floating-point numbers: standardised inputs are. Give --no-standardise "
-            "(standardise=False), and whole numbers as inputs."
+            f"{said} It takes token ids, and gets floating-point numbers, which are standardised by default. Give --no-standardise "
+            "(standardise=False), and let its forward begin with x = x.long()."
         )
-    if isinstance(x, Tensor) and x.ndim >= 4:
-        return f"{said} It gets floating-point inputs, images channels-first; image_layout in the task says how they are stored."
-    return f"{said} It gets floating-point inputs."
+    images = ", images channels-first; how a task's are stored its image_layout says" if x.ndim in (4, 5) else ""
+    return f"{said} It gets floating-point inputs{images}."
 
 
 def length(x: Inputs) -> int:

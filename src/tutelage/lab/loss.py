@@ -115,7 +115,8 @@ def _known(labels: Tensor, logits: Tensor) -> Tensor:
     )
     if bool(outside.any()):
         raise SettingError(
-            f"The label {labels[outside][0].item():g} is outside 0 … {classes - 1}; expected class indices, or {NOT_LABELLED} for none."
+            f"The label {labels[outside][0].item():g} is outside 0 … {classes - 1}; expected class indices, or {NOT_LABELLED} "
+            "for none."
         )
     return known
 

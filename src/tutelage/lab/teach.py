@@ -266,14 +266,16 @@ def _called(network: nn.Module, batch: Any, device: torch.device) -> tuple[int |
         return len(batch), network(batch.to(device))
     if not hasattr(batch, "keys"):
         raise TaskError(
-            f"The loader gave {type(batch).__name__}; expected tensors, tuples that begin with one, or dicts of the network's arguments."
+            f"The loader gave {type(batch).__name__}; expected tensors, tuples that begin with one, or dicts of the network's "
+            "arguments."
         )
     parameters = inspect.signature(unwrapped(network).forward).parameters.values()
     named = {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)} or set(batch.keys())
     taken = [k for k in batch.keys() if k in named - {"labels", "label"}]  # noqa: SIM118 (not all are dicts)
     if not taken:
         raise TaskError(
-            f"The loader gives {', '.join(map(str, batch.keys()))}, none of which the network's forward takes ({', '.join(sorted(named))})."
+            f"The loader gives {', '.join(map(str, batch.keys()))}, none of which the network's forward takes "
+            f"({', '.join(sorted(named))})."
         )
     try:
         tensors = {k: torch.as_tensor(batch[k]).to(device) for k in taken}

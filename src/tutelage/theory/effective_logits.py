@@ -14,6 +14,7 @@ Array = TypeVar("Array", Tensor, np.ndarray)
 
 _CHUNK = 1 << 18  # logits solved at once: the solver's few buffers stay near a core's cache
 _COLDEST, _HOTTEST = 1e-3, 1e6
+_MASKED = 2.5  # e^2.5 is about 12; benchmarks/masked_logits.py has real students beside it
 
 
 def effective_logits(
@@ -128,6 +129,30 @@ def flip_ratio(teacher_logits: Array, labels: Array, *, temperature: float = 1.0
         gap = soft.amax(1) - soft.gather(1, targets[:, None])[:, 0]
     result = 1 / (1 + t ** (t_power - 1) * gap)  # (2.3)
     return result if isinstance(teacher_logits, Tensor) else result.numpy()
+
+
+def unmasked(logits: Tensor, fill: float, temperature: float) -> Tensor:
+    """Give logits (n, C) in which masked classes are less probable than the least kept one by a fixed factor, (2.4).
+
+    A teacher's probability of nought has no finite effective logit, and regression to the fill in its place would be on a number
+    that means nothing. A student comes as far as its training takes it: at about a twelfth of the least probable class that was kept,
+    in the softmax at the loss's temperature.
+
+    Parameters
+    ----------
+    logits : Tensor of shape (n, C)
+    fill : float
+        The value that stands for masked classes.
+    temperature : float
+
+    Returns
+    -------
+    Tensor of shape (n, C)
+    """
+    masked = logits <= fill
+    least = torch.where(masked, torch.inf, logits).amin(1, keepdim=True)
+    least = torch.where(least.isfinite(), least, fill)  # a row of nothing else says nothing
+    return torch.where(masked, least - _MASKED * temperature, logits)
 
 
 def centred(logits: Tensor) -> Tensor:

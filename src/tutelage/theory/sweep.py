@@ -7,6 +7,7 @@ from torch import Tensor
 
 from tutelage.progress import Progress, silent
 from tutelage.theory import data_inefficiency, factor, imperfect_teacher, transfer_risk
+from tutelage.theory.copies import Copies
 from tutelage.theory.factor import Factored, Walk
 from tutelage.theory.finite_time import Path
 from tutelage.theory.transfer_risk import decisions
@@ -28,6 +29,8 @@ class Targets:
         The direction z_g that a better teacher or the labels point in (docs/theory.md §6).
     teacher_decision : integer Tensor of shape (E, N)
     labels : integer Tensor of shape (N,), optional
+    copies : Copies
+        Samples that are copies of one another.
     start : Tensor of shape (N, C), optional
         z_0, the student's logits where it is linearised; 0 for a centred student.
     """
@@ -37,6 +40,7 @@ class Targets:
     reference: Tensor | None
     teacher_decision: Tensor
     labels: Tensor | None
+    copies: Copies
     start: Tensor | None = None
 
     def reordered(self, order: Tensor) -> "Targets":
@@ -47,6 +51,7 @@ class Targets:
             None if self.reference is None else self.reference[order],
             self.teacher_decision[:, order],
             None if self.labels is None else self.labels[order],
+            self.copies.reordered(order),
             None if self.start is None else self.start[order],
         )
 
@@ -128,12 +133,15 @@ class Students:
 class LeftOut:
     """Each pool sample as the students of all the others see it, (3.6); the same for every ordering.
 
+    Copies are left out together, (3.6a).
+
     Attributes
     ----------
     logits : Tensor of shape (N, E, S, C)
     coefficients : Tensor of shape (N, E, S, C)
-        Θ⁻¹Z.
+        Θ⁻¹Z, summed over copies.
     inverse_diagonal : Tensor of shape (N,)
+        Of Θ⁻¹, summed over pairs of copies.
     """
 
     logits: Tensor
@@ -143,9 +151,12 @@ class LeftOut:
     @classmethod
     def of(cls, students: Students, inverse_diagonal: Tensor) -> "LeftOut":
         """In the ordering of the students."""
-        targets = students.targets.effective
+        targets, copies = students.targets.effective, students.targets.copies
         weights = factor.coefficients(students.factored, students.solution.flatten(1))
-        logits = factor.leave_one_out(weights, inverse_diagonal, targets.flatten(1))
+        weights, inverse_diagonal, means = copies.left_out(
+            students.factored, weights, inverse_diagonal, targets.flatten(1)
+        )
+        logits = factor.leave_one_out(weights, inverse_diagonal, means)
         return cls(logits.reshape(targets.shape), weights.reshape(targets.shape), inverse_diagonal)
 
     def reordered(self, order: Tensor) -> "LeftOut":
@@ -254,24 +265,32 @@ def on_pool(students: Students, prior: Tensor) -> list[Tensors]:
     """
     factored, oracle = students.factored, students.targets.effective
     start = None if students.targets.start is None else _spread(students.targets.start, oracle.ndim)
-    rows = []
+    first = students.targets.copies.first
+    rows: list[Tensors] = []
     walk = factor.pool_predictions(factored, students.solution.flatten(1), prior, students.sizes[:-1])
     for k, (n, mean, variance) in enumerate(walk):
-        logits = _from(None if start is None else start[n:], mean[n:].reshape(-1, *oracle.shape[1:]))
+        unseen = n + first[n:].nonzero()[:, 0]
+        if not len(unseen):  # copies of what was seen are all that is left
+            rows.append({})
+            continue
+        logits = _from(None if start is None else start[unseen], mean[unseen].reshape(-1, *oracle.shape[1:]))
         # A pool sample has a feature √λ of its own, which lengthens it and keeps it out of the span of the others.
-        row = _evaluate_pool(students, k, slice(n, None), logits, prior, variance[n:] + factored.jitter)
+        row = _evaluate_pool(students, k, unseen, logits, prior, variance[unseen] + factored.jitter)
         row["data_inefficiency"], row["data_inefficiency_se"] = data_inefficiency.fresh_sample(
-            students.squared_norm[k], oracle[n:] - logits, variance[n:], factored.jitter, n
+            students.squared_norm[k], oracle[unseen] - logits, variance[unseen], factored.jitter, n
         )
         rows.append(row)
     return rows
 
 
-def on_left_out(students: Students, prior: Tensor, left_out: LeftOut, unseen: slice = slice(None)) -> Tensors:
+def on_left_out(students: Students, prior: Tensor, left_out: LeftOut, begin: int = 0) -> Tensors:
     """Evaluate the students of the whole pool on samples in turn, each left out; (E, S) each.
 
-    `unseen` are those that the start has not seen, as a slice of the ordering.
+    Those from `begin` on in the ordering are what the start has not seen.
     """
+    unseen = begin + students.targets.copies.first[begin:].nonzero()[:, 0]
+    if not len(unseen):
+        return {}
     variance = 1 / left_out.inverse_diagonal[unseen]
     row = _evaluate_pool(students, -1, unseen, left_out.logits[unseen], prior, variance)
     row["data_inefficiency"], row["data_inefficiency_se"] = data_inefficiency.leave_one_out(
@@ -288,7 +307,8 @@ def of_ordering(students: Students) -> Tensors:
         return variables
     ahead = factor.one_step_ahead(students.factored, solution.flatten(1), targets.effective.flatten(1))
     wrong = decide(ahead.reshape(solution.shape)) != targets.labels[:, None, None]
-    last_third = [wrong[n - max(1, n // 3) : n].double().mean(0) for n in students.sizes]
+    first, thirds = targets.copies.first, [slice(n - max(1, n // 3), n) for n in students.sizes]
+    last_third = [wrong[third][first[third]].double().mean(0) for third in thirds]  # NaN where all are copies
     variables["error_prequential"] = torch.stack(last_third, -1)
     reference = factor.solve(students.factored, targets.reference)
     teacher = factor.solve(students.factored, targets.still_to_learn(targets.teacher).flatten(1))
@@ -302,7 +322,7 @@ def of_ordering(students: Students) -> Tensors:
 
 
 def _evaluate_pool(
-    students: Students, k: int, unseen: slice, logits: Tensor, prior: Tensor, variance: Tensor
+    students: Students, k: int, unseen: Tensor, logits: Tensor, prior: Tensor, variance: Tensor
 ) -> Tensors:
     targets = students.targets
     held_out = HeldOut(
@@ -355,5 +375,9 @@ def _share(events: Tensor) -> Tensor:
 
 
 def stack(rows: list[Tensors]) -> Tensors:
-    """Put the sizes of every variable along a last axis."""
-    return {name: torch.stack([row[name] for row in rows], -1) for name in rows[0]}
+    """Put the sizes of every variable along a last axis, NaN where nothing could be evaluated."""
+    fullest = max(rows, key=len)
+    return {
+        name: torch.stack([row.get(name, torch.full_like(value, torch.nan)) for row in rows], -1)
+        for name, value in fullest.items()
+    }

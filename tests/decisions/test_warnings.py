@@ -1,0 +1,108 @@
+import dataclasses
+
+import numpy as np
+import pytest
+
+import tutelage as tu
+from problems import task
+from tutelage import Task
+
+GRID = {"soft_ratio": [0.3, 1.0], "temperature": [1.0], "orderings": 1}
+
+
+def planned(problem, **grid):
+    return tu.plan(problem, tu.curves(problem, tu.kernels.mlp(depth=1), **(GRID | grid)))
+
+
+def with_logits(problem, change):
+    return dataclasses.replace(
+        problem,
+        teacher_logits_train=change(problem.teacher_logits_train),
+        teacher_logits_test=change(problem.teacher_logits_test),
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "columns"),
+    [
+        (lambda z: np.roll(z, 1, -1), "column 0 as class 3, 1 as class 0, 2 as class 1, 3 as class 2"),
+        (lambda z: z[:, ::-1], "column 0 as class 3, 1 as class 2, 2 as class 1, 3 as class 0"),
+    ],
+)
+def test_columns_in_another_order_are_said_with_that_order(change, columns):
+    problem = task(n=100, m=100, n_classes=4)
+    accuracy = (problem.teacher_decisions("train")[0] == problem.y_train).sum()
+    accuracy += (problem.teacher_decisions("test")[0] == problem.y_test).sum()
+    [warning] = [w for w in planned(with_logits(problem, change)).warnings if "another order" in w]
+    assert "below chance (25 %)" in warning
+    assert columns in warning
+    assert f"it would be right on {accuracy / 2:.1f} %" in warning
+    assert "Look there first" in warning
+    assert not any("another order" in w for w in planned(problem).warnings)
+
+
+def test_two_columns_that_changed_places_are_said():
+    problem = task(n=200, m=100, n_classes=3)
+    changed = with_logits(problem, lambda z: z[:, [1, 0, 2]])
+    [warning] = [w for w in planned(changed).warnings if "another order" in w]
+    assert "far lower than it could be" in warning or "below chance" in warning
+    assert "column 0 as class 1, 1 as class 0)" in warning
+
+
+def test_a_sign_that_is_turned_is_said():
+    problem = task(n=100, m=100, n_classes=2)
+    [warning] = [w for w in planned(with_logits(problem, lambda z: -z)).warnings if "another order" in w]
+    assert "below chance (50 %)" in warning
+    assert "(column a positive logit as class 0)" not in warning
+    assert "(a positive logit as class 0)" in warning
+
+
+def test_a_teacher_that_only_knows_one_class_is_said():
+    problem = task(n=100, m=100, n_classes=2)
+    [warning] = [w for w in planned(with_logits(problem, lambda z: np.abs(z) + 1.5)).warnings if "to every sample" in w]
+    assert "The teacher gives class 1 to every sample of the pool." in warning
+
+
+def test_a_weak_teacher_is_not_said_to_be_mixed_up():
+    rng = np.random.default_rng(0)
+    problem = task(n=300, m=100, n_classes=3)
+    weak = with_logits(problem, lambda z: z + 6 * rng.normal(size=z.shape))
+    assert not any("another order" in w for w in planned(weak).warnings)
+
+
+def test_imbalance_is_said_with_the_balanced_error_and_the_majority():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(800, 6))
+    y = (x[:, 0] + 0.5 * rng.normal(size=800) > 2.3).astype(int)
+    z = 0.3 * (x[:, 0] - 3)
+    problem = Task(x[:400], z[:400], y[:400], x[400:], z[400:], y[400:])
+    plan = planned(problem)
+    share = y[400:].mean()
+    assert 0 < share < 0.05
+    assert plan.task["majority_error"] == pytest.approx(share)
+    decided = plan.curves.decision.sel(soft_ratio=plan.recommended.soft_ratio).isel(start=0, temperature=0).values
+    wrong = decided != y[400:]
+    expected = (wrong[y[400:] == 0].mean() + wrong[y[400:] == 1].mean()) / 2
+    assert plan.recommended.balanced_error == pytest.approx(expected)
+    assert expected > plan.recommended.error + 0.1
+    [warning] = [w for w in plan.warnings if "balanced error" in w]
+    assert f"always saying 0 errs on {100 * plan.task['majority_error']:.1f} %" in warning
+    assert f"on {100 * expected:.1f} % if every class counts alike" in warning
+    assert not any("balanced error" in w for w in planned(task(n=100, m=100, n_classes=2)).warnings)
+
+
+def test_masked_logits_are_said_and_do_not_count_for_what_they_are():
+    problem = task(n=150, m=300, n_classes=6)
+
+    def masked(fill):
+        def change(z):
+            return np.where(z < np.sort(z, 1)[:, -3:].min(1, keepdims=True), fill, z)
+
+        return planned(with_logits(problem, change))
+
+    far, near, plain = masked(-1e4), masked(-100.0), planned(problem)
+    [warning] = [w for w in far.warnings if "masked" in w]
+    assert warning.startswith("50 % of the teacher's logits are -10000, far below all others: classes that were masked")
+    assert far.recommended.error == near.recommended.error  # what stands for nought is of no account
+    assert far.recommended.error <= plain.recommended.error + 0.06
+    assert not any("masked" in w for w in plain.warnings)
