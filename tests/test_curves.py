@@ -217,3 +217,17 @@ def test_one_held_out_sample_is_enough_for_a_plan():
     made = tu.plan(problem, tu.curves(problem, tu.kernels.mlp(depth=1), [0.2, 1.0], [1.0], orderings=1))
     assert made.recommended.verdict == "flat"
     assert any("measured on 1 samples only" in w for w in made.warnings)
+
+
+def test_more_classes_than_a_small_integer_holds_are_told_apart():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(24, 5))
+    z = np.full((24, 40_000), -3.0, np.float32)
+    z[np.arange(24), rng.choice(np.arange(32_800, 40_000), 24)] = 3
+    z[:, 7] = x[:, 0]
+    curves = tu.curves(tu.Task(x[:20], z[:20], None, x[20:], z[20:]), tu.kernels.mlp(depth=1), [1.0], [1.0])
+    left_out = curves.decision_loo.values
+    assert left_out.min() >= 0
+    assert left_out.max() > 32_767 or curves.decision.values.max() > 32_767
+    assert curves.sizes["ordering"] == 1
+    assert "by default one ordering and few sizes" in curves.attrs["warnings"]

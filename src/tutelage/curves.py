@@ -25,7 +25,8 @@ from tutelage.version import __version__
 
 SOFT_RATIOS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
-SIZES, SIZES_OF_NETWORKS = 16, 6
+SIZES, FEW_SIZES = 16, 6
+WIDE = 10_000  # columns of targets from which on fewer orderings and sizes are looked at by default
 SMALLEST_POOL = 40  # for a student that is trained
 DTYPES = {"float64": torch.float64, "float32": torch.float32}
 
@@ -63,7 +64,8 @@ def curves(
     sizes : sequence of int, optional
         Numbers of samples in 2 … N; N itself is always added. By default log-spaced.
     orderings : int, optional
-        Random orders of the pool to average over; each costs one factorisation. By default 4. For a network
+        Random orders of the pool to average over; each costs one factorisation. By default 4, or 1 where classes times settings
+        are more than 10,000. For a network
         each is a start of its own, two brief trainings and two kernels; by default 3, and curves over n begin
         at a quarter of the pool.
     seed : int
@@ -102,11 +104,19 @@ def curves(
     _check_kinds(task, kernel, soft_ratio=soft_ratio, temperature=temperature, sizes=sizes)
     started, warnings = time.perf_counter(), list(task.warnings)
     finite = isinstance(kernel, FiniteStudent)
-    orderings = (3 if finite else 4) if orderings is None else orderings
+    epochs = 1 if task.teacher_epochs is None else len(task.teacher_epochs)
+    wide = not finite and epochs * len(soft_ratio) * len(temperature) * task.n_logits > WIDE
+    if wide and (orderings is None or sizes is None):
+        warnings.append(
+            f"With {task.n_logits:,} classes at {epochs * len(soft_ratio) * len(temperature)} settings, by default one "
+            "ordering and few sizes "
+            "are looked at; orderings and sizes (--orderings, --sizes) ask for more."
+        )
+    orderings = (3 if finite else 1 if wide else 4) if orderings is None else orderings
     _check(task, orderings, dtype, finite=finite)
     smallest = first_size(task.n_train) if finite else 2
     ratios = _usable_soft_ratios(task, soft_ratio, warnings)
-    grid = Grid.of(ratios, temperature, t_power, sizes, task.n_train, smallest, SIZES_OF_NETWORKS if finite else SIZES)
+    grid = Grid.of(ratios, temperature, t_power, sizes, task.n_train, smallest, FEW_SIZES if finite or wide else SIZES)
     orders = [torch.as_tensor(np.random.default_rng([seed, r]).permutation(task.n_train)) for r in range(orderings)]
     problem = Problem(task, grid, *task.inputs(DTYPES[dtype], standardise=standardise), progress)
     own = task.fingerprint  # hashes all arrays
@@ -186,7 +196,8 @@ def _work(problem: Problem, orderings: int) -> Work:
     epochs = 1 if task.teacher_epochs is None else len(task.teacher_epochs)
     columns = epochs * len(grid.soft_ratios) * len(grid.temperatures) * task.n_logits
     held_out = 0 if problem.test is None else len(problem.test)
-    return Work(task.n_train, held_out, columns, len(grid.sizes), orderings, problem.pool.dtype.itemsize)
+    itemsize = problem.pool.dtype.itemsize
+    return Work(task.n_train, held_out, columns, len(grid.sizes), orderings, itemsize, task.n_logits)
 
 
 def _check_scale(scale: Scale) -> None:
@@ -203,6 +214,7 @@ def _labelled(found: Found, problem: Problem, orders: list[torch.Tensor]) -> xr.
     inner = (len(grid.soft_ratios), len(grid.temperatures))
     dims = ("epoch", "soft_ratio", "temperature")
     variables: Variables = {}
+    classes = torch.int16 if task.n_classes <= torch.iinfo(torch.int16).max else torch.int32
     for name in found.orderings[0]:
         stacked = torch.stack([o[name] for o in found.orderings]).double().numpy()
         variables[name] = (("ordering", *dims, "n"), stacked.reshape(*stacked.shape[:2], *inner, -1))
@@ -212,9 +224,9 @@ def _labelled(found: Found, problem: Problem, orders: list[torch.Tensor]) -> xr.
     distances = torch.stack(found.distances).double().numpy()
     variables["distance"] = (("ordering", *dims), distances.reshape(*distances.shape[:2], *inner))
     if found.decision:
-        decided = torch.stack(found.decision).movedim(1, -1).to(torch.int16).numpy()
+        decided = torch.stack(found.decision).movedim(1, -1).to(classes).numpy()
         variables["decision"] = (("start", *dims, "test_sample"), decided.reshape(*decided.shape[:2], *inner, -1))
-    left_out = found.decision_loo.movedim(0, -1).to(torch.int16).numpy()
+    left_out = found.decision_loo.movedim(0, -1).to(classes).numpy()
     variables["decision_loo"] = ((*dims, "pool_sample"), left_out.reshape(len(left_out), *inner, -1))
     if task.y_train is not None:
         decided = variables["decision_loo"][1][..., found.copies.first.numpy()]

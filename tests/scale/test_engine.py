@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -35,7 +36,7 @@ def test_every_path_finds_the_same_curves(tmp_path, monkeypatch, test, epochs):
     dense = tu.curves(problem, KERNEL, **GRID, scale=Scale("dense"))
     for scale in (
         Scale("dask"),
-        Scale("dask", memory=9.6e5),  # so that tiles lie in a temporary folder
+        Scale("dask", memory=1.1e6 if test else 1.0e6),  # so that tiles lie in a temporary folder
         Scale(checkpoint=tmp_path / "c"),
         Scale(checkpoint=tmp_path / "c"),
     ):
@@ -84,6 +85,21 @@ def test_auto_takes_memory_where_it_has_room():
     assert str(files).startswith("dask path, about ")
     assert str(files).endswith(f"{size(files.bytes)} of memory, {size(files.disk)} of files")
     assert Scale(memory=9e9).cost(WORK, KERNEL, shape, dtype, timed=False).seconds is None
+
+
+def test_many_classes_count_in_memory_and_time():
+    few, many = (Work(300, 300, 32 * c, 6, 1, 8, c) for c in (10, 1000))
+    assert many.dense > 50 * few.dense
+    assert many.seconds(torch.float64) > 20 * few.seconds(torch.float64)
+    work = Work(n=2000, held_out=100, columns=32 * 50_257, sizes=6, orderings=1, itemsize=8, classes=50_257)
+    with pytest.raises(SettingError) as caught:
+        Scale(memory=20e9).cost(work, KERNEL, (10,), torch.float64)
+    assert re.fullmatch(
+        r"A pool of 2,000 samples needs \d+\.\d GB on the dask path, and 20\.0 GB of memory may be used here\. Give fewer settings "
+        r"\(--soft-ratio, --temperature; there are 32\), fewer classes than 50,257 \(those that are among the teacher's most probable "
+        r"ones for some sample\), float32 \(--dtype float32\), or fewer samples \(about \d+ fit\)\.",
+        str(caught.value),
+    )
 
 
 def test_more_orderings_cost_more():

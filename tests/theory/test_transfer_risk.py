@@ -43,6 +43,20 @@ def test_bounds_hold_are_nested_and_certificates_are_true(n_logits, features, sh
     assert found.certified_fraction == found.certified.double().mean()
 
 
+@given(n_logits=st.integers(1, 5), features=st.integers(5, 60), share=st.floats(0.05, 0.99), seed=st.integers(0, 10**6))
+@settings(max_examples=200, deadline=None)
+def test_bounds_from_the_gram_matrix_s_diagonal_hold_and_are_never_tighter(n_logits, features, share, seed):
+    n = max(1, min(features - 1, round(share * features)))
+    oracle, student, gram, prior, variance, *_ = random_features(n_logits, features, n, 200, seed)
+    exact = bounds(oracle, student, gram, prior, variance)
+    loose = bounds(oracle, student, gram.diagonal()[:, None], prior, variance)
+    assert exact.risk_bound <= loose.risk_bound
+    assert exact.power_bound <= loose.power_bound <= loose.risk_bound
+    assert not (loose.certified & ~exact.certified).any()
+    if n_logits == 1:
+        assert exact.risk_bound == loose.risk_bound
+
+
 def test_bounds_are_not_always_trivial():
     closed = [bounds(*random_features(c, 20, 19, 500, 3)[:5]) for c in (1, 4)]
     assert all(found.power_bound < 0.9 and found.certified_fraction > 0.1 for found in closed)
@@ -81,6 +95,24 @@ def test_expected_risk_is_the_share_of_drawn_functions_that_decide_otherwise(n_l
     share = ((draws > 0) != (student > 0)).mean() if n_logits == 1 else (draws.argmax(-1) != student.argmax(-1)).mean()
     ours = expected_transfer_risk(torch.as_tensor(student), torch.as_tensor(scale), torch.as_tensor(variance))
     assert ours.item() == pytest.approx(share, abs=2e-3)
+
+
+def test_many_classes_are_integrated_to_single_precision():
+    generator = torch.Generator().manual_seed(0)
+    student = torch.randn(30, 200, dtype=torch.float64, generator=generator)
+    scale = torch.rand(200, dtype=torch.float64, generator=generator) + 0.3
+    variance = 2 * torch.rand(30, dtype=torch.float64, generator=generator)
+    ours = expected_transfer_risk(student, scale, variance)
+    winner, best = student.argmax(1), student.amax(1, keepdim=True)
+    spread = (scale * variance[:, None]).sqrt()
+    own = spread.gather(1, winner[:, None])
+    nodes, weights = np.polynomial.hermite_e.hermegauss(32)
+    held = torch.zeros(30, dtype=torch.float64)
+    for node, weight in zip(nodes, weights / weights.sum(), strict=True):
+        phi = torch.special.ndtr((best + node * own - student) / spread)
+        held += weight * phi.scatter(1, winner[:, None], 1.0).prod(1)
+    assert ours.item() == pytest.approx((1 - held).mean().item(), abs=1e-5)
+    assert 0.05 < ours < 0.95
 
 
 def test_two_classes_expect_what_one_logit_does():

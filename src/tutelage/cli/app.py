@@ -14,7 +14,7 @@ from tutelage.version import __version__
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 INTERRUPTED = "Interrupted; nothing half-written was left."
-_NO_MEMORY = "The memory does not suffice for the kernel of this pool; use fewer samples, or --dtype float32."
+_NO_MEMORY = "The memory does not suffice for this plan; use fewer samples, settings or classes, or --dtype float32."
 
 
 def run(arguments: Sequence[str]) -> int:

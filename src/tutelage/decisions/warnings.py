@@ -43,15 +43,16 @@ def _columns_in_another_order(task: Task, epoch: int) -> str | None:
     if not known:
         return None
     given, labels = (np.concatenate(v) for v in zip(*known, strict=True))
-    counts = np.zeros((task.n_classes, task.n_classes), int)
-    np.add.at(counts, (given, labels), 1)
+    seen, numbers = np.unique(np.concatenate([given, labels]), return_inverse=True)  # of very many classes few are
+    counts = np.zeros((len(seen), len(seen)), int)
+    np.add.at(counts, tuple(numbers.reshape(2, -1)), 1)
     columns, classes = linear_sum_assignment(counts, maximize=True)
     accuracy, best = (given == labels).mean(), counts[columns, classes].sum() / len(labels)
     chance = 1 / task.n_classes
     below = accuracy < chance - 2 * (chance * (1 - chance) / len(labels)) ** 0.5
     if best - accuracy < _GAIN or not (below or best >= _MUCH_BETTER * accuracy):
         return None
-    moved = [(c, k) for c, k in zip(columns.tolist(), classes.tolist(), strict=True) if c != k and counts[c].any()]
+    moved = [(seen[c], seen[k]) for c, k in zip(columns, classes, strict=True) if c != k and counts[c].any()]
     shown = "column " + ", ".join(f"{c} as class {k}" for c, k in moved[:6]) + (", …" if len(moved) > 6 else "")
     if task.n_logits == 1:
         shown = "a positive logit as class 0"

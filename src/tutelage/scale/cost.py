@@ -8,9 +8,13 @@ from pathlib import Path
 
 import torch
 
+from tutelage.theory.effective_logits import effective_logits
+from tutelage.theory.transfer_risk import expected_transfer_risk
+
 SPARE = 0.8  # of the memory that is free, for a path to be taken
 _OWN_GROUPS, _GROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 _VERSIONS = {"": ("", "memory.max", "anon"), "memory": ("memory", "memory.limit_in_bytes", "total_rss")}
+_NUMBERS = 1 << 16  # of the trial that tells what a column costs
 _TRIAL = 1536  # of the product that tells how fast this machine multiplies
 
 
@@ -88,3 +92,21 @@ def flops_per_second(dtype: torch.dtype) -> float:
         started = time.perf_counter()
         a @ a
     return 2 * _TRIAL**3 / (time.perf_counter() - started)
+
+
+def seconds_per_number(classes: int, dtype: torch.dtype) -> tuple[float, float]:
+    """Measure the effective logits of a setting and the expected risk, for each sample and class."""
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(max(4, _NUMBERS // classes), classes, dtype=torch.float64, generator=generator)
+    teacher, labels = (logits[:, 0] if classes == 1 else logits), torch.zeros(len(logits), dtype=torch.int64)
+    student, scale = logits.to(dtype), torch.ones(classes, dtype=dtype)
+    seconds = []
+    for run in (
+        lambda: effective_logits(teacher, labels, soft_ratio=0.5, temperature=2.0),
+        lambda: expected_transfer_risk(student, scale, student[:, 0].square()),
+    ):
+        for _ in range(2):
+            started = time.perf_counter()
+            run()
+        seconds.append((time.perf_counter() - started) / logits.numel())
+    return seconds[0], seconds[1]

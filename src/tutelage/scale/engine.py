@@ -17,18 +17,23 @@ from tutelage.kernels import Kernel, cross, gram
 from tutelage.kernels import Sequential as ClosedForm
 from tutelage.progress import Progress, remark
 from tutelage.scale.checkpoint import Checkpoint
-from tutelage.scale.cost import SPARE, Cost, flops_per_second, free_memory, size
+from tutelage.scale.cost import SPARE, Cost, flops_per_second, free_memory, seconds_per_number, size
 from tutelage.scale.tiled import COLUMNS, tiled_factor
 from tutelage.scale.workers import Workers
 from tutelage.theory.factor import Factored, Walk, factor, reordered, solve
 
 KINDS = ("auto", "dense", "dask")
 _TILES, _LEAST, _MOST = 20, 128, 2500  # along a side, and rows of one
+_FEW = 20  # classes
+_HELD = 7  # targets, solutions, coefficients, left out: numbers held for each sample and column
 
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be done: samples, held-out inputs, columns of targets, sizes, orderings, and bytes of a number."""
+    """What is to be done: samples, held-out inputs, columns of targets, sizes, orderings, bytes of a number, and classes.
+
+    A column is a class at a setting and a teacher's epoch.
+    """
 
     n: int
     held_out: int
@@ -36,21 +41,29 @@ class Work:
     sizes: int
     orderings: int
     itemsize: int
+    classes: int = 1
 
     @property
     def flops(self) -> float:
         """Of factorisations, solves and leave-one-out."""
         return (self.orderings + 1) * self.n**3 / 3 + self.orderings * self.n**2 * (self.held_out + self.columns)
 
+    def seconds(self, dtype: torch.dtype) -> float:
+        """Of all but the kernel, by short runs on this machine."""
+        effective, risk = seconds_per_number(self.classes, dtype)
+        evaluated = self.orderings * self.sizes * (self.held_out or self.n)
+        per_column = (self.n + self.held_out) * effective + evaluated * risk
+        return self.flops / flops_per_second(dtype) + self.columns * per_column
+
     @property
     def dense(self) -> int:
         """Bytes of all that the dense path holds; more orderings than one need a copy to begin with."""
         copies = 2 if self.orderings > 1 else 1
-        return self.itemsize * self.n * (4 * self.columns + copies * (self.n + self.held_out))
+        return self.itemsize * self.n * (_HELD * self.columns + copies * (self.n + self.held_out))
 
     def beside(self, workers: Workers) -> int:
         """Bytes of targets, solutions, a part of the test block and its predictions, and of tiles that are worked on."""
-        rows = 4 * self.columns + 4 * min(self.held_out, workers.columns(COLUMNS))
+        rows = _HELD * self.columns + 4 * min(self.held_out, workers.columns(COLUMNS))
         tiles = 4 * workers.side_by_side * self.chunk**2
         return self.itemsize * (self.n * rows + tiles + self.sizes * self.held_out * self.columns)
 
@@ -121,7 +134,7 @@ class Scale:
             self._check_disk(work, disk)
         seconds = None
         if timed:
-            seconds = work.flops / flops_per_second(dtype) + _kernel_seconds(kernel, input_shape, work, dtype, path)
+            seconds = work.seconds(dtype) + _kernel_seconds(kernel, input_shape, work, dtype, path)
         return Cost(path, seconds, held, disk)
 
     def _held(self, work: Work) -> tuple[str, bool, int]:
@@ -139,11 +152,19 @@ class Scale:
     def _advice(self, work: Work, path: str) -> str:
         fewer = (replace(work, n=round(work.n * 0.95**k)) for k in range(1, 100))
         fits = next((less.n for less in fewer if self._held(less)[2] <= self.room), 0)
-        advice = ["the scale dask (--scale dask)"] if path == "dense" else []
+        by_columns = _HELD * work.columns > work.n + work.held_out
+        advice = ["the scale dask (--scale dask)"] if path == "dense" and not by_columns else []
+        if by_columns:
+            advice += [f"fewer settings (--soft-ratio, --temperature; there are {work.columns // work.classes:,})"]
+        if by_columns and work.classes > _FEW:
+            advice += [
+                f"fewer classes than {work.classes:,} (those that are among the teacher's most probable ones for some sample)"
+            ]
         advice += ["float32 (--dtype float32)"] if work.itemsize > 4 else []
         advice += [f"fewer samples (about {fits:,} fit)"] if fits else []
-        text = ", ".join([*advice, "or features in place of the kernel (tutelage stream)"])
-        return f"Give {text}."
+        if not by_columns:
+            advice += ["features in place of the kernel (tutelage stream)"]
+        return f"Give {', '.join(advice[:-1])}{', or ' if len(advice) > 1 else ''}{advice[-1]}."
 
     def _check_disk(self, work: Work, needed: int) -> None:
         """What a run that was killed has left in the checkpoint need not be written again."""

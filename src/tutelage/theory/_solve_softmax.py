@@ -5,8 +5,10 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-_OUTER, _INNER = 100, 60
+_TOGETHER, _OUTER, _INNER = 16, 100, 60
+_NEARLY = 1e-8  # relative step whose square is below rounding
 
 
 def softmax_root(logits: Tensor, labels: Tensor, rho: float, t: float, t_power: int) -> tuple[Tensor, Tensor]:
@@ -57,11 +59,53 @@ class _Problem:
         return cls(m, log_a, log_b, t)
 
     def solve(self) -> tuple[Tensor, Tensor]:
+        """ℓ (n, C), and whether each sample converged: by Newton's method for all unknowns at once, or where that fails by "
+        "brackets for b.
+        """
+        log_p, settled = self._together()
+        if not bool(settled.all()):
+            left = _Problem(self.m[~settled], self.log_a, self.log_b, self.t)
+            log_p[~settled], settled[~settled] = left._bracketed()
+        return log_p, settled
+
+    def _together(self) -> tuple[Tensor, Tensor]:
+        """Newton's method for ℓ and b at once: each step costs one look at the rows."""
+        log_p, b = self._start(), self.m.new_zeros(len(self.m), 1)
+        by_soft = self.log_b >= self.log_a
+        settled = torch.zeros(len(self.m), dtype=torch.bool, device=self.m.device)
+        for _ in range(_TOGETHER):
+            lead = torch.mul(log_p, self.t - 1).sub_(
+                b - (self.log_b - self.log_a)
+            )  # of the label's term over the teacher's
+            weight = torch.sigmoid(lead)
+            slope = torch.mul(weight, self.t - 1).add_(1)
+            # m less ln(exp(ℓ + ln A) + exp(...)), and ℓ's step at fixed b
+            own = functional.softplus(lead, threshold=40.0).add_(log_p).add_(self.log_a).sub_(self.m).neg_().div_(slope)
+            change = weight.div_(slope)
+            scaled = log_p if by_soft else torch.mul(log_p, self.t, out=slope)
+            total = torch.logsumexp(scaled, 1, keepdim=True)
+            share = torch.sub(scaled, total, out=lead).exp_()
+            ahead = total + (1.0 if by_soft else self.t) * torch.linalg.vecdot(share, own)[:, None]
+            moved = torch.linalg.vecdot(share, change)[:, None]
+            step = -ahead / moved if by_soft else (ahead - b) / (1 - self.t * moved)
+            whole = own.addcmul_(change, step)
+            left = torch.abs(whole, out=change).sub_(log_p.abs(), alpha=_NEARLY).amax(1)
+            settled = (left <= _NEARLY) & (step.abs() <= _NEARLY * (1 + b.abs()))[:, 0]
+            log_p, b = log_p.add_(whole), b + step  # which squares what was left
+            if bool(settled.all()):
+                break
+        return log_p, settled
+
+    def _start(self) -> Tensor:
+        return torch.minimum(self.m - self.log_a, (self.m - self.log_b) / self.t)
+
+    def _bracketed(self) -> tuple[Tensor, Tensor]:
+        """Newton's method for b within brackets, and for ℓ at each of its values."""
         spread = math.log(self.m.shape[1])
         low = self.m.new_full((len(self.m), 1), -self.t * spread - 1e-9)
         high = self.m.new_full((len(self.m), 1), spread + 1e-9)
         b = torch.zeros_like(low)
-        log_p = torch.minimum(self.m - self.log_a, (self.m - self.log_b) / self.t)
+        log_p = self._start()
         for _ in range(_OUTER):
             log_p, weight, settled = self._rows(log_p, b)
             closure, slope, change = self._closure(log_p, weight, b)

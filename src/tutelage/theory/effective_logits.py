@@ -12,7 +12,7 @@ from tutelage.theory._solve_softmax import softmax_root
 
 Array = TypeVar("Array", Tensor, np.ndarray)
 
-_CHUNK = 1 << 18  # logits solved at once: the solver's few buffers stay near a core's cache
+_CHUNK = 1 << 17  # logits solved at once: the solver's few buffers stay near a core's cache
 _COLDEST, _HOTTEST = 1e-3, 1e6
 _MASKED = 2.5  # e^2.5 is about 12; benchmarks/masked_logits.py has real students beside it
 

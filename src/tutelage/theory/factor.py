@@ -4,8 +4,9 @@
 sample of the ordering, and sums over its first n rows are the student of the first n samples.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -16,6 +17,7 @@ from tutelage.exceptions import NumericsError
 from tutelage.progress import Progress, silent
 
 _BLOCK = 384  # not a power of two: rows that far apart would share cache sets
+_CACHED = 1 << 18  # numbers whose products stay near a core's cache
 _FIRST_JITTER, _LAST_JITTER = 1e-10, 1e-2
 _REDUNDANT = 10.0
 
@@ -233,37 +235,46 @@ def one_step_ahead(
     factor: Factored, solution: Float[Tensor, "N columns"], targets: Float[Tensor, "N columns"]
 ) -> Float[Tensor, "N columns"]:
     """Predict each sample from those before it in the ordering, (3.5)."""
-    return targets - factor.diagonal[:, None] * solution
+    return torch.addcmul(targets, factor.diagonal[:, None], solution, value=-1)
 
 
 def leave_one_out(
     coefficients: Float[Tensor, "N columns"], inverse_diagonal: Float[Tensor, " N"], targets: Float[Tensor, "N columns"]
 ) -> Float[Tensor, "N columns"]:
     """Predict each sample from all the others, (3.6)."""
-    return targets - coefficients / inverse_diagonal[:, None]
+    return torch.addcdiv(targets, coefficients, inverse_diagonal[:, None], value=-1)
 
 
-def squared_norms(solution: Float[Tensor, "N columns"], sizes: list[int]) -> Float[Tensor, "sizes columns"]:
+def squared_norms(solution: Float[Tensor, "N *columns"], sizes: list[int]) -> Float[Tensor, "sizes *columns"]:
     """Give ‖Δŵ_n‖² of every column at every size: (sizes, columns), (3.2)."""
-    return solution.square().cumsum(0)[torch.tensor(sizes, device=solution.device) - 1]
+    return inner_products(solution, solution, sizes)
 
 
 def inner_products(
     left: Float[Tensor, "N *columns"], right: Float[Tensor, "N *#columns"], sizes: list[int]
 ) -> Float[Tensor, "sizes *columns"]:
     """Give Δŵ_n^a · Δŵ_n^b of paired columns at every size: (sizes, columns), (3.2)."""
-    return (left * right).cumsum(0)[torch.tensor(sizes, device=left.device) - 1]
+    step = max(1, _CACHED // max(1, left[0].numel()))
+
+    def of_part(part: slice) -> Tensor:
+        blocks = (slice(start, min(start + step, part.stop)) for start in range(part.start, part.stop, step))
+        return sum((left[rows] * right[rows]).sum(0) for rows in blocks)  # type: ignore[return-value]
+
+    return _cumulative(of_part, sizes)
 
 
 def gram_matrices(solution: Float[Tensor, "N *settings C"], sizes: list[int]) -> Float[Tensor, "sizes *settings C C"]:
     """Give the Gram matrices of the weights over the last axis: (n, ..., C) -> (sizes, ..., C, C), (3.2)."""
-    grams, start, total = [], 0, solution.new_zeros(())
-    for n in sizes:
-        part = solution[start:n]
-        total = total + torch.einsum("i...c,i...k->...ck", part, part)
-        grams.append(total)
-        start = n
-    return torch.stack(grams)
+    return _cumulative(lambda part: torch.einsum("i...c,i...k->...ck", solution[part], solution[part]), sizes)
+
+
+def _cumulative(of_part: Callable[[slice], Tensor], sizes: list[int]) -> Tensor:
+    """Sums over the first n rows, from those over the rows from each size to the next."""
+    found: list[Tensor] = []
+    for start, n in pairwise((0, *sizes)):
+        part = of_part(slice(start, n))
+        found.append(part if start == 0 else found[-1] + part)
+    return torch.stack(found)
 
 
 def predictions(
