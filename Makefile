@@ -1,13 +1,16 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test lint check system clean
+.PHONY: demo test soak lint check system clean
 
 demo: .venv/demo ## a real teacher on real digits, planned
 	$(BIN)/tutelage demo
 
 test: .venv/dev ## all tests, doctests included
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 # two processes on two cores: more threads would only wait for each other
+
+soak: .venv/dev ## 20,000 random tasks and 2,000 random networks: half an hour
+	TUTELAGE_SOAK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 tests/fuzz
 
 lint: .venv/dev ## format, lint and types
 	$(BIN)/ruff format --check .

@@ -18,6 +18,7 @@ _FILLS, _FILLED, _FAR = (
     0.01,
     10.0,
 )  # entries that share a fill, as a share of all, and how far below the rest it lies
+_TELLING = 8  # samples that tell probabilities from small logits
 NOT_LABELLED = -100
 
 
@@ -119,7 +120,8 @@ def scores(value: Any, key: str, n: int, teacher_epochs: np.ndarray | None = Non
             f"{key} holds {float(np.abs(z).max()):g}; expected raw scores within ±{_LARGEST_LOGIT:g}. Look for an overflow in the "
             "teacher, or scale its logits down."
         )
-    return z[..., 0] if len(body) == 2 and body[1] == 1 else z  # one binary logit in a column of its own
+    z = z[..., 0] if len(body) == 2 and body[1] == 1 else z  # one binary logit in a column of its own
+    return np.require(z, requirements=["C", "W"])  # as torch takes it
 
 
 def fill_value(z: np.ndarray) -> float | None:
@@ -342,10 +344,12 @@ def _real(value: Any, key: str, start: int = 0) -> np.ndarray:
                 "expected finite numbers. Remove or fill them."
             )
     if np.issubdtype(array.dtype, np.floating) and array.dtype.itemsize not in (4, 8):
-        return np.ascontiguousarray(array, np.float32 if array.dtype == np.float16 else np.float64)
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("=")).reshape(
-        array.shape
-    )  # torch knows no negative strides
+        return np.array(array, np.float32 if array.dtype == np.float16 else np.float64, order="C")
+    native, backwards = (
+        array.dtype.newbyteorder("="),
+        any(stride < 0 for stride in array.strides),
+    )  # which torch knows not
+    return np.array(array, native, order="C", copy=True if backwards else None)
 
 
 def _whole(array: np.ndarray, key: str, expected: str = "class indices", start: int = 0) -> np.ndarray:
@@ -364,7 +368,7 @@ def _whole(array: np.ndarray, key: str, expected: str = "class indices", start: 
 
 
 def _not_probabilities(z: np.ndarray, key: str, *, one_logit: bool) -> None:
-    if one_logit and z.min() == z.max():
+    if z.shape[-1 if one_logit else -2] < _TELLING or z.min() == z.max():
         return
     columns = 1 if one_logit else z.shape[-1]
     sums = z.sum(-1) if columns > 1 else z

@@ -138,3 +138,18 @@ def test_single_precision_is_taken_only_where_it_suffices(time, dtype, monkeypat
     monkeypatch.setattr(finite_time, "_TOLERANCE", 2e-2)
     theta, _, _, start, losses = given(3)
     assert Path.of(theta, losses, start, time / len(theta)).ridged.lower.dtype == dtype
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_it_converges_where_samples_are_copies_with_other_targets(seed):
+    """Stationary: f - z_0 = Θ A with A = -(t/n) ∂ℓ/∂z; where Θ has a null space a line search may lead uphill."""
+    generator = torch.Generator().manual_seed(seed)
+    features = torch.randn(7, 3, dtype=torch.float64, generator=generator)
+    phi = 3 * features[torch.randint(0, 7, (30,), generator=generator)]
+    theta = phi @ phi.mT
+    _, _, _, start, losses = given(2, seed=seed)
+    for time in (1.0, 30.0, 1000.0):
+        learned = trained(theta, losses, start, time).mT
+        slope = losses.gradient(start[:, :, None] + learned)
+        expected = torch.einsum("ij,jck->ick", theta, -time / 30 * slope)
+        assert torch.linalg.norm(learned - expected) < 1e-5 * torch.linalg.norm(learned)

@@ -167,7 +167,10 @@ def power_law(sizes: np.ndarray, errors: np.ndarray, weights: np.ndarray) -> tup
     mean_y = errors @ weights / total
     centred_x = scaled - mean_x[:, None]
     covariance = (errors - mean_y[:, None]) @ (weights * centred_x).T  # (draws, exponents)
-    b = np.clip(covariance / (weights * centred_x**2).sum(1), 0, None)
+    spread = (weights * centred_x**2).sum(1)
+    b = np.clip(
+        covariance / np.where(spread > 0, spread, 1), 0, None
+    )  # one size alone tells nothing of how errors fall
     a = mean_y[:, None] - b * mean_x
     # An error floor below 0 is none: the line through the origin then fits best.
     through = (errors * weights) @ scaled.T / (weights * scaled**2).sum(1)

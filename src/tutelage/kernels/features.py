@@ -87,7 +87,7 @@ def layered(network: Network, x: Inputs, *others: Inputs) -> tuple[Network, list
         If the network's logits for one sample depend on others.
     """
     trial = _trial(x, *others)
-    together = _check_independent(network, trial)
+    together = check_independent(network, trial)
     mixed = _weights(together.shape[1], together)
     while True:
         try:
@@ -119,9 +119,11 @@ def _trial(x: Inputs, *others: Inputs) -> Inputs:
     return rows(joined, torch.randperm(length(joined), generator=generator)[:_TRIED])
 
 
-def _check_independent(network: Network, trial: Inputs) -> Tensor:
+def check_independent(network: Network, trial: Inputs) -> Tensor:
+    """Give the logits of a few samples, or raise a `StudentError` where those of one depend on the others."""
     with torch.no_grad():
         together = network(trial)
+        _check_finite(together, "logits")
         for i in range(length(trial)):
             _check_alone(network, trial, together, i)
     return together

@@ -16,6 +16,7 @@ from tutelage.kernels.vectors import blocks
 from tutelage.progress import Advance
 
 BLOCK = 256  # images whose features are in memory on either side
+_CHANNELS = 4  # at most, of what is an image
 _LANE_BYTES = 64  # of images side by side
 _CHUNK = 2e7  # pixel pairs that a thread works on before it is looked after
 
@@ -142,6 +143,12 @@ def check(x: Tensor) -> Tensor:
         raise StudentError(
             f"This student takes images (samples, channels, height, width); inputs of shape {tuple(x.shape)} are none. Give images, "
             "or a student for vectors, such as mlp or resmlp."
+        )
+    if x.ndim == 3 and min(x.shape[1:]) <= _CHANNELS < max(x.shape[1:]):
+        raise StudentError(
+            f"This student takes images, and inputs of shape {tuple(x.shape[1:])} look like signals of {min(x.shape[1:])} "
+            "channels, not "
+            "like grey images. Give images a channel axis, (samples, 1, height, width), or a student for vectors, such as mlp."
         )
     if x.dtype not in (torch.float32, torch.float64):
         raise StudentError(f"Kernels of images are computed in float32 or float64; the inputs are {x.dtype}.")

@@ -10,7 +10,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tutelage.exceptions import StudentError
 from tutelage.kernels.empirical import EmpiricalKernel
-from tutelage.kernels.network import Network, logits_of
+from tutelage.kernels.network import Network, copied, logits_of
+
+_SHARE = 1e-2  # of a step, that derivatives are taken over where autograd has none
 
 
 @dataclass(frozen=True)
@@ -76,19 +78,13 @@ def linearity(before: nn.Module, after: nn.Module, x: Tensor) -> Linearity:
     old, new = (dict(network.module.named_parameters()) for network in (start_network, moved_network))
     if {n: p.shape for n, p in old.items()} != {n: p.shape for n, p in new.items()}:
         raise StudentError("The two networks have different parameters; give one network before and after training.")
-    weights = {name: p.detach() for name, p in old.items()}
     step = {name: new[name].detach() - old[name].detach() for name in old}
-    x = x.to(start_network.dtype) if x.is_floating_point() else x
-
-    def logits(values: dict[str, Tensor]) -> Tensor:
-        out = torch.func.functional_call(start_network.module, values, (x,))
-        found: Tensor = logits_of(out)
-        return found.reshape(len(x), -1)
-
-    with sdpa_kernel(SDPBackend.MATH), _no_fast_path():  # the fused kernels of attention have no forward derivative
-        start, turn = torch.func.jvp(logits, (weights,), (step,))  # type: ignore[misc]
+    with torch.no_grad():
+        start = start_network(x)
+    turn = _turn(start_network, step, x)
+    averages = dict(start_network.module.named_buffers())
     for name, buffer in moved_network.module.named_buffers():  # running averages are not weights
-        buffer.copy_(start_network.module.get_buffer(name))
+        buffer.copy_(averages[name])
     with torch.no_grad():
         real = moved_network(x)
     change = torch.linalg.norm(real - start)
@@ -101,6 +97,34 @@ def linearity(before: nn.Module, after: nn.Module, x: Tensor) -> Linearity:
         float(torch.linalg.norm(real - start - turn) / change),
         float((_decided(real) == _decided(start + turn)).double().mean()),
     )
+
+
+def _turn(network: Network, step: dict[str, Tensor], x: Tensor) -> Tensor:
+    """How the logits change along a step of the weights, to first order."""
+    weights = {name: p.detach() for name, p in network.module.named_parameters()}
+    ready = x.to(network.device, network.dtype if x.is_floating_point() else x.dtype)
+
+    def logits(values: dict[str, Tensor]) -> Tensor:
+        found: Tensor = logits_of(torch.func.functional_call(network.module, values, (ready,)))
+        return found.reshape(len(x), -1)
+
+    try:
+        with sdpa_kernel(SDPBackend.MATH), _no_fast_path():  # the fused kernels of attention have no forward derivative
+            turn: Tensor = torch.func.jvp(logits, (weights,), (step,))[1]
+    except (RuntimeError, NotImplementedError, AttributeError):  # nor have some layers, and compiled scripts
+        turn = _difference(network, step, x)
+    return turn
+
+
+def _difference(network: Network, step: dict[str, Tensor], x: Tensor) -> Tensor:
+    """The same by a central difference."""
+    moved, found, weights = copied(network.module), [], dict(network.module.named_parameters())
+    with torch.no_grad():
+        for share in (_SHARE, -_SHARE):
+            for name, parameter in moved.named_parameters():
+                parameter.copy_(weights[name] + share * step[name])
+            found.append(Network(moved)(x))
+    return (found[0] - found[1]) / (2 * _SHARE)
 
 
 @contextmanager

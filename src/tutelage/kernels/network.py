@@ -48,9 +48,11 @@ class Network:
     @classmethod
     def of(cls, module: nn.Module) -> "Network":
         """Copy the network and find its layers."""
-        own = _dense_in_float32(copied(unwrapped(module))).eval()
+        own = own_copy(module).eval()
         if not any(p.requires_grad for p in own.parameters()):
             raise StudentError("The network has no parameters that can be trained, so its kernel is zero everywhere.")
+        if any(p.is_meta for p in own.parameters()):
+            raise StudentError("The network has no weights yet (its device is meta); load or initialise them first.")
         owners: dict[int, list[str]] = {}
         for name, part in own.named_modules(remove_duplicate=False):
             for parameter in _direct(part).values():
@@ -86,15 +88,7 @@ class Network:
         StudentError
             If the network fails, or does not give logits.
         """
-        ready = self._ready(x)
-        try:
-            out = logits_of(self.module(**ready) if isinstance(ready, dict) else self.module(ready))
-        except (NotALayerError, StudentError, MemoryError):
-            raise
-        except Exception as error:
-            if "memory" in str(error):  # torch's own want of it
-                raise
-            raise StudentError(_failure(error, x)) from error
+        out = called(self.module, self._ready(x))
         if isinstance(out, Tensor) and length(x) == 1 and out.ndim < 2:
             out = out.reshape(1, -1)  # a squeezed single sample
         if not isinstance(out, Tensor) or out.ndim not in (1, 2) or len(out) != length(x):
@@ -169,6 +163,24 @@ class NotALayerError(Exception):
         self.names = sorted(names)
 
 
+def called(module: nn.Module, x: Inputs) -> Any:
+    """Give what a module says are logits.
+
+    Raises
+    ------
+    StudentError
+        If it fails.
+    """
+    try:
+        return logits_of(module(**x) if isinstance(x, dict) else module(x))
+    except (NotALayerError, StudentError, MemoryError):
+        raise
+    except Exception as error:
+        if "memory" in str(error):  # torch's own want of it
+            raise
+        raise StudentError(_failure(error, x)) from error
+
+
 def logits_of(out: Any) -> Any:
     """Give the logits of what a network returned: a tensor, the `logits` of an object or a dict, or the first of a tuple."""
     if isinstance(out, Mapping) and "logits" in out:
@@ -188,26 +200,37 @@ def unwrapped(module: nn.Module) -> nn.Module:
         module = inner
 
 
+def own_copy(module: nn.Module) -> nn.Module:
+    """Give a copy to work with: unwrapped, in float32 at least, gradients of embeddings as whole tables.
+
+    Raises
+    ------
+    StudentError
+        If it cannot be copied.
+    """
+    own = copied(unwrapped(module))
+    for part in own.modules():
+        if isinstance(part, nn.Embedding | nn.EmbeddingBag):
+            part.sparse = False
+    floating = [t.dtype for t in (*own.parameters(), *own.buffers()) if t.is_floating_point()]
+    return own.float() if any(dtype.itemsize < 4 for dtype in floating) else own
+
+
 def copied(module: nn.Module) -> nn.Module:
     """Copy a network, also one whose weights are computed from others before each call (weight norm, pruning)."""
     held = [value for part in module.modules() for value in vars(part).values() if isinstance(value, Tensor)]
     computed = {id(value): value.detach().clone() for value in held if not value.is_leaf}
     try:
-        return copy.deepcopy(module, computed)
+        own: nn.Module = copy.deepcopy(module, computed)
     except Exception as error:
         raise StudentError(
             f"The network cannot be copied ({type(error).__name__}: {error}). Give one that copy.deepcopy can copy: without open "
             "files, locks, or tensors that were computed and kept."
         ) from error
-
-
-def _dense_in_float32(module: nn.Module) -> nn.Module:
-    """In place: gradients of embeddings as whole tables, and half precision as float32."""
-    for part in module.modules():
-        if isinstance(part, nn.Embedding | nn.EmbeddingBag):
-            part.sparse = False
-    floating = [t.dtype for t in (*module.parameters(), *module.buffers()) if t.is_floating_point()]
-    return module.float() if any(dtype.itemsize < 4 for dtype in floating) else module
+    for parameter in own.parameters():
+        if not parameter.is_leaf:  # a compiled script's copy
+            parameter.detach_().requires_grad_()
+    return own
 
 
 def _can_be_watched(part: nn.Module) -> bool:

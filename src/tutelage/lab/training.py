@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset
 
 from tutelage.exceptions import SettingError, StudentError
-from tutelage.kernels.network import logits_of
+from tutelage.kernels.network import called, copied
 from tutelage.lab.extra import lightning
 from tutelage.lab.loss import DistillationLoss
 from tutelage.progress import Progress, silent
@@ -164,6 +164,11 @@ def _train(
             )
         epochs = watcher.restore(network) if held_out is not None else watcher.epochs
         after = _measured(network, held_out or examples, loss)
+    if not math.isfinite(before):
+        raise StudentError(
+            f"The student's loss is {before} before it is trained. Look at its initial weights, and at the scale of the inputs and of "
+            "the teacher's logits."
+        )
     if watcher.diverged or not after <= before * 1.05:
         raise StudentError(
             f"Training the student diverged at a learning rate of {rate:g}: its loss went from {before:.3g} to {after:.3g}. Give "
@@ -187,8 +192,7 @@ def _measured(network: nn.Module, examples: Examples, loss: DistillationLoss) ->
     network.eval()
     some = examples.chosen(torch.arange(min(len(examples), _MEASURED)))
     with torch.no_grad():
-        out = network(some.x)
-        found = float(loss(logits_of(out), some.teacher, some.labels))
+        found = float(loss(called(network, some.x), some.teacher, some.labels))
     for module, mode in modes.items():
         module.training = mode
     return found
@@ -233,8 +237,7 @@ def lightning_module(
 
         def _loss(self, batch: list[Tensor]) -> Tensor:
             x, *targets = batch
-            out = self.network(x)
-            found: Tensor = self.loss(logits_of(out), *targets)
+            found: Tensor = self.loss(called(self.network, x), *targets)
             return found
 
         def configure_optimizers(self) -> Any:
@@ -292,7 +295,7 @@ def _range_test(
             trainer.should_stop = not losses[-1] <= 4 * losses[0]
 
     trainer_in(scratch, max_steps=_FINDER_STEPS, callbacks=[Listener()]).fit(
-        lightning_module(copy.deepcopy(network), loss, _LOWEST, _growing),
+        lightning_module(copied(network), loss, _LOWEST, _growing),
         examples.batches(training.batch_size, shuffled=True, seed=seed),
     )
     smooth, averages = 0.0, []

@@ -1,6 +1,5 @@
 """The warm tangent: a brief training, and the network linearised where it ends (docs/theory.md §3.1)."""
 
-import copy
 import math
 from dataclasses import dataclass, field, replace
 
@@ -9,7 +8,8 @@ from torch import Tensor, nn
 
 from tutelage.exceptions import StudentError
 from tutelage.kernels import Tangent, empirical, linearity
-from tutelage.kernels.network import Network
+from tutelage.kernels.features import check_independent
+from tutelage.kernels.network import Network, copied, own_copy
 from tutelage.lab.loss import DistillationLoss
 from tutelage.lab.networks import Factory
 from tutelage.lab.training import Examples, Trained, Training, found_rate, train
@@ -146,17 +146,17 @@ class TorchStudent:
         )
 
     def fresh(self, input_shape: tuple[int, ...], n_outputs: int, seed: int) -> nn.Module:
-        """Give a new network for inputs of this shape, tried on two samples.
+        """Give a new network for inputs of this shape, tried on a few samples.
 
         Raises
         ------
         StudentError
-            If the factory fails, or its network does not fit the inputs or the number of outputs.
+            If the factory fails, its network does not fit the inputs or the number of outputs, or samples see each other in it.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             try:
-                network = copy.deepcopy(self.factory(input_shape, n_outputs))  # a factory may give the same one twice
+                network = self.factory(input_shape, n_outputs)
             except StudentError:
                 raise
             except Exception as error:
@@ -166,14 +166,11 @@ class TorchStudent:
                 ) from error
         if not isinstance(network, nn.Module):
             raise StudentError(f"The factory of {self.spec} gave {type(network).__name__}; expected a torch.nn.Module.")
-        self._try(network, input_shape, n_outputs)
-        return network
-
-    def _try(self, network: nn.Module, input_shape: tuple[int, ...], n_outputs: int) -> None:
-        """Two samples through it, before any time is spent."""
-        found = Network.of(network)(torch.zeros(2, *input_shape)).shape[1]
+        own = own_copy(network)  # a factory may give the same one twice
+        found = check_independent(Network.of(own), _trial(input_shape)).shape[1]
         if found != n_outputs:
             raise StudentError(f"The network of {self.spec} has {found} output(s); the task needs {n_outputs}.")
+        return own.train()
 
     def _warm(self, network: nn.Module, examples: Examples, seed: int, progress: Progress) -> tuple[Trained, str]:
         """Train in place, and say how linear the network is from there on."""
@@ -182,11 +179,15 @@ class TorchStudent:
         held_out, taught = examples.chosen(order[:count]), examples.chosen(order[count:])
         loss = _middling(examples.labels)
         done = train(network, taught, loss, self.training, held_out=held_out, seed=seed, progress=progress)
-        further = copy.deepcopy(network)
+        further = copied(network)
         onward = replace(self.training, epochs=_FURTHER_EPOCHS, learning_rate=done.learning_rate, annealed=False)
         train(further, examples.chosen(order[:_FURTHER]), loss, onward, seed=seed + 1)
-        found = linearity(network, further, examples.x[:_LOOKED_AT])
-        return done, found.words
+        return done, linearity(network, further, examples.x[:_LOOKED_AT]).words
+
+
+def _trial(input_shape: tuple[int, ...]) -> Tensor:
+    """Inputs that are different, and whole numbers of 0 to those that take them for token ids."""
+    return torch.rand(3, *input_shape, generator=torch.Generator().manual_seed(0))
 
 
 def _middling(labels: Tensor | None) -> DistillationLoss:

@@ -134,5 +134,8 @@ def log_cosine_from(inefficiency: np.ndarray, sizes: np.ndarray) -> np.ndarray:
 
 
 def _slope_of_mean(mean_norms: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    windows = np.diff(np.log(mean_norms), axis=-1) / np.diff(np.log(sizes))
+    logs = np.log(
+        mean_norms, out=np.full_like(mean_norms, np.nan), where=mean_norms > 0
+    )  # a student of 0 has learned nothing
+    windows = np.diff(logs, axis=-1) / np.diff(np.log(sizes))
     return np.concatenate([np.full_like(mean_norms[..., :1], np.nan), windows], -1)

@@ -184,7 +184,7 @@ def _short(values: Tensor) -> str:
 
 
 def _logits(teacher_logits: Tensor | np.ndarray) -> Tensor:
-    given = torch.as_tensor(teacher_logits)
+    given = _tensor(teacher_logits)
     if given.is_complex():
         raise SettingError("Teacher logits are complex numbers; expected real ones.")
     logits = given.detach().to(torch.float64)
@@ -201,8 +201,16 @@ def _logits(teacher_logits: Tensor | np.ndarray) -> Tensor:
     return logits
 
 
+def _tensor(given: Tensor | np.ndarray) -> Tensor:
+    """Torch takes no negative strides, no foreign byte order, and nothing that cannot be written to."""
+    if isinstance(given, Tensor):
+        return given
+    array = np.asarray(given)
+    return torch.as_tensor(np.require(array.astype(array.dtype.newbyteorder("="), copy=False), requirements=["C", "W"]))
+
+
 def _labels(labels: Tensor | np.ndarray, logits: Tensor) -> Tensor:
-    targets = torch.as_tensor(labels).to(logits.device)
+    targets = _tensor(labels).to(logits.device)
     n_classes = 2 if logits.ndim == 1 else logits.shape[1]
     if targets.shape != logits.shape[:1]:
         raise SettingError(

@@ -178,6 +178,8 @@ class Path:
                 active, beta, new_power, first, a, u, slope, direction, along, p, theta_p = (
                     v[..., ~done] for v in (active, beta, new_power, first, a, u, slope, direction, along, p, theta_p)
                 )
+            # A line search that went too far can leave a sum that leads uphill; there the directions begin afresh.
+            beta = torch.where(_dot(slope, beta * along - theta_p) < 0, beta, 0.0)
             direction, along = (beta * v - w for v, w in ((direction, p), (along, theta_p)))
             power, before = new_power, slope
             length, slope = _searched(losses, z_0 + u, along, a, direction, time, slope)
