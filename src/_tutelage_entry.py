@@ -1,6 +1,7 @@
 """The console script's way in: small, so that Ctrl-C while the libraries load ends as it does later."""
 
 import io
+import os
 import sys
 
 
@@ -9,6 +10,8 @@ def main() -> None:
     for stream in (sys.stdout, sys.stderr):  # a terminal that knows no Greek gets question marks, not a traceback
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    # Threads that wait for each other sleep: spinning, they take the time of the one that is waited for where cores are shared.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         from tutelage.cli import run
 

@@ -96,7 +96,7 @@ class Problem:
         task = self.task
         decisions, labels = task.teacher_decisions("test"), task.y_test
         return sweep.HeldOut(
-            prior,
+            finite(prior, "kernel's values of the test inputs"),
             None if decisions is None else torch.as_tensor(decisions),
             None if labels is None else torch.as_tensor(labels),
             self._test_effective,
