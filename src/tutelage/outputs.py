@@ -1,16 +1,22 @@
 """Writing results so that nothing half-written ever stands under its final name."""
 
 import errno
+import glob
 import json
 import os
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 from tutelage.exceptions import OutputError
+
+try:
+    import fcntl
+except ImportError:  # not on Windows
+    fcntl = None  # type: ignore[assignment]
 
 
 @contextmanager
@@ -26,15 +32,39 @@ def written(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, "is a folder")
+        _remove_what_was_killed(path)
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-        os.close(handle)
         partial = Path(name)
+        _WRITING.add(partial)
         try:
+            with suppress(OSError):  # not every file system knows locks
+                _lock(handle)  # as long as this process lives
             yield partial
             partial.chmod(0o666 & ~_umask())
             partial.replace(path)
         finally:
+            os.close(handle)
             partial.unlink(missing_ok=True)
+            _WRITING.discard(partial)
+
+
+_WRITING: set[Path] = set()  # by this process, whose own locks do not keep it out
+
+
+def _remove_what_was_killed(path: Path) -> None:
+    """Partial files of runs that are no more: nobody holds their lock."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        if left not in _WRITING:
+            with suppress(OSError), left.open("r+b") as file:
+                _lock(file.fileno())
+                left.unlink(missing_ok=True)
+
+
+def _lock(handle: int) -> None:
+    """Take a file for this process, or raise an OSError where another has it; of the kind that HDF5 does not use, too."""
+    if fcntl is None:
+        raise OSError(errno.ENOLCK, "files cannot be locked here")
+    fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def as_json(data: Mapping[str, Any], path: str | Path | None = None) -> str:
