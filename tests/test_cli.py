@@ -56,6 +56,46 @@ def test_the_same_command_gives_the_same_plan_apart_from_seconds(capsys, task_fi
     assert plans[0] == plans[1]
 
 
+def alike(one, other):
+    """The same but for the last digits of numbers."""
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(alike(one[k], other[k]) for k in one)
+    if isinstance(one, list):
+        return len(one) == len(other) and all(map(alike, one, other))
+    return one == pytest.approx(other, rel=1e-9, abs=1e-12) if isinstance(one, float) else one == other
+
+
+@pytest.mark.parametrize(
+    "student", [["--student", "mlp:depth=1"], ["--student", "mlp:width=16,depth=1", "--warm-epochs", "2"]]
+)
+def test_the_number_of_threads_moves_only_the_tenth_digit(task_file, tmp_path, student):
+    """Sums are added up in another order, and nothing else."""
+    code = "from _tutelage_entry import main; main()"
+    plans = []
+    for threads in ("1", "2"):
+        arguments = [
+            "plan",
+            task_file,
+            *student,
+            "--soft-ratio",
+            "0.2,1",
+            "--temperature",
+            "4",
+            "--out",
+            tmp_path / threads,
+            "--quiet",
+        ]
+        subprocess.run(
+            [sys.executable, "-c", code, *map(str, arguments)],
+            check=True,
+            env=os.environ | {"OMP_NUM_THREADS": threads},
+        )
+        plans.append(json.loads((tmp_path / threads / "plan.json").read_text()) | {"seconds": 0})
+    assert alike(*plans)
+    plans[1]["recommended"]["distance"] *= 1 + 1e-7
+    assert not alike(*plans)
+
+
 @pytest.fixture
 def files(tmp_path):
     task().save(tmp_path / "task.npz")
@@ -168,7 +208,7 @@ def test_too_little_memory_is_said(capsys, task_file, monkeypatch):
     monkeypatch.setattr(planning, "curves", starve)
     code, _, err = run(capsys, "plan", task_file, "--json")
     assert code == 2
-    assert "use fewer samples, or --dtype float32" in err
+    assert "use fewer samples, settings or classes, or --dtype float32" in err
 
 
 def test_a_stdout_that_is_full_is_said(task_file):

@@ -1,4 +1,6 @@
 import errno
+import subprocess
+import sys
 
 import pytest
 
@@ -60,3 +62,29 @@ def test_a_folder_in_the_place_of_a_file_is_said(tmp_path):
     (tmp_path / "plan.json").mkdir()
     with pytest.raises(OutputError, match="a folder of that name stands there"), written(tmp_path / "plan.json"):
         pass
+
+
+def test_what_a_killed_run_has_left_is_removed_and_what_another_writes_is_not(tmp_path):
+    path = tmp_path / "plan.json"
+    (tmp_path / ".plan.json.killed.partial").write_text("half")
+    (tmp_path / ".curves.nc.other.partial").write_text("half")
+    hold = "; ".join(
+        [
+            "import fcntl, sys", "f = open(sys.argv[1], 'r+b')", "fcntl.lockf(f, fcntl.LOCK_EX)", "print('held', flush=True)",
+            "sys.stdin.read()",
+        ]
+    )  # fmt: skip
+    (tmp_path / ".plan.json.running.partial").write_text("half")
+    other = subprocess.Popen(
+        [sys.executable, "-c", hold, tmp_path / ".plan.json.running.partial"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert other.stdout.readline().strip() == b"held"
+    with written(path) as first, written(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"
+    left = {p.name for p in tmp_path.iterdir()}
+    assert left == {"plan.json", ".curves.nc.other.partial", ".plan.json.running.partial"}
+    other.communicate(b"")

@@ -172,6 +172,17 @@ def test_a_held_out_sample_is_named_by_its_number_in_the_file(tmp_path, test):
         tu.stream(open_source(folder), KERNEL, *GRID, sizes=[700], features=100)
 
 
+def test_samples_that_are_held_out_too_are_counted_and_said(tmp_path, capsys):
+    folder = folder_of(tmp_path / "t", test=False)
+    x = np.load(folder / "x_train.npy")
+    assert tu.stream(open_source(folder), KERNEL, *GRID, sizes=[700], features=100).attrs["in_test_too"] == 0
+    x[200:210] = x[-10:]
+    np.save(folder / "x_train.npy", x)
+    given = ["stream", folder, "--soft-ratio", "1", "--temperature", "1", "--features", "100", "--out", tmp_path / "o"]
+    assert cli.run([str(a) for a in given]) == 0
+    assert "warning: 10 samples of the pool are held out, too" in capsys.readouterr().out
+
+
 def variants():
     """Ways to store the same arrays, each of which a task file may hold."""
     return {

@@ -1,5 +1,6 @@
 """Pools of any size in one pass: the student in D features, and its risk at every size (docs/scale.md)."""
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -42,6 +43,7 @@ class _Reader:
     mean: Tensor
     scale: float
     fill: float | None
+    held_out: frozenset[bytes]
 
     def inputs(self, x: np.ndarray, start: int = 0) -> Tensor:
         """Standardised, of samples from `start` on."""
@@ -61,7 +63,7 @@ class _Reader:
         return self.grid.effective(teacher, rows[2], self.fill)[:, 0].float()
 
     def sums(self, start: int, stop: int) -> list[Tensor]:
-        """ΦᵀΦ, ΦᵀZ and what the landmarks leave, of some samples."""
+        """ΦᵀΦ, ΦᵀZ, what the landmarks leave, and how many are held out, too; of some samples."""
         rows = self.source.rows(start, stop)
         x = self.inputs(rows[0], start)
         try:
@@ -69,7 +71,8 @@ class _Reader:
         except TutelageError as error:
             raise type(error)(f"{error} (Samples are counted from the stream's sample {start:,} on.)") from error
         phi = self.landmarks(x)
-        return [phi.mT @ phi, phi.mT @ z, self.landmarks.left(x, phi).double().sum()]
+        copied = sum(digest in self.held_out for digest in digests(rows[0]))
+        return [phi.mT @ phi, phi.mT @ z, self.landmarks.left(x, phi).double().sum(), torch.tensor(float(copied))]
 
 
 @dataclass(frozen=True)
@@ -141,7 +144,8 @@ def stream(
     -------
     xarray.Dataset
         `error`, `transfer_risk`, `expected_transfer_risk`, `ridge` (over r) and `data_inefficiency` over `soft_ratio`, `temperature`
-        and `n`. The latter is NaN where n is not well below D (a quarter): D features learn less and less from a sample, whatever
+        and `n`. `attrs["in_test_too"]` counts samples that are held out, too: what is measured on those is no error of held-out ones.
+        `data_inefficiency` is NaN where n is not well below D (a quarter): D features learn less and less from a sample, whatever
         the student does. `attrs` has by how much error and agreement differ from the exact path's at a size where both run.
 
     Raises
@@ -168,7 +172,7 @@ def stream(
     cost = _cost(kernel, source, pool, features, len(test[0]) + left - most, grid, timed=progress is not silent)
     if progress is not silent:
         remark(progress, f"{pool:,} samples, {features:,} features: {cost}")
-    reader = _reader(source, kernel, grid, features)
+    reader = _reader(source, kernel, grid, features, test[0])
     held, apart = _Part.of(reader, test), _Part.of(reader, source.rows(most, left), most)
     exact = _exact_path(reader, kernel, test, _exact_size(pool, features), (ratios, temperature, t_power))
     all_sizes = sorted({*grid.sizes, exact.attrs["n"]})
@@ -192,9 +196,16 @@ def stream(
     found = found.sel(n=grid.sizes)
     found.attrs = {
         "tutelage": __version__, "student": str(getattr(kernel, "spec", kernel)), "features": features, "t_power": t_power,
-        "n_test": len(held.features), "exact_at": exact.attrs["n"], **off, "seconds": time.perf_counter() - started,
+        "n_test": len(held.features), "in_test_too": int(sums[3]) if sums else 0, "exact_at": exact.attrs["n"], **off,
+        "seconds": time.perf_counter() - started,
     }  # fmt: skip
     return found
+
+
+def digests(x: np.ndarray) -> list[bytes]:
+    """A short hash of each sample's inputs, the same in every process."""
+    rows = np.ascontiguousarray(x, dtype=np.float32).reshape(len(x), -1)
+    return [hashlib.blake2b(row.tobytes(), digest_size=8).digest() for row in rows]
 
 
 def _exact_size(pool: int, features: int) -> int:
@@ -233,12 +244,14 @@ def _cost(kernel: Kernel, source: Source, n: int, features: int, evaluated: int,
     return Cost("stream", seconds, held(features), 0)
 
 
-def _reader(source: Source, kernel: Kernel, grid: Grid, features: int) -> _Reader:
+def _reader(source: Source, kernel: Kernel, grid: Grid, features: int, test: np.ndarray) -> _Reader:
     x, z, _ = source.rows(0, features)
     first, fill = torch.as_tensor(np.array(x, dtype=np.float32)), fill_value(z if z.ndim == 2 else z[:, None])
     mean = first.mean(0)
     scale = 1 / float((first - mean).square().mean().sqrt().clamp_min(1e-30))
-    return _Reader(source, Landmarks.of(kernel, (first - mean) * scale), grid, mean, scale, fill)
+    return _Reader(
+        source, Landmarks.of(kernel, (first - mean) * scale), grid, mean, scale, fill, frozenset(digests(test))
+    )
 
 
 def _exact_path(
@@ -299,7 +312,7 @@ def _evaluated(
     sums: list[Tensor], n: int, test: _Part, apart: _Part, features: int, settings: tuple[int, int]
 ) -> dict[str, Tensor]:
     """Everything at one size, (settings,) each, at the ridge that is best for each setting."""
-    gram, _, left = sums
+    gram, _, left, _ = sums
     least = _LEAST * float(gram.trace() + left) / n
     ridges = [max(float(left) / n * share, least) for share in _RIDGES]
     residuals = [apart.logits(_solved(sums, ridge)[1]) - apart.targets for ridge in ridges]
@@ -315,7 +328,7 @@ def _evaluated(
 
 def _solved(sums: list[Tensor], ridge: float) -> tuple[Tensor, Tensor]:
     """The factor of ΦᵀΦ + ridge I, and the weights of all settings."""
-    gram, cross, _ = sums
+    gram, cross, _, _ = sums
     lower = gram.clone()
     lower.diagonal().add_(ridge)
     lower = torch.linalg.cholesky(lower)

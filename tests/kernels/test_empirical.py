@@ -1,6 +1,5 @@
 import pytest
 import torch
-from odd_networks import ODD, Packed, SortedMean, odd
 from torch import nn
 
 import tutelage as tu
@@ -194,41 +193,6 @@ def test_it_is_the_inner_product_of_all_gradients(name, memory):
     assert torch.equal(kernel(x1), kernel(x1).mT)
     assert_close(kernel.diag(x1), own.diagonal())
     assert torch.equal(gram(kernel, x1), kernel(x1))
-
-
-@pytest.mark.parametrize("name", ODD)
-def test_rows_that_are_reordered_shared_or_unusual_are_seen_in_every_batch_and_order(name):
-    network, x = odd(name)
-    full = blocks(network, x, x).diagonal(dim1=-2, dim2=-1).mean(-1)
-    kernel = empirical(network)
-    assert_close(kernel(x), full)
-    assert_close(kernel(x[:1], x), full[:1])
-    assert_close(kernel(x, x[:2]), full[:, :2])
-    assert_close(kernel.diag(x), full.diagonal())
-    assert_close(empirical(network, outputs="full")(x), blocks(network, x, x))
-
-
-@pytest.mark.parametrize("make", [SortedMean, Packed])
-def test_a_layer_that_is_right_on_what_it_was_tried_on_is_not_believed_elsewhere(make):
-    """The pool lies longest first but for its end, which no trial need see."""
-    network, x = odd("sorted" if make is SortedMean else "packed", n=40)
-    lengths = (x[..., 0] > 0).sum(1) if make is SortedMean else (x > 0).sum(1)
-    x = x[torch.argsort(lengths, descending=True, stable=True)]
-    x = torch.cat([x[1:], x[:1]])
-    expected = blocks(network, x, x).diagonal(dim1=-2, dim2=-1).mean(-1)
-    assert_close(empirical(network)(x), expected)
-    assert_close(empirical(network)(x[:1], x), expected[:1])
-
-
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_half_precision_is_computed_in_float32(dtype):
-    torch.manual_seed(0)
-    network = nn.Sequential(nn.Linear(40, 64), nn.ReLU(), nn.Linear(64, 2)).to(dtype)
-    x = (10 * torch.randn(12, 40)).to(dtype)
-    found = empirical(network)(x)
-    assert found.dtype == torch.float32
-    exact = empirical(network.double())(x.double())
-    assert torch.linalg.norm(found - exact) < 1e-5 * torch.linalg.norm(exact)
 
 
 class Root(nn.Module):

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.exceptions import NumericsError, SettingError
+from tutelage.theory import _solve_softmax
 from tutelage.theory import effective_logits as module
 from tutelage.theory.effective_logits import effective_logits, flip_ratio
 
@@ -159,3 +160,18 @@ def test_bad_input_is_said_in_a_sentence(arguments, message):
     with pytest.raises(SettingError) as caught:
         effective_logits(**given_)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("a", [0, 2])
+@pytest.mark.parametrize("t", [0.5, 2.0, 8.0])
+def test_newtons_method_for_all_unknowns_settles_by_itself(t, a):
+    """Brackets are for what is left; a mistake in the joint steps would hide behind them."""
+    generator = torch.Generator().manual_seed(0)
+    logits = 3 * torch.randn(200, 12, dtype=torch.float64, generator=generator)
+    labels = torch.randint(0, 12, (200,), generator=generator)
+    for rho in (0.05, 0.5, 0.95):
+        problem = _solve_softmax._Problem.pose(logits, labels, rho, t, a)
+        log_p, settled = problem._together()
+        assert settled.double().mean() > 0.9
+        by_brackets, _ = problem._bracketed()
+        torch.testing.assert_close(log_p[settled], by_brackets[settled], rtol=1e-11, atol=1e-11)

@@ -57,6 +57,13 @@ def stream_command(
         console = Console(highlight=False)
         console.print(_table(found))
         console.print(_agreement(found))
+        if copied := found.attrs["in_test_too"]:
+            console.print(
+                f"warning: {copied:,} samples of the pool are held out, too, or are copies of such: errors are too low by what "
+                "they add. Drop "
+                "copies, or give a test part that is not in the pool.",
+                style="yellow",
+            )
         console.print(f"Curves: {(out / 'stream.nc').resolve()}", soft_wrap=True)
 
 

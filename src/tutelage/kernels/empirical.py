@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from tutelage.exceptions import StudentError
-from tutelage.kernels.features import Features, Layer, collect, layered, loose
+from tutelage.kernels.batch import Layer
+from tutelage.kernels.features import Features, collect, layered, loose
 from tutelage.kernels.network import Inputs, Network, NotALayerError, length, rows
 from tutelage.progress import Progress, silent
 

@@ -80,13 +80,13 @@ def linearity(before: nn.Module, after: nn.Module, x: Tensor) -> Linearity:
         raise StudentError("The two networks have different parameters; give one network before and after training.")
     step = {name: new[name].detach() - old[name].detach() for name in old}
     with torch.no_grad():
-        start = start_network(x)
+        start = start_network(x).detach()  # of a compiled script it can have a graph even so
     turn = _turn(start_network, step, x)
     averages = dict(start_network.module.named_buffers())
     for name, buffer in moved_network.module.named_buffers():  # running averages are not weights
         buffer.copy_(averages[name])
     with torch.no_grad():
-        real = moved_network(x)
+        real = moved_network(x).detach()
     change = torch.linalg.norm(real - start)
     if float(change) == 0:
         raise StudentError("The two networks give the same logits; train the second one further.")
@@ -123,7 +123,7 @@ def _difference(network: Network, step: dict[str, Tensor], x: Tensor) -> Tensor:
         for share in (_SHARE, -_SHARE):
             for name, parameter in moved.named_parameters():
                 parameter.copy_(weights[name] + share * step[name])
-            found.append(Network(moved)(x))
+            found.append(Network(moved)(x).detach())
     return (found[0] - found[1]) / (2 * _SHARE)
 
 
