@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from torch import nn
 from odd_networks import ODD, Packed, SortedMean, odd
 from test_empirical import blocks
+from torch import nn
 
 from tolerances import assert_close
 from tutelage.kernels import empirical
