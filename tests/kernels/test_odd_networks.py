@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from odd_networks import ODD, Packed, SortedMean, odd
+from odd_networks import ODD, FlippedWhenLarge, Packed, SortedMean, odd
 from test_empirical import blocks
 from torch import nn
 
@@ -32,6 +32,17 @@ def test_a_layer_that_is_right_on_what_it_was_tried_on_is_not_believed_elsewhere
     expected = blocks(network, x, x).diagonal(dim1=-2, dim2=-1).mean(-1)
     assert_close(empirical(network)(x), expected)
     assert_close(empirical(network)(x[:1], x), expected[:1])
+
+
+@pytest.mark.parametrize("memory", [1 << 31, 1 << 13], ids=["at once", "in parts"])
+def test_every_batch_is_checked_not_only_a_trial(memory):
+    torch.manual_seed(0)
+    network, x = FlippedWhenLarge().double(), torch.randn(40, 3, dtype=torch.float64)
+    expected = blocks(network, x, x).diagonal(dim1=-2, dim2=-1).mean(-1)
+    kernel = empirical(network, memory=memory)
+    assert_close(kernel(x), expected)
+    assert_close(kernel(x[:1], x), expected[:1])
+    assert_close(kernel.diag(x), expected.diagonal())
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])

@@ -87,10 +87,13 @@ def test_auto_takes_memory_where_it_has_room():
     assert Scale(memory=9e9).cost(WORK, KERNEL, shape, dtype, timed=False).seconds is None
 
 
-def test_many_classes_count_in_memory_and_time():
-    few, many = (Work(300, 300, 32 * c, 6, 1, 8, c) for c in (10, 1000))
+def test_many_classes_count_in_memory_and_time(monkeypatch):
+    few, many = (Work(300, 200, 32 * c, 6, 2, 8, c) for c in (10, 1000))
     assert many.dense > 50 * few.dense
-    assert many.seconds(torch.float64) > 20 * few.seconds(torch.float64)
+    monkeypatch.setattr("tutelage.scale.engine.flops_per_second", lambda _: 1e12)
+    monkeypatch.setattr("tutelage.scale.engine.seconds_per_number", lambda classes, _: (1e-7 * classes, 1e-9))
+    expected = many.flops / 1e12 + 32_000 * (500 * 1e-4 + 2 * 6 * 200 * 1e-9)
+    assert many.seconds(torch.float64) == pytest.approx(expected)
     work = Work(n=2000, held_out=100, columns=32 * 50_257, sizes=6, orderings=1, itemsize=8, classes=50_257)
     with pytest.raises(SettingError) as caught:
         Scale(memory=20e9).cost(work, KERNEL, (10,), torch.float64)

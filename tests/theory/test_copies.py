@@ -124,3 +124,15 @@ def test_a_network_leaves_copies_out_together():
     assert curves.error.isel(n=-1).min() > 0.2
     assert (curves.copy_of.values == np.tile(np.arange(60), 2)).all()
     assert curves.evaluated.values[-1] < 60
+
+
+def test_what_a_start_has_seen_a_copy_of_it_does_not_tell_left_out():
+    rng = np.random.default_rng(0)
+    x = np.tile(rng.normal(size=(40, 5)), (2, 1))
+    task = task_of(x, 3 * x[:, :3], x[:, :3].argmax(1))
+    student = tu.lab.student("mlp:width=16,depth=1", linearise="init")
+    curves = tu.curves(task, student, [0.5, 1.0], [1.0], sizes=[80], orderings=1, seed=3)
+    seen = np.random.default_rng([3, 0]).permutation(80)[:20] % 40
+    expected = np.isin(np.arange(80) % 40, seen)
+    assert 0 < expected.sum() < 80
+    assert ((curves.decision_loo.values < 0) == expected[None, None]).all()
