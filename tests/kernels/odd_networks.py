@@ -144,6 +144,28 @@ def old_weight_norm():
         return nn.Sequential(nn.utils.weight_norm(nn.Linear(3, 6)), nn.Tanh(), nn.Linear(6, 2))
 
 
+class Keeping(nn.Module):
+    """Keeps in evaluation mode what it has computed of its weights, as LeViT keeps its attention's biases."""
+
+    def __init__(self):
+        super().__init__()
+        self.biases, self.inner, self.out, self.kept = (
+            nn.Parameter(torch.randn(2)),
+            nn.Linear(3, 4),
+            nn.Linear(4, 2),
+            {},
+        )
+
+    def train(self, mode=True):
+        self.kept = {} if mode else self.kept
+        return super().train(mode)
+
+    def forward(self, x):
+        if "bias" not in self.kept or self.training:
+            self.kept["bias"] = self.biases[torch.tensor([0, 1, 1, 0])]
+        return self.out(torch.tanh(self.inner(x) + self.kept["bias"]))
+
+
 class TwoInputs(nn.Module):
     def __init__(self):
         super().__init__()
@@ -216,6 +238,7 @@ ODD = {
         lambda: nn.Sequential(nn.Embedding(7, 3, scale_grad_by_freq=True), nn.Flatten(), nn.Linear(12, 2)),
         lambda n: torch.randint(0, 7, (n, 4)),
     ),
+    "keeping": (Keeping, lambda n: torch.randn(n, 3)),
     "bilinear": (TwoInputs, lambda n: torch.randn(n, 3)),
     "checkpointed": (Checkpointed, lambda n: torch.randn(n, 3)),
 }  # fmt: skip

@@ -1,4 +1,5 @@
 import pytest
+import torch
 
 from tutelage.scale import Cost, free_memory
 from tutelage.scale import cost as module
@@ -25,6 +26,10 @@ def test_a_control_group_leaves_what_it_does_not_hold(tmp_path, monkeypatch, lim
     monkeypatch.setattr(module, "_GROUPS", tmp_path)
     monkeypatch.setattr(module, "_OWN_GROUPS", tmp_path / "cgroup")
     assert free_memory() == (pytest.approx(whole, rel=0.2) if left is None else left)
+
+
+def test_a_number_of_a_column_takes_some_time():
+    assert all(0 < seconds < 1e-3 for seconds in module.seconds_per_number(7, torch.float64))
 
 
 def test_a_cost_is_one_line():

@@ -89,7 +89,7 @@ class _Work:
 
     @classmethod
     def of(cls, kernel: EmpiricalKernel, *inputs: Inputs) -> "_Work":
-        with torch.no_grad():
+        with torch.enable_grad():
             classes = kernel.network(rows(inputs[0], slice(0, 2))).shape[1]
         chosen = [kernel.outputs] if isinstance(kernel.outputs, int) else list(range(classes))
         if chosen[-1] >= classes:

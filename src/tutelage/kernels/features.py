@@ -110,19 +110,19 @@ def _trial(x: Inputs, *others: Inputs) -> Inputs:
 
 def check_independent(network: Network, trial: Inputs) -> Tensor:
     """Give the logits of a few samples, or raise a `StudentError` where those of one depend on the others."""
-    with torch.no_grad():
-        together = network(trial)
-        check_finite(together, "logits")
-        for i in range(length(trial)):
-            _check_alone(network, trial, together, i)
+    with torch.enable_grad():  # what a module computes and keeps has to have a gradient later
+        together = network(trial).detach()
+    check_finite(together, "logits")
+    for i in range(length(trial)):
+        _check_alone(network, trial, together, i)
     return together
 
 
 def _check_alone(network: Network, batch: Inputs, together: Tensor, i: int) -> None:
     """That a sample's logits are the same without the others of its batch."""
     alone = None
-    with torch.no_grad(), suppress(StudentError):  # batch statistics do without no others at all
-        alone = network(rows(batch, slice(i, i + 1)))[0]
+    with torch.enable_grad(), suppress(StudentError):  # batch statistics do without no others at all
+        alone = network(rows(batch, slice(i, i + 1)))[0].detach()
     allowed, together = tolerance(together.dtype), together.detach()
     scale = float(together.abs().max())
     if alone is None or not torch.allclose(together[i], alone, rtol=allowed, atol=allowed * scale, equal_nan=True):

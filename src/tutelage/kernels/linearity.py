@@ -81,7 +81,7 @@ def linearity(before: nn.Module, after: nn.Module, x: Tensor) -> Linearity:
     step = {name: new[name].detach() - old[name].detach() for name in old}
     with torch.no_grad():
         start = start_network(x).detach()  # of a compiled script it can have a graph even so
-    turn = _turn(start_network, step, x)
+    turn = _turn(Network.of(before), step, x)
     averages = dict(start_network.module.named_buffers())
     for name, buffer in moved_network.module.named_buffers():  # running averages are not weights
         buffer.copy_(averages[name])
@@ -90,7 +90,7 @@ def linearity(before: nn.Module, after: nn.Module, x: Tensor) -> Linearity:
     change = torch.linalg.norm(real - start)
     if float(change) == 0:
         raise StudentError("The two networks give the same logits; train the second one further.")
-    theta, theta_after = EmpiricalKernel(start_network)(x), EmpiricalKernel(moved_network)(x)
+    theta, theta_after = (EmpiricalKernel(Network.of(m))(x) for m in (before, moved_network.module))
     cosine = (theta * theta_after).sum() / (torch.linalg.norm(theta) * torch.linalg.norm(theta_after))
     return Linearity(
         float((1 - cosine).clamp_min(0)),
@@ -123,7 +123,7 @@ def _difference(network: Network, step: dict[str, Tensor], x: Tensor) -> Tensor:
         for share in (_SHARE, -_SHARE):
             for name, parameter in moved.named_parameters():
                 parameter.copy_(weights[name] + share * step[name])
-            found.append(Network(moved)(x).detach())
+            found.append(Network.of(moved)(x).detach())
     return (found[0] - found[1]) / (2 * _SHARE)
 
 

@@ -48,7 +48,9 @@ class Network:
     @classmethod
     def of(cls, module: nn.Module) -> "Network":
         """Copy the network and find its layers."""
-        own = own_copy(module).eval()
+        own = (
+            own_copy(module).train().eval()
+        )  # by way of training mode, in which modules forget what they have computed and kept
         if not any(p.requires_grad for p in own.parameters()):
             raise StudentError("The network has no parameters that can be trained, so its kernel is zero everywhere.")
         if any(p.is_meta for p in own.parameters()):
@@ -218,8 +220,8 @@ def own_copy(module: nn.Module) -> nn.Module:
 
 def copied(module: nn.Module) -> nn.Module:
     """Copy a network, also one whose weights are computed from others before each call (weight norm, pruning)."""
-    held = [value for part in module.modules() for value in vars(part).values() if isinstance(value, Tensor)]
-    computed = {id(value): value.detach().clone() for value in held if not value.is_leaf}
+    held = (value for part in module.modules() for value in vars(part).values())
+    computed = {id(value): value.detach().clone() for value in _tensors(held) if not value.is_leaf}
     try:
         own: nn.Module = copy.deepcopy(module, computed)
     except Exception as error:
@@ -231,6 +233,16 @@ def copied(module: nn.Module) -> nn.Module:
         if not parameter.is_leaf:  # a compiled script's copy
             parameter.detach_().requires_grad_()
     return own
+
+
+def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, dict):
+            yield from _tensors(value.values())
+        elif isinstance(value, list | tuple):
+            yield from _tensors(value)
 
 
 def _can_be_watched(part: nn.Module) -> bool:
