@@ -10,7 +10,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from tutelage.exceptions import StudentError
 from tutelage.kernels.empirical import EmpiricalKernel
-from tutelage.kernels.network import Network, copied, logits_of
+from tutelage.kernels.network import Network, logits_of
 
 _SHARE = 1e-2  # of a step, that derivatives are taken over where autograd has none
 
@@ -118,12 +118,13 @@ def _turn(network: Network, step: dict[str, Tensor], x: Tensor) -> Tensor:
 
 def _difference(network: Network, step: dict[str, Tensor], x: Tensor) -> Tensor:
     """The same by a central difference."""
-    moved, found, weights = copied(network.module), [], dict(network.module.named_parameters())
-    with torch.no_grad():
-        for share in (_SHARE, -_SHARE):
-            for name, parameter in moved.named_parameters():
+    moved, found, weights = Network.of(network.module), [], dict(network.module.named_parameters())
+    for share in (_SHARE, -_SHARE):
+        moved.module.train().eval()  # which makes modules forget what they have kept of other weights
+        with torch.no_grad():
+            for name, parameter in moved.module.named_parameters():
                 parameter.copy_(weights[name] + share * step[name])
-            found.append(Network.of(moved)(x).detach())
+            found.append(moved(x).detach())
     return (found[0] - found[1]) / (2 * _SHARE)
 
 
