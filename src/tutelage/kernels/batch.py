@@ -36,6 +36,8 @@ class Batch:
     ----------
     heads : list of Tensor of shape (C,)
         Which combinations of the logits are differentiated.
+    lefts : dict of str to Tensor of shape (n, inputs)
+        What went into the dense layers, with a 1 for their biases.
     """
 
     network: Network
@@ -44,6 +46,7 @@ class Batch:
     calls: dict[str, list[Call]]
     layers: Sequence[Layer]
     heads: list[Tensor]
+    lefts: dict[str, Tensor]
     sample_weights: Tensor
     head_weights: list[float]
     sums: dict[str, Tensor] = field(default_factory=dict)
@@ -64,11 +67,10 @@ class Batch:
         if wrong:
             raise NotALayerError(wrong)
         check_finite(logits, "logits")
-        samples, by_head = (
-            weights_of_chance(len(logits), logits.detach()),
-            weights_of_chance(len(heads), logits.detach(), seed=1),
-        )
-        return cls(network, batch, logits, calls, layers, heads, samples, by_head.tolist())
+        lefts = {o.name: _augmented(network.layers[o.name], calls[o.name][0].inputs[0]) for o in layers if o.dense}
+        samples = weights_of_chance(len(logits), logits.detach())
+        by_head = weights_of_chance(len(heads), logits.detach(), seed=1)
+        return cls(network, batch, logits, calls, layers, heads, lefts, samples, by_head.tolist())
 
     def rows(self) -> Iterator[list[Tensor]]:
         """For each head every layer's gradients, (n, q); of a dense layer those at its output."""
@@ -88,10 +90,6 @@ class Batch:
                 found.append(row)
             yield found
 
-    def left(self, layer: Layer) -> Tensor:
-        """What went into a dense layer, with a 1 for its bias."""
-        return _augmented(self.network.layers[layer.name], self.calls[layer.name][0].inputs[0])
-
     def checked(self) -> None:
         """Go through all rows that are still to come, and compare their sums with autograd's.
 
@@ -103,19 +101,18 @@ class Batch:
         if not self.sums:
             for _ in self.rows():
                 pass
-        modules = [self.network.layers[name] for name in self.sums]
+        watched = [layer for layer in self.layers if layer.name != LOOSE]
+        modules = [self.network.layers[layer.name] for layer in watched]
         parameters = [[p for p in module.parameters() if p.requires_grad] for module in modules]
         head = torch.stack(self.heads, 1) @ torch.tensor(self.head_weights).to(self.logits)
         flat = iter(_gradients(self.sample_weights @ self.logits @ head, [p for own in parameters for p in own]))
         allowed, wrong = tolerance(self.logits.dtype), []
-        for layer in (layer for layer in self.layers if layer.name != LOOSE):
-            name = layer.name
-            expected = torch.cat([next(flat).flatten() for _ in parameters[list(self.sums).index(name)]])
-            found = self._in_parameters(layer)
-            scale = max(self.squares[name] ** 0.5, float(torch.linalg.norm(expected)))
+        for layer, own in zip(watched, parameters, strict=True):
+            expected, found = torch.cat([next(flat).flatten() for _ in own]), self._in_parameters(layer)
+            scale = max(self.squares[layer.name] ** 0.5, float(torch.linalg.norm(expected)))
             same_shape = found.shape == expected.shape
             if not same_shape or not float(torch.linalg.norm(found - expected)) <= allowed * scale:
-                wrong.append(name)
+                wrong.append(layer.name)
         if wrong:
             raise NotALayerError(wrong)
 
@@ -130,23 +127,20 @@ class Batch:
         return row
 
     def _add(self, layer: Layer, row: Tensor, weight: float) -> None:
-        """To the weighted sums of rows, and to the sum of their squared lengths."""
-        lengths = row.square().sum(1)
+        """To the weighted sums of rows, and to the sum of their squared lengths; of a dense layer sums are over heads only."""
+        lengths, summed = row.square().sum(1), weight * row if layer.dense else weight * (self.sample_weights @ row)
         if layer.dense:
-            left, mine = self.left(layer), row * (weight * self.sample_weights)[:, None]
-            lengths, summed = lengths * left.square().sum(1), mine.mT @ left
-        else:
-            summed = weight * (self.sample_weights @ row)
-        self.sums[layer.name] = self.sums.get(layer.name, 0.0) + summed
+            lengths *= self.lefts[layer.name].square().sum(1)
+        self.sums[layer.name] = self.sums[layer.name].add_(summed) if layer.name in self.sums else summed
         self.squares[layer.name] = self.squares.get(layer.name, 0.0) + weight**2 * float(
             self.sample_weights.square() @ lengths
         )
 
     def _in_parameters(self, layer: Layer) -> Tensor:
         """The sums in the order of the layer's parameters."""
-        summed = self.sums[layer.name]
         if not layer.dense:
-            return summed
+            return self.sums[layer.name]
+        summed = (self.sums[layer.name] * self.sample_weights[:, None]).mT @ self.lefts[layer.name]
         names = [n for n, p in self.network.layers[layer.name].named_parameters() if p.requires_grad]
         weight = summed[:, :-1] if "bias" in names else summed
         parts = {"weight": weight.flatten(), "bias": summed[:, -1]}

@@ -158,7 +158,7 @@ def collect(
         batch = Batch.of(network, given, logits, calls, layers, _unit_vectors(logits, outputs))
         for layer, left in zip(layers, lefts, strict=True):
             if left is not None:
-                left[part] = batch.left(layer)
+                left[part] = batch.lefts[layer.name]
         for k, found in enumerate(batch.rows()):
             for right, sketch, row in zip(rights, sketches, found, strict=True):
                 right[part, k] = sketch(row)
