@@ -50,7 +50,7 @@ class Batch:
     sample_weights: Tensor
     head_weights: list[float]
     sums: dict[str, Tensor] = field(default_factory=dict)
-    squares: dict[str, float] = field(default_factory=dict)
+    scales: dict[str, float] = field(default_factory=dict)
 
     @classmethod
     def of(
@@ -109,7 +109,7 @@ class Batch:
         allowed, wrong = tolerance(self.logits.dtype), []
         for layer, own in zip(watched, parameters, strict=True):
             expected, found = torch.cat([next(flat).flatten() for _ in own]), self._in_parameters(layer)
-            scale = max(self.squares[layer.name] ** 0.5, float(torch.linalg.norm(expected)))
+            scale = max(self.scales[layer.name], float(torch.linalg.norm(expected)))
             same_shape = found.shape == expected.shape
             if not same_shape or not float(torch.linalg.norm(found - expected)) <= allowed * scale:
                 wrong.append(layer.name)
@@ -127,14 +127,16 @@ class Batch:
         return row
 
     def _add(self, layer: Layer, row: Tensor, weight: float) -> None:
-        """To the weighted sums of rows, and to the sum of their squared lengths; of a dense layer sums are over heads only."""
-        lengths, summed = row.square().sum(1), weight * row if layer.dense else weight * (self.sample_weights @ row)
+        """To the weighted sums of rows; of a dense layer over heads only. The first head tells how long rows are."""
+        summed = weight * row if layer.dense else weight * (self.sample_weights @ row)
+        if layer.name in self.sums:
+            self.sums[layer.name].add_(summed)
+            return
+        self.sums[layer.name] = summed
+        lengths = row.square().sum(1)
         if layer.dense:
             lengths *= self.lefts[layer.name].square().sum(1)
-        self.sums[layer.name] = self.sums[layer.name].add_(summed) if layer.name in self.sums else summed
-        self.squares[layer.name] = self.squares.get(layer.name, 0.0) + weight**2 * float(
-            self.sample_weights.square() @ lengths
-        )
+        self.scales[layer.name] = float((self.sample_weights.square() @ lengths).sqrt()) * len(self.heads) ** 0.5
 
     def _in_parameters(self, layer: Layer) -> Tensor:
         """The sums in the order of the layer's parameters."""
