@@ -1,5 +1,6 @@
 """The theory over a grid of settings, sizes and orderings, as one labelled data set."""
 
+import io
 import json
 import re
 import time
@@ -165,8 +166,10 @@ def save_curves(data: xr.Dataset, path: str | Path) -> None:
     OutputError
         If the file cannot be written.
     """
+    whole = io.BytesIO()  # on a full disk HDF5 would end in tracebacks of its own, or in a crash
+    data.to_netcdf(whole, engine="h5netcdf")
     with written(Path(path)) as partial:
-        data.to_netcdf(partial, engine="h5netcdf")
+        partial.write_bytes(whole.getvalue())
 
 
 def load_curves(path: str | Path) -> xr.Dataset:
