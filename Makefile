@@ -9,7 +9,7 @@ demo: .venv/demo ## a real teacher on real digits, planned
 test: .venv/dev ## all tests, doctests included
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 # two processes on two cores: more threads would only wait for each other
 
-soak: .venv/dev ## 20,000 random tasks and 2,000 random networks: half an hour
+soak: .venv/dev ## 20,000 random tasks and 2,000 random networks: 40 minutes
 	TUTELAGE_SOAK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 tests/fuzz
 
 lint: .venv/dev ## format, lint and types
