@@ -20,6 +20,7 @@ from tutelage.progress import Progress, remark, silent
 from tutelage.scale import Scale, Work
 from tutelage.starts import first_size, sweep_starts
 from tutelage.task import Task
+from tutelage.task_checks import pairs
 from tutelage.theory import data_inefficiency
 from tutelage.variables import DESCRIPTIONS
 from tutelage.version import __version__
@@ -298,15 +299,13 @@ def _check(task: Task, orderings: int, dtype: str, *, finite: bool) -> None:
 
 
 def _copies(found: Found) -> list[str]:
-    origin = found.copies.origin
-    copied = (~found.copies.first).nonzero()[:, 0].tolist()
-    if not copied:
+    origin, copied = found.copies.origin.numpy(), np.flatnonzero(~found.copies.first.numpy())
+    if not len(copied):
         return []
-    shown = ", ".join(f"{int(origin[i])} and {i}" for i in copied[:5]) + (", …" if len(copied) > 5 else "")
     return [
         f"{len(copied)} of {len(origin)} pool samples are copies of others, or so near that the student cannot tell them apart "
-        "(samples "
-        f"{shown}). Where errors come from the pool, copies are left out together and each input counts once."
+        f"(samples {pairs(origin[copied], copied)}). Where errors come from the pool, copies are left out together and each input "
+        "counts once."
     ]
 
 

@@ -86,12 +86,13 @@ class Task:
         for part, n in (("train", self.n_train), ("test", self.n_test)):
             self._set(f"y_{part}", check.labels, f"y_{part}", n, self.n_classes)
         check.more_than_one_class(self.y_train, self.teacher_decisions("train")[-1], logits[-1])
-        object.__setattr__(self, "copy_of", check.copies(self.x_train))
+        first = check.copies(*(x for x in (self.x_train, self.x_test) if x is not None))
+        object.__setattr__(self, "copy_of", first[: self.n_train])
         object.__setattr__(
             self,
             "warnings",
             check.clashes(self.copy_of, logits, self.y_train)
-            + check.overlap(self.x_train, self.x_test)
+            + check.overlap(first, self.n_train)
             + check.shifted(self.x_train, self.x_test)
             + check.units(self.x_train),
         )

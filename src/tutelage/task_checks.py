@@ -228,7 +228,8 @@ def more_than_one_class(y_train: np.ndarray | None, last_decisions: np.ndarray, 
 def copies(*parts: np.ndarray) -> np.ndarray:
     """For each sample of parts (n, ...), counted through, the first one that has the same inputs: itself where none comes before."""
     seen: dict[int, list[tuple[int, np.ndarray]]] = defaultdict(list)
-    rows = (row for part in parts for row in _rows(part))
+    common = np.result_type(*parts)
+    rows = (row for part in parts for row in _rows(part.astype(common, copy=False)))
     first = np.arange(sum(map(len, parts)))
     for i, row in enumerate(rows):
         same = seen[hash(row.tobytes())]
@@ -248,24 +249,23 @@ def clashes(first: np.ndarray, z: np.ndarray, y: np.ndarray | None) -> tuple[str
     if not len(found):
         return ()
     return (
-        f"{len(found)} pair(s) of pool inputs are identical but have different targets (samples {_pairs(first[found], found)}): no "
+        f"{len(found)} pair(s) of pool inputs are identical but have different targets (samples {pairs(first[found], found)}): no "
         "student fits both, and the kernel is singular. Drop or merge them.",
     )
 
 
-def overlap(x_train: np.ndarray, x_test: np.ndarray | None) -> tuple[str, ...]:
-    """Warn of test samples that are in the pool, too: their errors are those of samples that the student has seen."""
-    if x_test is None:
-        return ()
-    common = np.result_type(x_train, x_test)
-    first = copies(x_train.astype(common, copy=False), x_test.astype(common, copy=False))[len(x_train) :]
-    found = np.flatnonzero(first < len(x_train))
+def overlap(first: np.ndarray, n_train: int) -> tuple[str, ...]:
+    """Warn of test samples that are in the pool, too: their errors are those of samples that the student has seen.
+
+    `first` are the `copies` of pool and test part.
+    """
+    of_test = first[n_train:]
+    found = np.flatnonzero(of_test < n_train)
     if not len(found):
         return ()
     return (
-        f"{len(found)} of {len(x_test)} test samples are in the pool, too (test and pool samples "
-        f"{_pairs(found, first[found])}): what is "
-        "measured on them is no error of held-out samples. Leave them out of one of the two.",
+        f"{len(found)} of {len(of_test)} test samples are in the pool, too (test and pool samples {pairs(found, of_test[found])}): "
+        "what is measured on them is no error of held-out samples. Leave them out of one of the two.",
     )
 
 
@@ -309,7 +309,8 @@ def _rows(x: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(x).reshape(len(x), -1)
 
 
-def _pairs(left: np.ndarray, right: np.ndarray) -> str:
+def pairs(left: np.ndarray, right: np.ndarray) -> str:
+    """A few pairs of samples, for a sentence."""
     shown = ", ".join(f"{a} and {b}" for a, b in zip(left[:5].tolist(), right[:5].tolist(), strict=True))
     return shown + (", …" if len(left) > 5 else "")
 

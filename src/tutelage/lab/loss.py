@@ -5,9 +5,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from tutelage.exceptions import SettingError
+from tutelage.task_checks import NOT_LABELLED
 from tutelage.theory.effective_logits import check_settings
-
-NOT_LABELLED = -100
 
 
 class DistillationLoss(nn.Module):
