@@ -2,7 +2,8 @@
 
 python benchmarks/busy.py [--rounds 5]          three minutes
 
-The other process multiplies matrices on all cores. Where they are shared fairly, a plan takes twice as long beside it.
+The other process multiplies matrices on all cores. Where they are shared fairly, a plan takes twice
+as long beside it.
 """
 
 import argparse
@@ -31,7 +32,9 @@ def main() -> None:
         path = Path(folder) / "task.npz"
         digits = quick_task("digits")
         logits = [digits.teacher_logits(part)[2] for part in ("train", "test")]
-        tu.Task(digits.x_train, logits[0], digits.y_train, digits.x_test, logits[1], digits.y_test).save(path)
+        tu.Task(
+            digits.x_train, logits[0], digits.y_train, digits.x_test, logits[1], digits.y_test
+        ).save(path)
         network = ["--student", "mlp:width=64,depth=2", "--epochs", "10", "--warm-starts", "1"]
         for title, student in (("closed form", []), ("network", network)):
             alone, beside = [], []
@@ -40,9 +43,9 @@ def main() -> None:
                 with busy():
                     beside.append(planned(path, student))
             print(
-                f"{title}: {min(alone):.1f} s alone, {min(beside):.1f} to {max(beside):.1f} s beside a process on all "
-                f"{os.cpu_count()} cores: "
-                f"{min(beside) / min(alone):.1f} to {max(beside) / min(alone):.1f} times"
+                f"{title}: {min(alone):.1f} s alone, {min(beside):.1f} to {max(beside):.1f} s"
+                f" beside a process on all {os.cpu_count()} cores:"
+                f" {min(beside) / min(alone):.1f} to {max(beside) / min(alone):.1f} times"
             )
 
 

@@ -1,7 +1,8 @@
-"""The task that the benchmarks share: Fashion-MNIST, coat against shirt, and a CNN teacher stopped early.
+"""The task that the benchmarks share: Fashion-MNIST, coat against shirt, and a CNN teacher stopped
+early.
 
-Needs Debian's package dataset-fashion-mnist (``make system``). The teacher is trained on samples that
-are neither in the pool nor in the test part, and its logits are kept on disk.
+Needs Debian's package dataset-fashion-mnist (``make system``). The teacher is trained on samples
+that are neither in the pool nor in the test part, and its logits are kept on disk.
 """
 
 import argparse
@@ -18,7 +19,9 @@ EPOCHS = (1, 2, 4, 8, 16)
 CACHE = Path(__file__).parent / "cache"
 
 
-def task(n_train: int = 6000, n_test: int = 2000, *, seed: int = 0, epochs: bool = False, stop: int = 2) -> tu.Task:
+def task(
+    n_train: int = 6000, n_test: int = 2000, *, seed: int = 0, epochs: bool = False, stop: int = 2
+) -> tu.Task:
     """Give the task, with all stopping epochs or with the teacher stopped at one."""
     path = CACHE / f"coat-shirt-{n_train}-{n_test}-{seed}.npz"
     if not path.exists():
@@ -67,7 +70,9 @@ def _teacher(x: np.ndarray, y: np.ndarray, parts: list[np.ndarray], seed: int) -
     for epoch in range(1, EPOCHS[-1] + 1):
         for batch in torch.randperm(len(inputs)).split(64):
             optimiser.zero_grad()
-            nn.functional.binary_cross_entropy_with_logits(network(inputs[batch])[:, 0], labels[batch]).backward()
+            nn.functional.binary_cross_entropy_with_logits(
+                network(inputs[batch])[:, 0], labels[batch]
+            ).backward()
             optimiser.step()
         if epoch in EPOCHS:
             with torch.no_grad():

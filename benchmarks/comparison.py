@@ -2,12 +2,13 @@
 
     python benchmarks/comparison.py [--tasks NAME …] [--cifar FOLDER]
 
-For every task: a CNN teacher trained on other samples, a pool, ten settings; real students (SGD with momentum at a
-learning rate of 0.02, cosine, two seeds for each setting; MLPs for 30 epochs, CNNs for 60) and plans by the three
-kinds of student, which are told of the same training. Printed for each task are the predicted and real errors, what is
-recommended, its regret (its real error less the least), the rank correlation, and the seconds of plan and of sweep; then
-the regrets of fixed defaults. Teachers, real students and plans are kept under benchmarks/cache, so that a run goes on
-where the last one ended.
+For every task: a CNN teacher trained on other samples, a pool, ten settings; real students (SGD
+with momentum at a learning rate of 0.02, cosine, two seeds for each setting; MLPs for 30 epochs,
+CNNs for 60) and plans by the three kinds of student, which are told of the same training. Printed
+for each task are the predicted and real errors, what is recommended, its regret (its real error
+less the least), the rank correlation, and the seconds of plan and of sweep; then the regrets of
+fixed defaults. Teachers, real students and plans are kept under benchmarks/cache, so that a run
+goes on where the last one ended.
 """
 
 import argparse
@@ -32,14 +33,21 @@ from tutelage.lab.training import Examples, Training, train
 CACHE = Path(__file__).parent / "cache" / "comparison"
 RATIOS, TEMPERATURES, SEEDS = (0.05, 0.2, 0.5, 0.9, 1.0), (1.0, 4.0), 2
 SETTINGS = [(rho, t) for rho in RATIOS for t in TEMPERATURES]
-DEFAULTS = {"ρ 0.9, T 4": (0.9, 4.0), "ρ 0.5, T 1": (0.5, 1.0), "ρ 0.05, T 1": (0.05, 1.0), "ρ 1": (1.0, 1.0)}
+DEFAULTS = {
+    "ρ 0.9, T 4": (0.9, 4.0),
+    "ρ 0.5, T 1": (0.5, 1.0),
+    "ρ 0.05, T 1": (0.05, 1.0),
+    "ρ 1": (1.0, 1.0),
+}
 STUDENT = {"mlp": Training(30, 0.02, annealed=True), "cnn": Training(60, 0.02, annealed=True)}
 KINDS = ("closed form", "init", "warm")
 
 
 @dataclass(frozen=True)
 class Spec:
-    """One task: data, the pool's size, the teacher's samples and epochs, labels redrawn, the student."""
+    """One task: data, the pool's size, the teacher's samples and epochs, labels redrawn, the
+    student.
+    """
 
     data: str
     pair: tuple[int, int] | None
@@ -66,7 +74,9 @@ TASKS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--tasks", nargs="*", default=list(TASKS))
-    parser.add_argument("--cifar", type=Path, default=Path(__file__).parents[2] / "shared" / "data" / "cifar10")
+    parser.add_argument(
+        "--cifar", type=Path, default=Path(__file__).parents[2] / "shared" / "data" / "cifar10"
+    )
     arguments = parser.parse_args()
     CACHE.mkdir(parents=True, exist_ok=True)
     console, rows = Console(width=130), {}
@@ -75,7 +85,8 @@ def main() -> None:
         task = _task(name, spec, arguments.cifar)
         real = _kept(name, "real", lambda task=task, spec=spec: _real(task, spec))
         plans = {
-            kind: _kept(name, kind, lambda task=task, kind=kind, spec=spec: _plan(task, kind, spec)) for kind in KINDS
+            kind: _kept(name, kind, lambda task=task, kind=kind, spec=spec: _plan(task, kind, spec))
+            for kind in KINDS
         }
         rows[name] = (real, plans)
         _report(console, name, task, real, plans)
@@ -83,7 +94,8 @@ def main() -> None:
 
 
 def _kept(name: str, what: str, make: Callable[[], Any]) -> Any:
-    path = CACHE / f"{name.replace(' ', '-').replace(',', '').replace('%', 'percent')}.{what.replace(' ', '-')}.json"
+    short = name.replace(" ", "-").replace(",", "").replace("%", "percent")
+    path = CACHE / f"{short}.{what.replace(' ', '-')}.json"
     if not path.exists():
         path.write_text(json.dumps(make()))
     return json.loads(path.read_text())
@@ -99,7 +111,9 @@ def _task(name: str, spec: Spec, cifar: Path) -> tu.Task:
     order, test = rng.permutation(len(data.x)), rng.permutation(len(data.x_test))[:2000]
     pool, taught = order[: spec.n], order[spec.n : spec.n + spec.taught]
     classes = len(data.classes)
-    logits = _teach(data.x[taught], data.y[taught], [data.x[pool], data.x_test[test]], classes, spec.epochs)
+    logits = _teach(
+        data.x[taught], data.y[taught], [data.x[pool], data.x_test[test]], classes, spec.epochs
+    )
     labels = data.y[pool].copy()
     redrawn = rng.random(spec.n) < spec.noise
     labels[redrawn] = rng.integers(0, classes, redrawn.sum())
@@ -108,7 +122,9 @@ def _task(name: str, spec: Spec, cifar: Path) -> tu.Task:
     return task
 
 
-def _teach(x: np.ndarray, y: np.ndarray, parts: list[np.ndarray], classes: int, epochs: int) -> list[np.ndarray]:
+def _teach(
+    x: np.ndarray, y: np.ndarray, parts: list[np.ndarray], classes: int, epochs: int
+) -> list[np.ndarray]:
     torch.manual_seed(0)
     inputs = _images(x)
     network = nn.Sequential(
@@ -139,7 +155,9 @@ def _factory(spec: Spec) -> Any:
 def _real(task: tu.Task, spec: Spec) -> dict[str, Any]:
     """Train every setting's students."""
     pool, test = task.inputs(torch.float32)
-    examples = Examples(pool, torch.as_tensor(task.teacher_logits_train).float(), torch.as_tensor(task.y_train))
+    examples = Examples(
+        pool, torch.as_tensor(task.teacher_logits_train).float(), torch.as_tensor(task.y_train)
+    )
     started, errors, risks = time.perf_counter(), [], []
     for rho, t in SETTINGS:
         for seed in range(SEEDS):
@@ -192,8 +210,20 @@ def _regret(real: np.ndarray, setting: tuple[float, float]) -> float:
 
 def _report(console: Console, name: str, task: tu.Task, real: Any, plans: Any) -> None:
     truth = np.mean(real["error"], 1)
-    table = Table(title=f"{name}: error, %; teacher {1 - task.teacher_accuracy('test')[0]:.1%}; N = {task.n_train}")
-    for heading in ("", *(f"{rho:g}/{t:g}" for rho, t in SETTINGS), "chosen", "regret", "rank", "s"):
+    table = Table(
+        title=(
+            f"{name}: error, %; teacher {1 - task.teacher_accuracy('test')[0]:.1%}; N ="
+            f" {task.n_train}"
+        )
+    )
+    for heading in (
+        "",
+        *(f"{rho:g}/{t:g}" for rho, t in SETTINGS),
+        "chosen",
+        "regret",
+        "rank",
+        "s",
+    ):
         table.add_column(heading, justify="right")
     table.add_row("real", *(f"{100 * e:.1f}" for e in truth), "", "", "", f"{real['seconds']:.0f}")
     for kind, plan in plans.items():
@@ -226,14 +256,27 @@ def _summary(console: Console, rows: dict[str, Any]) -> None:
     for kind in KINDS:
         plans = {name: plans[kind] for name, (_, plans) in rows.items()}
         regrets = [100 * _regret(truths[name], plan["recommended"]) for name, plan in plans.items()]
-        ranks = [spearmanr(p["error"], truths[n]).statistic for n, p in plans.items() if np.ptp(truths[n]) > 0.03]
+        ranks = [
+            spearmanr(p["error"], truths[n]).statistic
+            for n, p in plans.items()
+            if np.ptp(truths[n]) > 0.03
+        ]
         at = {name: SETTINGS.index(tuple(plan["recommended"])) for name, plan in plans.items()}
-        misses = [100 * abs(plan["error"][at[name]] - truths[name][at[name]]) for name, plan in plans.items()]
-        faster = np.mean([rows[name][0]["seconds"] / plan["seconds"] for name, plan in plans.items()])
+        misses = [
+            100 * abs(plan["error"][at[name]] - truths[name][at[name]])
+            for name, plan in plans.items()
+        ]
+        faster = np.mean(
+            [rows[name][0]["seconds"] / plan["seconds"] for name, plan in plans.items()]
+        )
         table.add_row(
-            kind, f"{np.mean(regrets):.2f}", f"{max(regrets):.2f}", f"{np.mean(ranks):.2f} (least {min(ranks):.2f})" if ranks else "",
-            f"{np.mean(misses):.2f}", f"{faster:.1f}",
-        )  # fmt: skip
+            kind,
+            f"{np.mean(regrets):.2f}",
+            f"{max(regrets):.2f}",
+            f"{np.mean(ranks):.2f} (least {min(ranks):.2f})" if ranks else "",
+            f"{np.mean(misses):.2f}",
+            f"{faster:.1f}",
+        )
     for name, setting in DEFAULTS.items():
         regrets = [100 * _regret(truth, setting) for truth in truths.values()]
         table.add_row(name, f"{np.mean(regrets):.2f}", f"{max(regrets):.2f}", "", "", "")

@@ -1,11 +1,13 @@
-"""Our kernel of a torch network beside nngeometry's and the torch.func contraction of PyTorch's tutorial.
+"""Our kernel of a torch network beside nngeometry's and the torch.func contraction of PyTorch's
+tutorial.
 
     python benchmarks/empirical_kernel.py [--n 2000]
 
-An MLP of 3 hidden layers of 1,024 on 784 features, and a small CNN on 3 × 32 × 32, both with 10 outputs, random
-weights, float32. Ours is the mean of the 10 diagonal output blocks; nngeometry 0.4 gives all 100 blocks, in an
-environment of its own under benchmarks/envs; the tutorial's contraction holds whole Jacobians, so it is timed for
-the diagonal blocks on `--small` samples and its time is scaled by the number of pairs. Values are compared on those.
+An MLP of 3 hidden layers of 1,024 on 784 features, and a small CNN on 3 × 32 × 32, both with 10
+outputs, random weights, float32. Ours is the mean of the 10 diagonal output blocks; nngeometry 0.4
+gives all 100 blocks, in an environment of its own under benchmarks/envs; the tutorial's contraction
+holds whole Jacobians, so it is timed for the diagonal blocks on `--small` samples and its time is
+scaled by the number of pairs. Values are compared on those.
 """
 
 import argparse
@@ -27,12 +29,16 @@ kind, n, small, out = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]), sys.argv[
 torch.manual_seed(0)
 if kind == "mlp":
     x, w = torch.randn(n, 784), 1024
-    network = nn.Sequential(nn.Linear(784, w), nn.ReLU(), nn.Linear(w, w), nn.ReLU(), nn.Linear(w, w), nn.ReLU(), nn.Linear(w, 10))
+    network = nn.Sequential(
+        nn.Linear(784, w), nn.ReLU(), nn.Linear(w, w), nn.ReLU(), nn.Linear(w, w), nn.ReLU(),
+        nn.Linear(w, 10))
 else:
     x = torch.randn(n, 3, 32, 32)
     network = nn.Sequential(
-        nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2),
-        nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.AvgPool2d(8), nn.Flatten(), nn.Linear(32, 10))
+        nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2),
+        nn.Conv2d(16, 32, 3, padding=1), nn.ReLU(), nn.AvgPool2d(2),
+        nn.Conv2d(32, 32, 3, padding=1), nn.ReLU(), nn.AvgPool2d(8),
+        nn.Flatten(), nn.Linear(32, 10))
 """
 OURS = """
 import tutelage as tu
@@ -63,7 +69,7 @@ loader = DataLoader(TensorDataset(x, torch.zeros(n)), batch_size=200)
 started = time.perf_counter()
 found = GramMatrix(network, loader, function=lambda *d: network(d[0])).to_torch()
 print(time.perf_counter() - started)
-blocks = torch.stack([found[c, :small, c, :small] for c in range(10)]) if found.shape[0] == 10 else None
+blocks = torch.stack([found[c, :small, c, :small] for c in range(10)])
 np.save(out, blocks.mean(0).detach().numpy())
 """
 
@@ -83,14 +89,29 @@ def main() -> None:
         ):
             seconds, theirs = _run(python, code, kind, arguments)
             far = np.abs(theirs - value).max() / np.abs(value).max()
-            print(f"  {name}: {seconds:.1f} s, {seconds / ours:.1f} × ours; values differ by {far:.0e} of the largest")
+            print(
+                f"  {name}: {seconds:.1f} s, {seconds / ours:.1f} × ours; values differ by"
+                f" {far:.0e} of the largest"
+            )
 
 
-def _run(python: Path, code: str, kind: str, arguments: argparse.Namespace) -> tuple[float, np.ndarray]:
+def _run(
+    python: Path, code: str, kind: str, arguments: argparse.Namespace
+) -> tuple[float, np.ndarray]:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "block.npy"
-        command = [python, "-c", NETWORKS + code, kind, str(arguments.n), str(arguments.small), str(out)]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, env=dict(os.environ))
+        command = [
+            python,
+            "-c",
+            NETWORKS + code,
+            kind,
+            str(arguments.n),
+            str(arguments.small),
+            str(out),
+        ]
+        done = subprocess.run(
+            command, check=True, capture_output=True, text=True, env=dict(os.environ)
+        )
         return float(done.stdout.split()[-1]), np.load(out)
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 
 
 def environment(name: str, pins: Sequence[str]) -> Path:
-    """Give the Python of an environment under benchmarks/envs; the first time it is made and filled."""
+    """Give the Python of an environment under benchmarks/envs; the first time it is made and
+    filled.
+    """
     folder = Path(__file__).parent / "envs" / name
     python = folder / "bin" / "python"
     if not python.exists():

@@ -1,10 +1,12 @@
-"""Two more checks on the tasks of comparison.py: the sample-size forecast, and the expected risk at soft ratio 1.
+"""Two more checks on the tasks of comparison.py: the sample-size forecast, and the expected risk at
+soft ratio 1.
 
     python benchmarks/comparison.py && python benchmarks/evidence.py
 
-For every task: the error forecast for the whole pool from its first half, with its 90 % interval, against the error
-that is then predicted from all of it (closed form, recommended setting); and the expected transfer risk at soft ratio 1 of closed form
-and warm tangent against the share on which really trained students disagree with the teacher.
+For every task: the error forecast for the whole pool from its first half, with its 90 % interval,
+against the error that is then predicted from all of it (closed form, recommended setting); and the
+expected transfer risk at soft ratio 1 of closed form and warm tangent against the share on which
+really trained students disagree with the teacher.
 """
 
 from dataclasses import replace
@@ -22,7 +24,9 @@ CIFAR = Path(__file__).parents[2] / "shared" / "data" / "cifar10"
 
 
 def main() -> None:
-    table = Table("task", "forecast, %", "90 %", "then", "inside", "real risk, %", "closed form", "warm")
+    table = Table(
+        "task", "forecast, %", "90 %", "then", "inside", "real risk, %", "closed form", "warm"
+    )
     inside, ratios = [], []
     for name, spec in TASKS.items():
         task = _task(name, spec, CIFAR)
@@ -33,7 +37,9 @@ def main() -> None:
         then = float(whole.error.sel(at).isel(n=-1).mean())
         inside.append(told.error_low <= then <= told.error_high)
         real, *expected = (
-            float(np.mean(_kept(name, what, lambda: None)[key][-2:]))  # the two settings at soft ratio 1
+            float(
+                np.mean(_kept(name, what, lambda: None)[key][-2:])
+            )  # the two settings at soft ratio 1
             for what, key in (
                 ("real", "transfer_risk"),
                 ("closed form", "expected_transfer_risk"),
@@ -42,15 +48,21 @@ def main() -> None:
         )
         ratios.append(np.array(expected) / real)
         table.add_row(
-            name, f"{100 * told.error:.1f}", f"{100 * told.error_low:.1f} to {100 * told.error_high:.1f}", f"{100 * then:.1f}",
-            "yes" if inside[-1] else "no", f"{100 * real:.1f}", *(f"{100 * e:.1f} ({e / real:.2f})" for e in expected),
-        )  # fmt: skip
+            name,
+            f"{100 * told.error:.1f}",
+            f"{100 * told.error_low:.1f} to {100 * told.error_high:.1f}",
+            f"{100 * then:.1f}",
+            "yes" if inside[-1] else "no",
+            f"{100 * real:.1f}",
+            *(f"{100 * e:.1f} ({e / real:.2f})" for e in expected),
+        )
     console = Console(width=130)
     console.print(table)
     console.print(f"Inside the interval: {sum(inside)} of {len(inside)}.")
     closed, warm = np.abs(np.array(ratios) - 1).mean(0)
     console.print(
-        f"Expected against real disagreement at ρ = 1, off on average: closed form {closed:.0%}, warm {warm:.0%}."
+        f"Expected against real disagreement at ρ = 1, off on average: closed form {closed:.0%},"
+        f" warm {warm:.0%}."
     )
 
 
@@ -58,7 +70,10 @@ def _forecast(task: tu.Task, at: dict[str, float]) -> object:
     """From the first half of the pool."""
     n = task.n_train // 2
     half = replace(
-        task, x_train=task.x_train[:n], teacher_logits_train=task.teacher_logits_train[:n], y_train=task.y_train[:n]
+        task,
+        x_train=task.x_train[:n],
+        teacher_logits_train=task.teacher_logits_train[:n],
+        y_train=task.y_train[:n],
     )
     found = tu.curves(half, tu.kernels.mlp(), [at["soft_ratio"]], [at["temperature"]])
     curve = Curve.of(found.isel(soft_ratio=0, temperature=0))

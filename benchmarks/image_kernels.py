@@ -2,7 +2,8 @@
 
     python benchmarks/image_kernels.py [global|pooled|flatten ...]
 
-Random images of 32 × 32 × 3, three 3 × 3 convolutions, float32. Each runs in a process of its own and says first what it expects.
+Random images of 32 × 32 × 3, three 3 × 3 convolutions, float32. Each runs in a process of its own
+and says first what it expects.
 """
 
 import argparse
@@ -15,7 +16,13 @@ import torch
 
 import tutelage as tu
 
-CONVOLUTIONS, HEAD = (tu.kernels.Conv(), tu.kernels.Relu()) * 3, (tu.kernels.GlobalAvgPool(), tu.kernels.Dense())
+CONVOLUTIONS, HEAD = (
+    (tu.kernels.Conv(), tu.kernels.Relu()) * 3,
+    (
+        tu.kernels.GlobalAvgPool(),
+        tu.kernels.Dense(),
+    ),
+)
 CASES = {
     "flatten": ("flattened", 5000, tu.kernels.cnn(depth=3)),
     "global": ("global average pooling", 500, tu.kernels.cnn(depth=3, head="global_avg_pool")),
@@ -51,10 +58,14 @@ def run(case: str) -> None:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     started = time.perf_counter()
     kernel(x)
-    seconds, peak = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    seconds, peak = (
+        time.perf_counter() - started,
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss,
+    )
     print(
-        f"{what}, {n:,} images: {seconds:.0f} s ({seconds / expected.seconds:.2f} of what was expected), peak memory "
-        f"{peak / 2**20:.2f} GiB, {(peak - before) / 2**20:.2f} GiB of it for the kernel; {expected}",
+        f"{what}, {n:,} images: {seconds:.0f} s ({seconds / expected.seconds:.2f} of what was"
+        f" expected), peak memory {peak / 2**20:.2f} GiB, {(peak - before) / 2**20:.2f} GiB of it"
+        f" for the kernel; {expected}",
         flush=True,
     )
 

@@ -1,8 +1,10 @@
 """Plans that are interrupted, killed or run out of disk at random moments, and are started again.
 
-python benchmarks/interrupted.py [--runs 20]          five minutes; a full disk needs the right to mount a tmpfs
+python benchmarks/interrupted.py [--runs 20]          five minutes; a full disk needs the right to
+mount a tmpfs
 
-After each run whatever stands under a final name is whole; started again, each ends with the files of a run that was left alone.
+After each run whatever stands under a final name is whole; started again, each ends with the files
+of a run that was left alone.
 """
 
 import argparse
@@ -44,7 +46,8 @@ def main() -> None:
                 fates.append(stopped(folder, out, sent, draws.uniform(0.3, 1.02) * seconds))
                 check(folder, out, expected)
             print(
-                f"{sent.name}: {runs} of {runs} runs left nothing half-written and ended alike; exit codes {sorted(set(fates))}"
+                f"{sent.name}: {runs} of {runs} runs left nothing half-written and ended alike;"
+                f" exit codes {sorted(set(fates))}"
             )
         print(full_disks(folder, expected, draws, runs))
 
@@ -65,7 +68,16 @@ def run(folder: Path, out: Path) -> subprocess.CompletedProcess:
 
 def command(folder: Path, out: Path) -> list[str]:
     """Of a plan."""
-    return [sys.executable, "-c", COMMAND, "plan", str(folder / "task.npz"), "--out", str(out), "--quiet"]
+    return [
+        sys.executable,
+        "-c",
+        COMMAND,
+        "plan",
+        str(folder / "task.npz"),
+        "--out",
+        str(out),
+        "--quiet",
+    ]
 
 
 def stopped(folder: Path, out: Path, sent: signal.Signals, after: float) -> int:
@@ -118,7 +130,9 @@ def full_disks(folder: Path, expected: dict, draws: random.Random, runs: int) ->
     for _ in range(runs):
         size = max(4096, int(draws.uniform(0, 1.1) * needed))
         mounted = subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)], check=False, capture_output=True
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(disk)],
+            check=False,
+            capture_output=True,
         )
         if mounted.returncode:
             return "full disk: not tried, as nothing can be mounted here"
@@ -133,7 +147,10 @@ def full_disks(folder: Path, expected: dict, draws: random.Random, runs: int) ->
         finally:
             subprocess.run(["umount", str(disk)], check=True)
     fates = sorted(set(codes))
-    return f"full disk: {runs} of {runs} runs said so or ended, left nothing half-written and ended alike; exit codes {fates}"
+    return (
+        f"full disk: {runs} of {runs} runs said so or ended, left nothing half-written and ended"
+        f" alike; exit codes {fates}"
+    )
 
 
 if __name__ == "__main__":

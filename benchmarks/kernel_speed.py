@@ -2,10 +2,10 @@
 
     python benchmarks/kernel_speed.py [dense|flatten|global ...]
 
-float32; neural-tangents 0.6.5 on jax 0.4.34, jitted. Each process makes one call to warm up and times the
-next ones; the processes take turns, and the least time of each side counts. neural-tangents' global average
-pooling is called once to compile and once to be timed, two minutes each. The first run installs
-neural-tangents under benchmarks/envs.
+float32; neural-tangents 0.6.5 on jax 0.4.34, jitted. Each process makes one call to warm up and
+times the next ones; the processes take turns, and the least time of each side counts.
+neural-tangents' global average pooling is called once to compile and once to be timed, two minutes
+each. The first run installs neural-tangents under benchmarks/envs.
 """
 
 import argparse
@@ -21,8 +21,20 @@ PINS = ("neural-tangents==0.6.5", "jax==0.4.34", "jaxlib==0.4.34", "numpy<2", "s
 # What is computed, the inputs' shape, rounds, calls of ours, and of theirs.
 CASES = {
     "dense": ("depth 3, 4,000 × 784", (4000, 784), 5, 4, 4),
-    "flatten": ("3 convolutions and a flattening, 256 images of 32 × 32 × 3", (256, 3, 32, 32), 3, 4, 3),
-    "global": ("3 convolutions and global average pooling, 16 images of 32 × 32 × 3", (16, 3, 32, 32), 1, 4, 2),
+    "flatten": (
+        "3 convolutions and a flattening, 256 images of 32 × 32 × 3",
+        (256, 3, 32, 32),
+        3,
+        4,
+        3,
+    ),
+    "global": (
+        "3 convolutions and global average pooling, 16 images of 32 × 32 × 3",
+        (16, 3, 32, 32),
+        1,
+        4,
+        2,
+    ),
 }
 
 OURS = """
@@ -30,7 +42,8 @@ import sys, time, numpy as np, torch
 import tutelage as tu
 case, calls, *shape = sys.argv[1], *map(int, sys.argv[2:])
 x = torch.as_tensor(np.random.default_rng(0).normal(size=shape).astype(np.float32))
-kernel = {"dense": lambda: tu.kernels.mlp(depth=3), "flatten": lambda: tu.kernels.cnn(depth=3, head="flatten"),
+kernel = {"dense": lambda: tu.kernels.mlp(depth=3),
+          "flatten": lambda: tu.kernels.cnn(depth=3, head="flatten"),
           "global": lambda: tu.kernels.cnn(depth=3, head="global_avg_pool")}[case]()
 for _ in range(calls):
     started = time.perf_counter()
@@ -45,7 +58,8 @@ case, calls, *shape = sys.argv[1], *map(int, sys.argv[2:])
 x = np.random.default_rng(0).normal(size=shape).astype(np.float32)
 x = jax.numpy.asarray(x if x.ndim == 2 else np.moveaxis(x, 1, -1))
 given = {"W_std": 2**0.5, "b_std": 0.1**0.5}
-weights = stax.Dense(1, **given) if case == "dense" else stax.Conv(1, (3, 3), padding="SAME", **given)
+convolution = stax.Conv(1, (3, 3), padding="SAME", **given)
+weights = stax.Dense(1, **given) if case == "dense" else convolution
 head = {"dense": [], "flatten": [stax.Flatten()], "global": [stax.GlobalAvgPool()]}[case]
 layers = [weights, stax.Relu()] * 3 + head + [stax.Dense(1, **given)]
 kernel = jax.jit(lambda x: stax.serial(*layers)[2](x, None, "ntk"))
@@ -68,8 +82,8 @@ def main() -> None:
             others.append(_run(theirs, THEIRS, case, other_calls, *shape))
         (own, own_norm), (other, other_norm) = min(ours), min(others)
         print(
-            f"{what}: tutelage {own:.3f} s, neural-tangents {other:.3f} s, {other / own:.1f} × faster; "
-            f"norms differ by {abs(own_norm / other_norm - 1):.0e}",
+            f"{what}: tutelage {own:.3f} s, neural-tangents {other:.3f} s, {other / own:.1f} ×"
+            f" faster; norms differ by {abs(own_norm / other_norm - 1):.0e}",
             flush=True,
         )
 

@@ -34,10 +34,13 @@ def main() -> None:
     del x, truth, z
     started = time.perf_counter()
     plan = tu.plan(task, tu.curves(task, tu.kernels.mlp(), dtype=given.dtype, progress=announced))
-    seconds, peak = time.perf_counter() - started, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+    seconds, peak = (
+        time.perf_counter() - started,
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,
+    )
     print(
-        f"{given.classes:,} classes, {n:,} samples, {len(plan.settings)} settings, {given.dtype}: {seconds:.0f} s, {peak:.1f} "
-        "GB at the peak"
+        f"{given.classes:,} classes, {n:,} samples, {len(plan.settings)} settings, {given.dtype}:"
+        f" {seconds:.0f} s, {peak:.1f} GB at the peak"
     )
 
 

@@ -2,8 +2,8 @@
 
 python benchmarks/masked_logits.py          three minutes on two cores
 
-Digits, scikit-learn's teacher stopped early; the logits below its top k are -10,000. Predicted by the closed form with (2.4), real
-students of width 512 trained for 60 epochs, two of each.
+Digits, scikit-learn's teacher stopped early; the logits below its top k are -10,000. Predicted by
+the closed form with (2.4), real students of width 512 trained for 60 epochs, two of each.
 """
 
 import numpy as np
@@ -21,15 +21,19 @@ def main() -> None:
     whole = quick_task("digits")
     for epoch, top in CASES:
         task = masked(whole, EPOCHS.index(epoch), top)
-        curves = tu.curves(task, tu.kernels.mlp(), RATIOS, TEMPERATURES, sizes=[task.n_train], orderings=1)
+        curves = tu.curves(
+            task, tu.kernels.mlp(), RATIOS, TEMPERATURES, sizes=[task.n_train], orderings=1
+        )
         predicted = 100 * curves.error.isel(ordering=0, n=-1).values.ravel()
         settings = [(rho, t) for rho in RATIOS for t in TEMPERATURES]
         student = tu.lab.network_of("mlp:width=512,depth=3", epochs=60)
-        real = 100 * tu.lab.distil(task, student, settings, seeds=2).error.mean("seed").values.ravel()
+        real = (
+            100 * tu.lab.distil(task, student, settings, seeds=2).error.mean("seed").values.ravel()
+        )
         rank = spearmanr(predicted, real).statistic
         print(
-            f"\nepoch {epoch}, top {top} of 10: {abs(predicted - real).mean():.1f} points apart on average, rank correlation "
-            f"{rank:.2f}"
+            f"\nepoch {epoch}, top {top} of 10: {abs(predicted - real).mean():.1f} points apart on"
+            f" average, rank correlation {rank:.2f}"
         )
         print("soft ratio  temperature  predicted %  real %")
         for (rho, t), p, r in zip(settings, predicted, real, strict=True):

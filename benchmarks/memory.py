@@ -3,9 +3,10 @@
     python benchmarks/memory.py [--n 20000] [--orderings 2]
     python benchmarks/memory.py --network [--n 10000]
 
-Synthetic inputs of 784 features, float32, 8 settings, 2,000 test samples. Printed is the peak of the
-process less what it held before the plan began, in units of one kernel (N² numbers). With --network it is the
-kernel of a width-512 MLP of 3 hidden layers and 10 outputs, and of a small CNN, and what they took beyond it.
+Synthetic inputs of 784 features, float32, 8 settings, 2,000 test samples. Printed is the peak of
+the process less what it held before the plan began, in units of one kernel (N² numbers). With
+--network it is the kernel of a width-512 MLP of 3 hidden layers and 10 outputs, and of a small CNN,
+and what they took beyond it.
 """
 
 import argparse
@@ -29,19 +30,28 @@ def main() -> None:
     if arguments.network:
         _networks(arguments.n)
         return
-    tu.curves(_problem(200, 100), tu.kernels.mlp(), [0.5, 1.0], [1.0], orderings=1)  # loads what is loaded on first use
+    tu.curves(
+        _problem(200, 100), tu.kernels.mlp(), [0.5, 1.0], [1.0], orderings=1
+    )  # loads what is loaded on first use
     problem = _problem(arguments.n, 2000)
     before = _peak()
     found = tu.curves(
-        problem, tu.kernels.mlp(), [0.1, 0.3, 0.7, 1.0], [1.0, 4.0], orderings=arguments.orderings, dtype="float32"
+        problem,
+        tu.kernels.mlp(),
+        [0.1, 0.3, 0.7, 1.0],
+        [1.0, 4.0],
+        orderings=arguments.orderings,
+        dtype="float32",
     )
     tu.plan(problem, found)
     used, kernel, block = _peak() - before, 4 * arguments.n**2, 4 * 2000 * arguments.n
     print(
-        f"before the plan {before / GIB:.2f} GiB, peak {(before + used) / GIB:.2f} GiB in {found.attrs['seconds']:.0f} s"
+        f"before the plan {before / GIB:.2f} GiB, peak {(before + used) / GIB:.2f} GiB in"
+        f" {found.attrs['seconds']:.0f} s"
     )
     print(
-        f"used {used / GIB:.2f} GiB = {(used - block) / kernel:.2f} × one kernel ({kernel / GIB:.2f} GiB) + the test block"
+        f"used {used / GIB:.2f} GiB = {(used - block) / kernel:.2f} × one kernel"
+        f" ({kernel / GIB:.2f} GiB) + the test block"
     )
 
 
@@ -51,7 +61,10 @@ def _networks(n: int) -> None:
         before = _peak()
         theta = tu.kernels.empirical(network)(x)
         beyond = _peak() - before - theta.nbytes
-        print(f"{name}, N = {n:,}: {beyond / GIB:.2f} GiB beyond the kernel of {theta.nbytes / GIB:.2f} GiB")
+        print(
+            f"{name}, N = {n:,}: {beyond / GIB:.2f} GiB beyond the kernel of"
+            f" {theta.nbytes / GIB:.2f} GiB"
+        )
 
 
 def _problem(n: int, n_test: int) -> tu.Task:

@@ -3,8 +3,8 @@
     python benchmarks/plan_cost.py [--n 6000] [--repeats 3]
 
 Fashion-MNIST, coat against shirt; 16 settings, 1 ordering, float64. Each repeat times in turn the
-plan, its parts on their own (kernel, one `torch.linalg.cholesky`, two triangular solves), and in the
-first repeat also every student fitted by itself: 20 sizes × 16 settings, the kernel given.
+plan, its parts on their own (kernel, one `torch.linalg.cholesky`, two triangular solves), and in
+the first repeat also every student fitted by itself: 20 sizes × 16 settings, the kernel given.
 """
 
 import argparse
@@ -41,7 +41,10 @@ def main() -> None:
         plans.append(seconds)
         parts.append(_parts(problem, kernel))
         console.print(f"plan {plans[-1]:.2f} s; kernel + Cholesky + two solves {parts[-1]:.2f} s")
-    console.print(f"Plan over its own linear algebra, least of {arguments.repeats}: {min(plans) / min(parts):.2f}")
+    console.print(
+        f"Plan over its own linear algebra, least of {arguments.repeats}:"
+        f" {min(plans) / min(parts):.2f}"
+    )
     (theta, cross), spent = _timed(lambda: _kernels(problem, kernel))
     prior = kernel.diag(problem.inputs(torch.float64)[1])
     students = _Students.of(problem, found, theta, cross, prior)
@@ -49,13 +52,19 @@ def main() -> None:
     once, seconds_once = _timed(students.by_one_factorisation)
     refits, seconds = _timed(students.by_refits)
     console.print(
-        f"{len(sizes)} sizes × 16 settings, kernel given: refits {seconds:.0f} s, one factorisation {seconds_once:.2f} s, "
-        f"{seconds / seconds_once:.0f} × faster; the plan without its kernel, which tells far more, "
-        f"{seconds / (min(plans) - spent):.0f} ×"
+        f"{len(sizes)} sizes × 16 settings, kernel given: refits {seconds:.0f} s, one factorisation"
+        f" {seconds_once:.2f} s, {seconds / seconds_once:.0f} × faster; the plan without its"
+        f" kernel, which tells far more, {seconds / (min(plans) - spent):.0f} ×"
     )
     for name, values in refits.items():
-        far = [np.abs(v - values).max() / np.abs(values).max() for v in (once[name], found[name][0].values)]
-        console.print(f"  {name}: farthest, relative to the largest: {far[0]:.1e} (factorisation), {far[1]:.1e} (plan)")
+        far = [
+            np.abs(v - values).max() / np.abs(values).max()
+            for v in (once[name], found[name][0].values)
+        ]
+        console.print(
+            f"  {name}: farthest, relative to the largest: {far[0]:.1e} (factorisation),"
+            f" {far[1]:.1e} (plan)"
+        )
 
 
 def _plan(problem: tu.Task, kernel: tu.kernels.Kernel, sizes: list[int]) -> xr.Dataset:
@@ -93,7 +102,9 @@ class _Students:
     shape: tuple[int, int]
 
     @classmethod
-    def of(cls, problem: tu.Task, found: xr.Dataset, theta: Tensor, cross: Tensor, prior: Tensor) -> "_Students":
+    def of(
+        cls, problem: tu.Task, found: xr.Dataset, theta: Tensor, cross: Tensor, prior: Tensor
+    ) -> "_Students":
         order = torch.as_tensor(np.random.default_rng([0, 0]).permutation(problem.n_train))
         ratios, temperatures = np.meshgrid(found.soft_ratio, found.temperature, indexing="ij")
         targets = tu.effective_logits(
@@ -137,7 +148,9 @@ class _Students:
         lower = torch.linalg.cholesky(theta)
         weights = torch.cholesky_solve(targets, lower)
         mean = self.cross[:n].mT @ weights
-        variance = self.prior - torch.linalg.solve_triangular(lower, self.cross[:n], upper=False).square().sum(0)
+        variance = self.prior - torch.linalg.solve_triangular(
+            lower, self.cross[:n], upper=False
+        ).square().sum(0)
         steps = torch.linalg.solve_triangular(lower, targets, upper=False)[n - n // 3 :]
         expected = self._expected(mean, steps.square().mean(0), variance)
         return self._error(mean).item(), (targets * weights).sum().item(), expected.item()

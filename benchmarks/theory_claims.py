@@ -21,17 +21,29 @@ WEAK = 2
 
 def main() -> None:
     problem = task(epochs=True)
-    found = tu.curves(problem, tu.kernels.mlp(), SOFT_RATIOS, [1.0], t_power=0, sizes=SIZES, orderings=4)
+    found = tu.curves(
+        problem, tu.kernels.mlp(), SOFT_RATIOS, [1.0], t_power=0, sizes=SIZES, orderings=4
+    )
     mean = found.mean("ordering").sel(temperature=1.0)
     weak = mean.sel(epoch=WEAK)
-    accuracy = dict(zip(problem.teacher_epochs.tolist(), problem.teacher_accuracy("test"), strict=True))
+    accuracy = dict(
+        zip(problem.teacher_epochs.tolist(), problem.teacher_accuracy("test"), strict=True)
+    )
     console = Console(width=110)
-    console.print(f"Teacher's accuracy by epoch: {', '.join(f'{e}: {a:.1%}' for e, a in accuracy.items())}\n")
     console.print(
-        _table(f"Data inefficiency by soft ratio, teacher of epoch {WEAK}", weak.data_inefficiency, "soft_ratio")
+        f"Teacher's accuracy by epoch: {', '.join(f'{e}: {a:.1%}' for e, a in accuracy.items())}\n"
+    )
+    console.print(
+        _table(
+            f"Data inefficiency by soft ratio, teacher of epoch {WEAK}",
+            weak.data_inefficiency,
+            "soft_ratio",
+        )
     )
     falls = weak.data_inefficiency.diff("soft_ratio") < 0
-    console.print(f"It falls as the soft ratio rises in {int(falls.sum())} of {falls.size} steps.\n")
+    console.print(
+        f"It falls as the soft ratio rises in {int(falls.sum())} of {falls.size} steps.\n"
+    )
     own = mean.sel(soft_ratio=1.0).data_inefficiency
     console.print(_table("Data inefficiency by stopping epoch, soft ratio 1", own, "epoch"))
     rises = own.diff("epoch") > 0
@@ -39,18 +51,25 @@ def main() -> None:
     console.print(_table(f"Error by soft ratio, teacher of epoch {WEAK}", weak.error, "soft_ratio"))
     best = SOFT_RATIOS[int(np.argmin(weak.error.isel(n=-1).values))]
     console.print(
-        f"The best soft ratio at n = {SIZES[-1]} is {best:g}; the teacher itself errs on {1 - accuracy[WEAK]:.1%}.\n"
+        f"The best soft ratio at n = {SIZES[-1]} is {best:g}; the teacher itself errs on"
+        f" {1 - accuracy[WEAK]:.1%}.\n"
     )
     _expected(console, mean.sel(soft_ratio=1.0))
     nested = (found.oracle_risk <= found.power_bound) & (found.power_bound <= found.risk_bound)
-    console.print(f"Measured risk ≤ power bound (4.2) ≤ bound (4.1) in {int(nested.sum())} of {nested.size} cases.")
     console.print(
-        f"The least of the power bounds before the whole pool is {float(found.power_bound.isel(n=slice(-1)).min()):.1%}."
+        f"Measured risk ≤ power bound (4.2) ≤ bound (4.1) in {int(nested.sum())} of"
+        f" {nested.size} cases."
+    )
+    console.print(
+        "The least of the power bounds before the whole pool is"
+        f" {float(found.power_bound.isel(n=slice(-1)).min()):.1%}."
     )
 
 
 def _expected(console: Console, mean: xr.Dataset) -> None:
-    table = Table("epoch", *map(str, SIZES), title="Expected over measured transfer risk, soft ratio 1")
+    table = Table(
+        "epoch", *map(str, SIZES), title="Expected over measured transfer risk, soft ratio 1"
+    )
     ratio = mean.expected_transfer_risk / mean.transfer_risk
     for epoch in ratio.epoch.values:
         table.add_row(str(epoch), *(f"{v:.2f}" for v in ratio.sel(epoch=epoch).values))
@@ -63,7 +82,9 @@ def _expected(console: Console, mean: xr.Dataset) -> None:
 def _table(title: str, values: xr.DataArray, along: str) -> Table:
     table = Table(along.replace("_", " "), *map(str, SIZES), title=f"{title}, by n")
     for step in values[along].values:
-        table.add_row(f"{step:g}", *(f"{v:.3f}" for v in values.sel({along: step}).transpose("n").values))
+        table.add_row(
+            f"{step:g}", *(f"{v:.3f}" for v in values.sel({along: step}).transpose("n").values)
+        )
     return table
 
 

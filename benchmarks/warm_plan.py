@@ -1,4 +1,5 @@
-"""What a plan for a real network costs: Fashion-MNIST, 10 classes, width-512 MLP, 40 settings, one warm start.
+"""What a plan for a real network costs: Fashion-MNIST, 10 classes, width-512 MLP, 40 settings, one
+warm start.
 
     python benchmarks/warm_plan.py [--n 4000]
 
@@ -36,15 +37,27 @@ def main() -> None:
     started = time.perf_counter()
     student = tu.lab.student("mlp:width=512,depth=3")
     found = tu.curves(
-        task, student, np.linspace(0.1, 1, 10), [1.0, 2.0, 4.0, 8.0], orderings=1, dtype="float32", progress=watch
+        task,
+        student,
+        np.linspace(0.1, 1, 10),
+        [1.0, 2.0, 4.0, 8.0],
+        orderings=1,
+        dtype="float32",
+        progress=watch,
     )
     plan = tu.plan(task, found)
     total = time.perf_counter() - started
     for name, seconds in spent.items():
         print(f"{name}: {seconds:.1f} s")
-    print(f"{arguments.n} samples, 40 settings, curve and decision: {total:.1f} s in all; {plan.recommended.why}")
+    print(
+        f"{arguments.n} samples, 40 settings, curve and decision: {total:.1f} s in all;"
+        f" {plan.recommended.why}"
+    )
     kernel = 4 * arguments.n**2
-    print(f"peak memory {(_peak() - before) / GIB:.2f} GiB beyond the task, one kernel is {kernel / GIB:.2f} GiB")
+    print(
+        f"peak memory {(_peak() - before) / GIB:.2f} GiB beyond the task, one kernel is"
+        f" {kernel / GIB:.2f} GiB"
+    )
 
 
 def _task(n: int) -> tu.Task:
@@ -54,8 +67,13 @@ def _task(n: int) -> tu.Task:
     pool, taught = order[:n], order[n : n + 5000]
     teacher = SGDClassifier(loss="log_loss", alpha=0.01, random_state=0)
     teacher.fit(data.x[taught].reshape(5000, -1) / 255, data.y[taught])
-    logits = [teacher.decision_function(x.reshape(len(x), -1) / 255) for x in (data.x[pool], data.x_test[:2000])]
-    return tu.Task(data.x[pool], logits[0], data.y[pool], data.x_test[:2000], logits[1], data.y_test[:2000])
+    logits = [
+        teacher.decision_function(x.reshape(len(x), -1) / 255)
+        for x in (data.x[pool], data.x_test[:2000])
+    ]
+    return tu.Task(
+        data.x[pool], logits[0], data.y[pool], data.x_test[:2000], logits[1], data.y_test[:2000]
+    )
 
 
 def _peak() -> int:

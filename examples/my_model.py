@@ -6,7 +6,9 @@ from torch import nn
 def factory(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
     """Give a small CNN for images of shape (channels, height, width), such as CIFAR-10's."""
     if len(input_shape) != 3 or input_shape[0] not in (1, 3):
-        raise ValueError(f"This CNN takes images (channels, height, width); got {input_shape}. See image_layout.")
+        raise ValueError(
+            f"This CNN takes images (channels, height, width); got {input_shape}. See image_layout."
+        )
     channels = input_shape[0]
     return nn.Sequential(
         nn.Conv2d(channels, 16, 3, padding=1),

@@ -18,7 +18,9 @@ def main() -> None:
     parser.add_argument("--height", type=int, default=1240)
     arguments = parser.parse_args()
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path="/usr/bin/chromium", args=["--no-sandbox"]
+        )
         page = browser.new_page(viewport={"width": arguments.width, "height": arguments.height})
         page.goto(arguments.report.resolve().as_uri())
         page.wait_for_selector("body[data-ready]")

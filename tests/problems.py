@@ -21,13 +21,17 @@ class Problem:
 
 def problem(n=40, m=15, features=6, columns=3, seed=0, dtype=torch.float64, kernel=None):
     generator = torch.Generator().manual_seed(seed)
-    pool, test = (torch.randn(k, features, generator=generator, dtype=torch.float64).to(dtype) for k in (n, m))
+    pool, test = (
+        torch.randn(k, features, generator=generator, dtype=torch.float64).to(dtype) for k in (n, m)
+    )
     targets = torch.randn(n, columns, generator=generator, dtype=torch.float64).to(dtype)
     kernel = kernel or mlp(depth=2)
     return Problem(pool, test, kernel(pool), kernel(pool, test), kernel.diag(test), targets)
 
 
-def task(n=60, m=30, n_classes=3, seed=0, epochs=None, labels=True, test=True, noise=0.7, features=5):
+def task(
+    n=60, m=30, n_classes=3, seed=0, epochs=None, labels=True, test=True, noise=0.7, features=5
+):
     """A task with a linear truth, a teacher that is partly wrong, and one logit for two classes."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n + m, features))

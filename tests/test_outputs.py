@@ -60,7 +60,10 @@ def test_a_folder_is_checked_without_being_made(tmp_path):
 
 def test_a_folder_in_the_place_of_a_file_is_said(tmp_path):
     (tmp_path / "plan.json").mkdir()
-    with pytest.raises(OutputError, match="a folder of that name stands there"), written(tmp_path / "plan.json"):
+    with (
+        pytest.raises(OutputError, match="a folder of that name stands there"),
+        written(tmp_path / "plan.json"),
+    ):
         pass
 
 
@@ -70,10 +73,13 @@ def test_what_a_killed_run_has_left_is_removed_and_what_another_writes_is_not(tm
     (tmp_path / ".curves.nc.other.partial").write_text("half")
     hold = "; ".join(
         [
-            "import fcntl, sys", "f = open(sys.argv[1], 'r+b')", "fcntl.lockf(f, fcntl.LOCK_EX)", "print('held', flush=True)",
+            "import fcntl, sys",
+            "f = open(sys.argv[1], 'r+b')",
+            "fcntl.lockf(f, fcntl.LOCK_EX)",
+            "print('held', flush=True)",
             "sys.stdin.read()",
         ]
-    )  # fmt: skip
+    )
     (tmp_path / ".plan.json.running.partial").write_text("half")
     other = subprocess.Popen(
         [sys.executable, "-c", hold, tmp_path / ".plan.json.running.partial"],

@@ -23,39 +23,75 @@ def whole():
 def test_plan_json_has_the_contracts_keys(whole):
     document = json.loads(whole.to_json())
     assert {
-        "tutelage", "task", "student", "t_power", "dtype", "jitter", "seed", "seconds", "settings", "recommended",
-        "samples", "teacher", "peers", "warnings",
-    } <= set(document)  # fmt: skip
-    assert {"n_train", "n_test", "n_classes", "teacher_accuracy_train", "teacher_accuracy_test"} <= set(
-        document["task"]
-    )
+        "tutelage",
+        "task",
+        "student",
+        "t_power",
+        "dtype",
+        "jitter",
+        "seed",
+        "seconds",
+        "settings",
+        "recommended",
+        "samples",
+        "teacher",
+        "peers",
+        "warnings",
+    } <= set(document)
+    assert {
+        "n_train",
+        "n_test",
+        "n_classes",
+        "teacher_accuracy_train",
+        "teacher_accuracy_test",
+    } <= set(document["task"])
     wanted = {
-        "soft_ratio", "temperature", "error", "error_se", "transfer_risk", "expected_transfer_risk", "risk_bound",
-        "power_bound", "certified_fraction", "data_inefficiency", "error_prequential", "error_loo",
-    }  # fmt: skip
+        "soft_ratio",
+        "temperature",
+        "error",
+        "error_se",
+        "transfer_risk",
+        "expected_transfer_risk",
+        "risk_bound",
+        "power_bound",
+        "certified_fraction",
+        "data_inefficiency",
+        "error_prequential",
+        "error_loo",
+    }
     assert all(wanted <= set(s) for s in document["settings"])
     assert len(document["settings"]) == 6
     assert wanted | {"verdict", "equally_good", "why"} <= set(document["recommended"])
     assert {"sizes", "error", "error_se", "agreement", "target"} <= set(document["samples"])
     assert {"error", "n", "n_low", "n_high", "extrapolated"} == set(document["samples"]["target"])
-    assert {"epochs", "label_corrects_teacher", "teacher_corrects_label", "undecided", "flip_ratio_quantiles"} <= set(
-        document["teacher"]
-    )
+    assert {
+        "epochs",
+        "label_corrects_teacher",
+        "teacher_corrects_label",
+        "undecided",
+        "flip_ratio_quantiles",
+    } <= set(document["teacher"])
 
 
 def test_settings_come_best_first_and_hold_the_recommended_one(whole):
     errors = [s.error for s in whole.settings]
     assert errors == sorted(errors)
     best = whole.recommended
-    assert (best.soft_ratio, best.temperature) in [(s.soft_ratio, s.temperature) for s in whole.settings]
+    assert (best.soft_ratio, best.temperature) in [
+        (s.soft_ratio, s.temperature) for s in whole.settings
+    ]
     assert (best.soft_ratio, best.temperature) in best.equally_good
 
 
 def test_the_lists_hold_every_pool_sample_on_which_teacher_and_label_differ(whole):
     problem = task(n=150, m=200, noise=1.5)
     teacher = whole.teacher
-    listed = sorted(teacher.label_corrects_teacher + teacher.teacher_corrects_label + teacher.undecided)
-    assert listed == np.flatnonzero(problem.teacher_decisions("train")[0] != problem.y_train).tolist()
+    listed = sorted(
+        teacher.label_corrects_teacher + teacher.teacher_corrects_label + teacher.undecided
+    )
+    assert (
+        listed == np.flatnonzero(problem.teacher_decisions("train")[0] != problem.y_train).tolist()
+    )
     assert list(teacher.flip_ratio_quantiles) == ["0.1", "0.25", "0.5", "0.75", "0.9"]
 
 
@@ -63,8 +99,12 @@ def test_a_perfect_teacher_calls_for_a_high_soft_ratio_and_a_poor_one_for_a_low_
     rng = np.random.default_rng(0)
     x = rng.normal(size=(400, 8))
     truth = 2 * np.sin(2 * x[:, 0]) + x[:, 1]
-    y = (rng.random(400) < 1 / (1 + np.exp(-2 * truth))).astype(int)  # labels are noisy, the teacher knows the odds
-    perfect = tu.Task(x[:200], 2 * truth[:200], y[:200], x[200:], 2 * truth[200:], (truth[200:] > 0).astype(int))
+    y = (rng.random(400) < 1 / (1 + np.exp(-2 * truth))).astype(
+        int
+    )  # labels are noisy, the teacher knows the odds
+    perfect = tu.Task(
+        x[:200], 2 * truth[:200], y[:200], x[200:], 2 * truth[200:], (truth[200:] > 0).astype(int)
+    )
     assert planned(perfect).recommended.soft_ratio == 1.0
     poor = truth + 3 * np.cos(5 * x[:, 2])
     clean = (truth > 0).astype(int)
@@ -81,7 +121,13 @@ def test_epochs_are_ranked_and_the_best_is_named():
     test = problem.teacher_logits_test.copy()
     test[0] *= -1
     backwards = tu.Task(
-        problem.x_train, good, problem.y_train, problem.x_test, test, problem.y_test, problem.teacher_epochs
+        problem.x_train,
+        good,
+        problem.y_train,
+        problem.x_test,
+        test,
+        problem.y_test,
+        problem.teacher_epochs,
     )
     found = planned(backwards)
     assert found.teacher.recommended_epoch in (4, 9)
@@ -93,7 +139,12 @@ def test_a_teacher_that_saw_the_pool_is_warned_of():
     problem = task(n=200, m=200, noise=2.0, n_classes=2)
     seen = np.where(problem.y_train == 1, 4.0, -4.0)
     inside = tu.Task(
-        problem.x_train, seen, problem.y_train, problem.x_test, problem.teacher_logits_test, problem.y_test
+        problem.x_train,
+        seen,
+        problem.y_train,
+        problem.x_test,
+        problem.teacher_logits_test,
+        problem.y_test,
     )
     assert any("trained on the pool" in w for w in planned(inside).warnings)
     assert not any("trained on the pool" in w for w in planned(problem).warnings)
@@ -105,7 +156,12 @@ def test_wrong_labels_are_listed_and_warned_of():
     flipped = np.random.default_rng(0).permutation(300)[:45]
     y[flipped] = 1 - y[flipped]
     noisy = tu.Task(
-        problem.x_train, problem.teacher_logits_train, y, problem.x_test, problem.teacher_logits_test, problem.y_test
+        problem.x_train,
+        problem.teacher_logits_train,
+        y,
+        problem.x_test,
+        problem.teacher_logits_test,
+        problem.y_test,
     )
     found = planned(noisy)
     listed = set(found.teacher.teacher_corrects_label)

@@ -29,7 +29,10 @@ def arrays(n=1600, classes=3, seed=0):
 
 def folder_of(path, n=1600, classes=3, test=True, labels=True):
     path.mkdir()
-    parts = {"train": arrays(n, classes), **({"test": arrays(400, classes, seed=1)} if test else {})}
+    parts = {
+        "train": arrays(n, classes),
+        **({"test": arrays(400, classes, seed=1)} if test else {}),
+    }
     for part, values in parts.items():
         for name, value in zip(("x", "teacher_logits", "y"), values, strict=True):
             if labels or name != "y":
@@ -46,7 +49,9 @@ def changed(folder, name, part):
 def test_with_a_landmark_in_every_second_sample_it_is_near_the_exact_path(tmp_path, classes):
     folder = folder_of(tmp_path / "t", classes=classes)
     found = tu.stream(open_source(folder), KERNEL, *GRID, sizes=[100, 1500], features=800)
-    exact = tu.curves(tu.Task.load(folder), KERNEL, *GRID, sizes=[100, 1500], orderings=1).isel(ordering=0)
+    exact = tu.curves(tu.Task.load(folder), KERNEL, *GRID, sizes=[100, 1500], orderings=1).isel(
+        ordering=0
+    )
     for name in ("error", "transfer_risk"):
         assert abs(found[name] - exact[name]).sel(n=1500).max() < 0.03
         assert abs(found[name] - exact[name]).sel(n=100).max() < 0.1
@@ -57,13 +62,21 @@ def test_with_a_landmark_in_every_second_sample_it_is_near_the_exact_path(tmp_pa
     assert np.isfinite(inefficiency.sel(n=100)).all()
     assert np.isnan(inefficiency.sel(n=1500)).all()
     np.testing.assert_allclose(
-        inefficiency.sel(n=100, soft_ratio=1.0), exact.data_inefficiency.sel(n=100, soft_ratio=1.0), rtol=0.4
+        inefficiency.sel(n=100, soft_ratio=1.0),
+        exact.data_inefficiency.sel(n=100, soft_ratio=1.0),
+        rtol=0.4,
     )
 
 
 def test_more_samples_than_features_make_no_peak(tmp_path):
     """Without a ridge the error at n = D would be far above that at n = D/2."""
-    found = tu.stream(open_source(folder_of(tmp_path / "t")), KERNEL, *GRID, sizes=[100, 200, 400, 1500], features=200)
+    found = tu.stream(
+        open_source(folder_of(tmp_path / "t")),
+        KERNEL,
+        *GRID,
+        sizes=[100, 200, 400, 1500],
+        features=200,
+    )
     error = found.error.sel(soft_ratio=1.0, temperature=1.0).values
     assert (np.diff(error) < 0.02).all()
 
@@ -84,7 +97,9 @@ def test_zarr_parquet_and_a_cluster_give_what_a_folder_gives(tmp_path, monkeypat
 
     folder = folder_of(tmp_path / "t", test=False)
     whole = tu.stream(open_source(folder), KERNEL, *GRID, sizes=[700], features=100)
-    x, z, y = (np.load(folder / f"{name}.npy") for name in ("x_train", "teacher_logits_train", "y_train"))
+    x, z, y = (
+        np.load(folder / f"{name}.npy") for name in ("x_train", "teacher_logits_train", "y_train")
+    )
     table = pyarrow.table({"x_train": list(x), "teacher_logits_train": list(z), "y_train": y})
     pyarrow.parquet.write_table(table, tmp_path / "t.parquet", row_group_size=333)
     sources = [tmp_path / "t.parquet"]
@@ -95,21 +110,34 @@ def test_zarr_parquet_and_a_cluster_give_what_a_folder_gives(tmp_path, monkeypat
         found = tu.stream(open_source(path), KERNEL, *GRID, sizes=[700], features=100)
         for name, values in found.items():
             np.testing.assert_allclose(values, whole[name], atol=1e-6, err_msg=f"{path} {name}")
-    monkeypatch.setattr(sys.modules["tutelage.stream"], "_CHUNK", 123)  # so that sums of many are added up
+    monkeypatch.setattr(
+        sys.modules["tutelage.stream"], "_CHUNK", 123
+    )  # so that sums of many are added up
     with (
         warnings.catch_warnings(action="ignore"),
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as running,
         Client(running, set_as_default=False),
     ):
         found = tu.stream(
-            open_source(folder), KERNEL, *GRID, sizes=[700], features=100, scheduler=running.scheduler_address
+            open_source(folder),
+            KERNEL,
+            *GRID,
+            sizes=[700],
+            features=100,
+            scheduler=running.scheduler_address,
         )
     for name, values in found.items():
         np.testing.assert_allclose(values, whole[name], atol=3e-3, err_msg=name)
 
 
 def test_without_labels_only_the_teacher_is_followed(tmp_path):
-    found = tu.stream(open_source(folder_of(tmp_path / "t", labels=False)), KERNEL, *GRID, sizes=[700], features=100)
+    found = tu.stream(
+        open_source(folder_of(tmp_path / "t", labels=False)),
+        KERNEL,
+        *GRID,
+        sizes=[700],
+        features=100,
+    )
     assert found.soft_ratio.values.tolist() == [1.0]
     assert "error" not in found
 
@@ -117,8 +145,14 @@ def test_without_labels_only_the_teacher_is_followed(tmp_path):
 @pytest.mark.parametrize("layout", ["channels_last", "channels_first"])
 def test_images_are_read_as_they_are_laid_out(tmp_path, layout):
     (tmp_path / "t").mkdir()
-    images = np.random.default_rng(0).normal(size=(300, 2, 4, 3)).astype("float32")  # channels first
-    task = {"x_train": images, "teacher_logits_train": images[:, 0, 0], "y_train": images[:, 0, 0].argmax(1)}
+    images = (
+        np.random.default_rng(0).normal(size=(300, 2, 4, 3)).astype("float32")
+    )  # channels first
+    task = {
+        "x_train": images,
+        "teacher_logits_train": images[:, 0, 0],
+        "y_train": images[:, 0, 0].argmax(1),
+    }
     if layout == "channels_last":
         task["x_train"] = np.moveaxis(images, 1, -1)
     else:
@@ -145,7 +179,10 @@ def test_a_test_part_without_labels_tells_of_agreement(tmp_path):
 @pytest.mark.parametrize(
     ("number", "message"),
     [
-        (50, r"x_train holds 1 values that are NaN or infinite \(first at index \[50, 2\]\)"),  # a landmark
+        (
+            50,
+            r"x_train holds 1 values that are NaN or infinite \(first at index \[50, 2\]\)",
+        ),  # a landmark
         (1200, r"\(first at index \[1200, 2\]\)"),
         (1590, r"\(first at index \[1590, 2\]\)"),  # kept apart
     ],
@@ -168,17 +205,35 @@ def test_a_held_out_sample_is_named_by_its_number_in_the_file(tmp_path, test):
     x = np.load(folder / f"{name}.npy")
     x[-3, 1] = np.inf
     np.save(folder / f"{name}.npy", x)
-    with pytest.raises(TaskError, match=rf"{name} holds 1 values .*\(first at index \[{len(x) - 3}, 1\]\)"):
+    with pytest.raises(
+        TaskError, match=rf"{name} holds 1 values .*\(first at index \[{len(x) - 3}, 1\]\)"
+    ):
         tu.stream(open_source(folder), KERNEL, *GRID, sizes=[700], features=100)
 
 
 def test_samples_that_are_held_out_too_are_counted_and_said(tmp_path, capsys):
     folder = folder_of(tmp_path / "t", test=False)
     x = np.load(folder / "x_train.npy")
-    assert tu.stream(open_source(folder), KERNEL, *GRID, sizes=[700], features=100).attrs["in_test_too"] == 0
+    assert (
+        tu.stream(open_source(folder), KERNEL, *GRID, sizes=[700], features=100).attrs[
+            "in_test_too"
+        ]
+        == 0
+    )
     x[200:210] = x[-10:]
     np.save(folder / "x_train.npy", x)
-    given = ["stream", folder, "--soft-ratio", "1", "--temperature", "1", "--features", "100", "--out", tmp_path / "o"]
+    given = [
+        "stream",
+        folder,
+        "--soft-ratio",
+        "1",
+        "--temperature",
+        "1",
+        "--features",
+        "100",
+        "--out",
+        tmp_path / "o",
+    ]
     assert cli.run([str(a) for a in given]) == 0
     assert "warning: 10 samples of the pool are held out, too" in capsys.readouterr().out
 
@@ -199,7 +254,9 @@ def test_streams_read_what_plans_read(tmp_path, name):
     z = z.astype(np.float16).astype(np.float32)
     np.save(folder / "teacher_logits_train.npy", z)
     expected = tu.stream(open_source(folder), KERNEL, *GRID, sizes=[700], features=100)
-    for key, value in zip(("x_train", "teacher_logits_train", "y_train"), variants()[name](x, z, y), strict=True):
+    for key, value in zip(
+        ("x_train", "teacher_logits_train", "y_train"), variants()[name](x, z, y), strict=True
+    ):
         np.save(folder / f"{key}.npy", value)
     found = tu.stream(open_source(folder), KERNEL, *GRID, sizes=[700], features=100)
     for variable, values in found.items():
@@ -216,7 +273,11 @@ def test_parquet_columns_of_every_kind_of_list_are_read(tmp_path):
     columns = {
         "lists": (pa.array(list(x)), pa.array(list(z)), pa.array(y)),
         "fixed, one column": (flat, pa.array(list(z[:, :1])), pa.array((y > 0).astype(int))),
-        "nested": (pa.array(x.reshape(300, 2, 4).tolist()), pa.array(list(z)), pa.array([[int(v)] for v in y])),
+        "nested": (
+            pa.array(x.reshape(300, 2, 4).tolist()),
+            pa.array(list(z)),
+            pa.array([[int(v)] for v in y]),
+        ),
     }
     for name, (inputs, logits, labels) in columns.items():
         table = pa.table({"x_train": inputs, "teacher_logits_train": logits, "y_train": labels})
@@ -233,9 +294,10 @@ def test_a_column_of_hugging_faces_arrays_is_read(tmp_path):
     hugging = pytest.importorskip("datasets")
     x, z, y = arrays(300)
     features = hugging.Features(
-        x_train=hugging.Array2D((2, 4), "float32"), teacher_logits_train=hugging.Sequence(hugging.Value("float32")),
+        x_train=hugging.Array2D((2, 4), "float32"),
+        teacher_logits_train=hugging.Sequence(hugging.Value("float32")),
         y_train=hugging.Value("int64"),
-    )  # fmt: skip
+    )
     rows = {"x_train": list(x.reshape(300, 2, 4)), "teacher_logits_train": list(z), "y_train": y}
     hugging.Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "t.parquet")
     found = open_source(tmp_path / "t.parquet").rows(5, 9)
@@ -246,14 +308,23 @@ def test_a_column_of_hugging_faces_arrays_is_read(tmp_path):
     ("change", "message"),
     [
         ({"y_train": lambda y: np.eye(3)[y]}, "y_train is one-hot, shape"),
-        ({"y_train": lambda y: np.array(list("abc"))[y]}, "y_train holds strings; expected real numbers"),
+        (
+            {"y_train": lambda y: np.array(list("abc"))[y]},
+            "y_train holds strings; expected real numbers",
+        ),
         ({"y_train": lambda y: y + 0.5}, r"y_train holds the label|which is not a whole number"),
         (
             {"y_train": lambda y: y + (np.arange(1600) == 1300) * 7},
             r"\(first at index 1300\), which is beyond the teacher's 3",
         ),
-        ({"teacher_logits_train": lambda z: np.exp(z) / np.exp(z).sum(1, keepdims=True)}, "holds probabilities"),
-        ({"teacher_logits_train": lambda z: z[None].repeat(1600, 0)[:, :4]}, "teacher_logits_train has shape"),
+        (
+            {"teacher_logits_train": lambda z: np.exp(z) / np.exp(z).sum(1, keepdims=True)},
+            "holds probabilities",
+        ),
+        (
+            {"teacher_logits_train": lambda z: z[None].repeat(1600, 0)[:, :4]},
+            "teacher_logits_train has shape",
+        ),
         ({"teacher_logits_train": lambda z: z * 1e8}, "expected raw scores within"),
         ({"x_train": lambda x: x[:, 0]}, r"expected \(n, ...\), one row a sample"),
         ({"x_train": lambda x: x + 0j}, "x_train holds complex numbers"),
@@ -272,9 +343,17 @@ def test_what_a_plan_refuses_a_stream_refuses_in_the_same_words(tmp_path, change
     [
         ("y_train", lambda y: [None, *y[1:].tolist()], "y_train has no value in sample 0"),
         ("x_train", lambda x: [*x[:-1].tolist(), None], "x_train has no value in sample 299"),
-        ("x_train", lambda x: [*x[:-1].tolist(), [1.0] * 7 + [None]], "x_train has no value in sample 299"),
+        (
+            "x_train",
+            lambda x: [*x[:-1].tolist(), [1.0] * 7 + [None]],
+            "x_train has no value in sample 299",
+        ),
         ("x_train", lambda x: [*x[:-1].tolist(), [1.0]], "x_train holds lists of 1 to 8 values"),
-        ("y_train", lambda y: [str(v) for v in y], "y_train holds Python objects|y_train holds strings"),
+        (
+            "y_train",
+            lambda y: [str(v) for v in y],
+            "y_train holds Python objects|y_train holds strings",
+        ),
     ],
 )
 def test_holes_in_parquet_are_said(tmp_path, column, values, message):
@@ -329,7 +408,9 @@ def test_what_it_will_cost_is_said_first(tmp_path, monkeypatch):
         yield lambda steps: None
 
     tu.stream(source, KERNEL, *GRID, sizes=[700], features=100, progress=listen)
-    assert re.fullmatch(r"1,520 samples, 100 features: stream path, about \d+ s, 13\.6 MB of memory", said[0][0])
+    assert re.fullmatch(
+        r"1,520 samples, 100 features: stream path, about \d+ s, 13\.6 MB of memory", said[0][0]
+    )
     assert said[0][1] == 0
     assert said[-1] == ("stream of 1,520 samples", 1520)
     monkeypatch.setattr(sys.modules["tutelage.stream"], "free_memory", lambda: 1.65e7)
@@ -341,7 +422,9 @@ def test_what_it_will_cost_is_said_first(tmp_path, monkeypatch):
         str(caught.value),
     )
     monkeypatch.setattr(sys.modules["tutelage.stream"], "free_memory", lambda: 1e6)
-    with pytest.raises(SettingError, match=r"0\.8 MB may be used here\. Fewer features would not fit either\."):
+    with pytest.raises(
+        SettingError, match=r"0\.8 MB may be used here\. Fewer features would not fit either\."
+    ):
         tu.stream(source, KERNEL, *GRID, sizes=[700], features=100)
 
 
@@ -350,7 +433,9 @@ def test_a_network_of_torch_is_streamed_by_its_kernel(tmp_path, outputs):
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Linear(8, 256), torch.nn.ReLU(), torch.nn.Linear(256, 3))
     kernel = tu.kernels.empirical(network, outputs=outputs)
-    found = tu.stream(open_source(folder_of(tmp_path / "t")), kernel, *GRID, sizes=[400], pool=400, features=400)
+    found = tu.stream(
+        open_source(folder_of(tmp_path / "t")), kernel, *GRID, sizes=[400], pool=400, features=400
+    )
     assert found.attrs["exact_at"] == 400
     assert found.attrs["apart_error"] < 0.01  # every sample is a landmark
 
@@ -360,7 +445,10 @@ def test_a_network_of_torch_is_streamed_by_its_kernel(tmp_path, outputs):
     [
         (lambda p: open_source(p / "none"), "cannot be streamed; expected a folder of .npy files"),
         (open_source, "has no x_train; a stream needs x_train and teacher_logits_train"),
-        (lambda p: open_source(folder_of(p / "t", n=50)), "holds 50 samples; a stream has 100 or more."),
+        (
+            lambda p: open_source(folder_of(p / "t", n=50)),
+            "holds 50 samples; a stream has 100 or more.",
+        ),
         (
             lambda p: open_source(changed(folder_of(p / "t"), "y_train", slice(0, 9))),
             "teacher_logits_train 1,600, y_train 9)",

@@ -2,7 +2,10 @@
 
 import torch
 
-TOLERANCES = {torch.float64: {"rtol": 1e-8, "atol": 1e-9}, torch.float32: {"rtol": 2e-3, "atol": 2e-3}}
+TOLERANCES = {
+    torch.float64: {"rtol": 1e-8, "atol": 1e-9},
+    torch.float32: {"rtol": 2e-3, "atol": 2e-3},
+}
 
 
 def assert_close(actual, expected, *, loosen=1.0):

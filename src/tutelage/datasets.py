@@ -48,7 +48,10 @@ class Dataset:
 
         names = (self.classes[first], self.classes[second])
         return Dataset(
-            f"{self.name} {names[0]}/{names[1]}", *keep(self.x, self.y), *keep(self.x_test, self.y_test), names
+            f"{self.name} {names[0]}/{names[1]}",
+            *keep(self.x, self.y),
+            *keep(self.x_test, self.y_test),
+            names,
         )
 
 
@@ -84,19 +87,33 @@ def fashion_mnist(folder: str | Path = FASHION_MNIST_FOLDER) -> Dataset:
         for kind in ("images-idx3", "labels-idx1")
     ]
     x, y, x_test, y_test = parts
-    names = ("t-shirt", "trouser", "pullover", "dress", "coat", "sandal", "shirt", "sneaker", "bag", "ankle boot")
+    names = (
+        "t-shirt",
+        "trouser",
+        "pullover",
+        "dress",
+        "coat",
+        "sandal",
+        "shirt",
+        "sneaker",
+        "bag",
+        "ankle boot",
+    )
     return Dataset("fashion-mnist", x, y.astype(np.int64), x_test, y_test.astype(np.int64), names)
 
 
 def cifar10(folder: str | Path | None = None) -> Dataset:
-    """Read CIFAR-10 from a folder, in its binary (``data_batch_1.bin``) or its python layout (``data_batch_1``).
+    """Read CIFAR-10 from a folder, in its binary (``data_batch_1.bin``) or its python layout
+    (``data_batch_1``).
 
-    The python layout is made of pickles; they are taken apart for their pixels and labels, and never executed.
+    The python layout is made of pickles; they are taken apart for their pixels and labels, and
+    never executed.
 
     Parameters
     ----------
     folder : str or Path, optional
-        Without one it is downloaded once (162 MB), its checksum checked, and kept in the user's cache.
+        Without one it is downloaded once (162 MB), its checksum checked, and kept in the user's
+        cache.
 
     Raises
     ------
@@ -113,16 +130,33 @@ def cifar10(folder: str | Path | None = None) -> Dataset:
         batches = sorted(folder.glob(pattern))
         if batches and (folder / test).exists():
             x, y = (np.concatenate(arrays) for arrays in zip(*map(read, batches), strict=True))
-            names = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+            names = (
+                "airplane",
+                "automobile",
+                "bird",
+                "cat",
+                "deer",
+                "dog",
+                "frog",
+                "horse",
+                "ship",
+                "truck",
+            )
             return Dataset("cifar10", x, y, *read(folder / test), names)
     raise TaskError(
-        f"{folder} does not hold CIFAR-10; expected data_batch_1.bin … and test_batch.bin (binary), or data_batch_1 … and "
-        "test_batch (python)."
+        f"{folder} does not hold CIFAR-10; expected data_batch_1.bin … and test_batch.bin (binary),"
+        " or data_batch_1 … and test_batch (python)."
     )
 
 
 def gaussian_mixture(
-    n: int = 2000, n_test: int = 2000, *, classes: int = 2, features: int = 2, distance: float = 2.0, seed: int = 0
+    n: int = 2000,
+    n_test: int = 2000,
+    *,
+    classes: int = 2,
+    features: int = 2,
+    distance: float = 2.0,
+    seed: int = 0,
 ) -> tuple[Dataset, Callable[[np.ndarray], np.ndarray]]:
     """Draw from a mixture of unit Gaussians whose centres are that far apart, and give Bayes' rule.
 
@@ -140,7 +174,8 @@ def gaussian_mixture(
     -------
     Dataset
     callable
-        From inputs (n, features) to the logits (n, classes) of the perfect teacher: log-probabilities of the classes.
+        From inputs (n, features) to the logits (n, classes) of the perfect teacher:
+        log-probabilities of the classes.
 
     Raises
     ------
@@ -155,7 +190,8 @@ def gaussian_mixture(
     """
     if classes > max(2, features) or classes < 2 or features < 1:
         raise TaskError(
-            f"{classes} centres at one distance do not fit in {features} features; expected 2 to {max(2, features)}."
+            f"{classes} centres at one distance do not fit in {features} features; expected 2 to"
+            f" {max(2, features)}."
         )
     centres = np.eye(classes, max(classes, features)) * distance / 2**0.5
     if features == 1:
@@ -168,13 +204,20 @@ def gaussian_mixture(
         scores: np.ndarray = -((inputs[:, None] - centres) ** 2).sum(-1) / 2
         return scores - np.logaddexp.reduce(scores, axis=1, keepdims=True)
 
-    return Dataset("gaussian-mixture", x[:n], y[:n], x[n:], y[n:], tuple(str(c) for c in range(classes))), bayes
+    return (
+        Dataset(
+            "gaussian-mixture", x[:n], y[:n], x[n:], y[n:], tuple(str(c) for c in range(classes))
+        ),
+        bayes,
+    )
 
 
 def waves(n: int = 4000, n_test: int = 1000, *, noise: float = 0.2, seed: int = 0) -> Dataset:
-    """Draw one-dimensional "digits" in the manner of MNIST-1D (Greydanus 2020): 40 points, 10 classes.
+    """Draw one-dimensional "digits" in the manner of MNIST-1D (Greydanus 2020): 40 points, 10
+    classes.
 
-    Each class is a smooth shape; a sample is the shape stretched, moved along and scaled, under noise.
+    Each class is a smooth shape; a sample is the shape stretched, moved along and scaled, under
+    noise.
     """
     shapes, rng = np.random.default_rng(1).normal(size=(10, 4)), np.random.default_rng(seed)
     y = rng.integers(0, 10, n + n_test)
@@ -208,10 +251,22 @@ class Split:
 
     def as_dict(self) -> dict[str, Any]:
         """What can be written down: the indices."""
-        return {"in_sample": self.in_sample, "taught": self.taught.tolist(), "pool": self.pool.tolist()}
+        return {
+            "in_sample": self.in_sample,
+            "taught": self.taught.tolist(),
+            "pool": self.pool.tolist(),
+        }
 
 
-def split(data: Dataset, *, teacher: int, pool: int, test: int = 2000, seed: int = 0, in_sample: bool = False) -> Split:
+def split(
+    data: Dataset,
+    *,
+    teacher: int,
+    pool: int,
+    test: int = 2000,
+    seed: int = 0,
+    in_sample: bool = False,
+) -> Split:
     """Split a data set by seed into what teaches, the pool, and a test part.
 
     Parameters
@@ -221,8 +276,8 @@ def split(data: Dataset, *, teacher: int, pool: int, test: int = 2000, seed: int
         Numbers of samples. The test part comes from the data set's own where it has one.
     seed : int
     in_sample : bool
-        Let the pool be a part of what teaches, and the other way round: a teacher scored on its own training set
-        hides its errors.
+        Let the pool be a part of what teaches, and the other way round: a teacher scored on its own
+        training set hides its errors.
 
     Raises
     ------
@@ -241,8 +296,9 @@ def split(data: Dataset, *, teacher: int, pool: int, test: int = 2000, seed: int
     needed = max(teacher, pool) if in_sample else teacher + pool
     if min(teacher, pool, test) < 1 or needed > left or (own and test > len(data.x_test)):
         raise TaskError(
-            f"{data.name} has {len(data.x)} samples and {len(data.x_test)} of a test part of its own; {teacher} to teach, {pool} "
-            f"as the pool and {test} to test do not fit. Ask for fewer."
+            f"{data.name} has {len(data.x)} samples and {len(data.x_test)} of a test part of its"
+            f" own; {teacher} to teach, {pool} as the pool and {test} to test do not fit. Ask for"
+            " fewer."
         )
     held, order = (None, order) if own else (order[:test], order[test:])
     taught, chosen = order[:teacher], order[:pool] if in_sample else order[teacher : teacher + pool]
@@ -265,7 +321,10 @@ def load(name: str, folder: str | Path | None = None) -> Dataset:
         If there is none of that name, or its files are not installed.
     """
     if name not in NAMES:
-        raise TaskError(f"There is no data set {name!r}; choose one of {', '.join(NAMES)}{nearest(name, NAMES)}.")
+        raise TaskError(
+            f"There is no data set {name!r}; choose one of"
+            f" {', '.join(NAMES)}{nearest(name, NAMES)}."
+        )
     if name == "cifar10":
         return cifar10(folder)
     if name == "fashion-mnist":
@@ -279,8 +338,8 @@ def _idx(folder: Path, name: str) -> np.ndarray:
     path = next((p for p in (folder / f"{name}.gz", folder / name) if p.exists()), None)
     if path is None:
         raise TaskError(
-            f"Fashion-MNIST is not at {folder}: {name} is missing. Install Debian's package dataset-fashion-mnist, or give "
-            "the folder of its idx files."
+            f"Fashion-MNIST is not at {folder}: {name} is missing. Install Debian's package"
+            " dataset-fashion-mnist, or give the folder of its idx files."
         )
     try:
         raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
@@ -288,14 +347,17 @@ def _idx(folder: Path, name: str) -> np.ndarray:
         shape = np.frombuffer(raw, ">i4", axes, 4)
         return np.frombuffer(raw, np.uint8, int(np.prod(shape)), 4 + 4 * axes).reshape(shape)
     except (OSError, EOFError, ValueError, IndexError) as error:
-        raise TaskError(f"{path} is not an idx file, or is cut short ({error}); fetch it again.") from error
+        raise TaskError(
+            f"{path} is not an idx file, or is cut short ({error}); fetch it again."
+        ) from error
 
 
 def _cifar_batch(path: Path) -> tuple[np.ndarray, np.ndarray]:
     raw = np.fromfile(path, np.uint8)
     if raw.size == 0 or raw.size % _CIFAR_RECORD:
         raise TaskError(
-            f"{path} is cut short: {raw.size} bytes are no whole number of records of {_CIFAR_RECORD} bytes."
+            f"{path} is cut short: {raw.size} bytes are no whole number of records of"
+            f" {_CIFAR_RECORD} bytes."
         )
     records = raw.reshape(-1, _CIFAR_RECORD)
     return _cifar_images(records[:, 1:]), records[:, 0].astype(np.int64)
@@ -306,11 +368,16 @@ def _cifar_images(pixels: np.ndarray) -> np.ndarray:
 
 
 def _cifar_pickle(path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """The longest string of a pickle are the pixels, the integers after the word "labels" the labels; nothing is executed."""
+    """The longest string of a pickle are the pixels, the integers after the word "labels" the
+    labels; nothing is executed.
+    """
     pixels, labels, collecting = b"", [], False
     try:
         for operation, argument, _ in pickletools.genops(path.read_bytes()):
-            if isinstance(argument, str | bytes | bytearray) and operation.name not in ("GLOBAL", "PROTO"):
+            if isinstance(argument, str | bytes | bytearray) and operation.name not in (
+                "GLOBAL",
+                "PROTO",
+            ):
                 text = argument.encode("latin-1") if isinstance(argument, str) else bytes(argument)
                 pixels = max(pixels, text, key=len)
                 collecting = text == b"labels"
@@ -319,10 +386,13 @@ def _cifar_pickle(path: Path) -> tuple[np.ndarray, np.ndarray]:
             elif collecting and operation.name in ("APPENDS", "SETITEM", "SETITEMS"):
                 collecting = False
     except (ValueError, EOFError, UnicodeError) as error:
-        raise TaskError(f"{path} is not a batch of CIFAR-10's python layout ({error}); fetch it again.") from error
+        raise TaskError(
+            f"{path} is not a batch of CIFAR-10's python layout ({error}); fetch it again."
+        ) from error
     if not labels or len(pixels) != len(labels) * (_CIFAR_RECORD - 1):
         raise TaskError(
-            f"{path} holds {len(pixels)} bytes of pixels and {len(labels)} labels; expected 3,072 for each. Fetch it again."
+            f"{path} holds {len(pixels)} bytes of pixels and {len(labels)} labels; expected 3,072"
+            " for each. Fetch it again."
         )
     return _cifar_images(np.frombuffer(pixels, np.uint8)), np.array(labels, np.int64)
 
@@ -332,8 +402,8 @@ def _downloaded() -> Path:
         import pooch
     except ImportError as error:
         raise MissingExtraError(
-            "Downloading CIFAR-10 needs pooch, which is not installed: pip install 'tutelage[data]' -c constraints.txt. Or give the "
-            "folder that it lies in."
+            "Downloading CIFAR-10 needs pooch, which is not installed: pip install 'tutelage[data]'"
+            " -c constraints.txt. Or give the folder that it lies in."
         ) from error
     try:
         files = pooch.retrieve(
@@ -344,5 +414,7 @@ def _downloaded() -> Path:
             progressbar=False,
         )
     except (OSError, ValueError) as error:
-        raise TaskError(f"CIFAR-10 cannot be downloaded ({error}); give the folder that it lies in.") from error
+        raise TaskError(
+            f"CIFAR-10 cannot be downloaded ({error}); give the folder that it lies in."
+        ) from error
     return Path(files[0]).parent

@@ -13,7 +13,9 @@ from tutelage.theory.effective_logits import check_settings, effective_logits, u
 
 @dataclass(frozen=True)
 class Grid:
-    """Soft ratios and temperatures, ascending, every one with every other, and ascending sizes that end at N."""
+    """Soft ratios and temperatures, ascending, every one with every other, and ascending sizes that
+    end at N.
+    """
 
     soft_ratios: list[float]
     temperatures: list[float]
@@ -36,8 +38,12 @@ class Grid:
         check_settings(ratios, temperatures, t_power)
         return cls(ratios, temperatures, t_power, _sizes(sizes, n_train, smallest, count))
 
-    def effective(self, logits: np.ndarray, labels: np.ndarray | None, fill: float | None = None) -> Tensor:
-        """Effective logits of teacher logits (E, n, C) at all settings: (n, E, S, C); of masked classes by `unmasked`."""
+    def effective(
+        self, logits: np.ndarray, labels: np.ndarray | None, fill: float | None = None
+    ) -> Tensor:
+        """Effective logits of teacher logits (E, n, C) at all settings: (n, E, S, C); of masked
+        classes by `unmasked`.
+        """
         epochs, n, columns = logits.shape
         flat = torch.as_tensor(logits).to(torch.float64).reshape(epochs * n, columns)
         tiled = None if labels is None else torch.as_tensor(np.array(labels)).repeat(epochs)
@@ -68,10 +74,16 @@ def _axis(name: str, values: Sequence[float]) -> list[float]:
 
 def _sizes(sizes: Sequence[int] | None, n_train: int, smallest: int, count: int) -> list[int]:
     if sizes is None:
-        sizes = np.geomspace(max(smallest, min(32, n_train // 4)), n_train, count).round().astype(int).tolist()
+        sizes = (
+            np.geomspace(max(smallest, min(32, n_train // 4)), n_train, count)
+            .round()
+            .astype(int)
+            .tolist()
+        )
     for n in sizes:
         if not smallest <= n <= n_train:
             raise SettingError(
-                f"A size of {n} was asked for; the pool has {n_train} samples, so sizes lie in {smallest} … {n_train}."
+                f"A size of {n} was asked for; the pool has {n_train} samples, so sizes lie in"
+                f" {smallest} … {n_train}."
             )
     return sorted({*(int(n) for n in sizes), n_train})

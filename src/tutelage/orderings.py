@@ -47,7 +47,9 @@ class Problem:
     @property
     def _test_is_complete(self) -> bool:
         task = self.task
-        return task.teacher_logits("test") is not None and (task.y_test is not None or task.y_train is None)
+        return task.teacher_logits("test") is not None and (
+            task.y_test is not None or task.y_train is None
+        )
 
     @cached_property
     def _test_effective(self) -> Tensor | None:
@@ -62,7 +64,9 @@ class Problem:
         task, labels, dtype = self.task, self.task.y_train, self.pool.dtype
         logits = task.teacher_logits("train")
         with self.progress("settings", 1) as advance:
-            effective = finite(self.grid.effective(logits, labels, task.fill).to(dtype), "effective logits")
+            effective = finite(
+                self.grid.effective(logits, labels, task.fill).to(dtype), "effective logits"
+            )
             advance(1)
         teacher = torch.as_tensor(logits).to(torch.float64)
         if task.fill is not None:
@@ -82,7 +86,9 @@ class Problem:
     def losses(self) -> Losses:
         """What students are trained with, in the order that the pool is stored in."""
         task, grid = self.task, self.grid
-        settings = torch.cartesian_prod(torch.tensor(grid.soft_ratios), torch.tensor(grid.temperatures))
+        settings = torch.cartesian_prod(
+            torch.tensor(grid.soft_ratios), torch.tensor(grid.temperatures)
+        )
         return Losses.of(
             torch.as_tensor(task.teacher_logits("train")).to(self.pool.dtype).movedim(0, 1),
             None if task.y_train is None else torch.as_tensor(task.y_train),
@@ -120,7 +126,8 @@ class Found:
     ----------
     orderings : list of dict of Tensor (E, S, sizes)
     decision : list of Tensor (M, E, S)
-        On the test part; one for all orderings, as all end with the whole pool, or one for each start.
+        On the test part; one for all orderings, as all end with the whole pool, or one for each
+        start.
     decision_loo : Tensor (N, E, S)
         On the pool, each sample left out; -1 where no student can tell.
     jitters : list of (float, float)
@@ -150,9 +157,12 @@ class Found:
         self.redundant = max(self.redundant, factored.redundant)
 
 
-def sweep_orderings(problem: Problem, kernel: Kernel, orders: list[Tensor], open_pool: OpenPool) -> Found:
+def sweep_orderings(
+    problem: Problem, kernel: Kernel, orders: list[Tensor], open_pool: OpenPool
+) -> Found:
     """Factor once per ordering, and read everything off (docs/theory.md §3)."""
-    # The pool lies in memory in its last ordering, so that the last factorisation needs no copy of the kernel.
+    # The pool lies in memory in its last ordering, so that the last factorisation needs no copy of
+    # the kernel.
     stored, progress = orders[-1], problem.progress
     inputs, found = Inputs(kernel, problem.pool[stored], problem.test), Found()
     targets = problem.targets().reordered(stored)
@@ -165,7 +175,9 @@ def sweep_orderings(problem: Problem, kernel: Kernel, orders: list[Tensor], open
             factored = opened.factor(order, r, last=final)
             if r == 0:
                 in_order, pool = targets.copies.reordered(order), inputs.pool[order]
-                near = Copies.found(in_order.group, factored, opened.prior[order], partial(_rows, kernel, pool))
+                near = Copies.found(
+                    in_order.group, factored, opened.prior[order], partial(_rows, kernel, pool)
+                )
                 targets = replace(targets, copies=near.reordered(torch.argsort(order)))
             students = sweep.Students.of(factored, targets.reordered(order), problem.grid.sizes)
             variables = sweep.of_ordering(students)
@@ -203,6 +215,7 @@ def finite(values: Tensor, what: str) -> Tensor:
     """Give the values back, or raise a `NumericsError` that says what they are."""
     if not bool(torch.isfinite(values.sum())):
         raise NumericsError(
-            f"The {what} are not all finite numbers; look at the scale of the inputs and of the teacher's logits, or use float64."
+            f"The {what} are not all finite numbers; look at the scale of the inputs and of the"
+            " teacher's logits, or use float64."
         )
     return values

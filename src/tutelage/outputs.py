@@ -61,7 +61,9 @@ def _remove_what_was_killed(path: Path) -> None:
 
 
 def _lock(handle: int) -> None:
-    """Take a file for this process, or raise an OSError where another has it; of the kind that HDF5 does not use, too."""
+    """Take a file for this process, or raise an OSError where another has it; of the kind that HDF5
+    does not use, too.
+    """
     if fcntl is None:
         raise OSError(errno.ENOLCK, "files cannot be locked here")
     fcntl.lockf(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -83,7 +85,9 @@ def as_json(data: Mapping[str, Any], path: str | Path | None = None) -> str:
 
 
 def check_writable(folder: Path) -> None:
-    """Raise an `OutputError` unless files can be written to `folder`; the folder itself is not made yet."""
+    """Raise an `OutputError` unless files can be written to `folder`; the folder itself is not made
+    yet.
+    """
     with _as_sentences(folder):
         existing = next(p for p in (folder.absolute(), *folder.absolute().parents) if p.exists())
         if not existing.is_dir():
@@ -113,9 +117,12 @@ def _as_sentences(path: Path) -> Iterator[None]:
             raise
         if error.errno == errno.ENOSPC:
             raise OutputError(
-                f"{path} cannot be written: the disk is full. Free some space, or choose another folder."
+                f"{path} cannot be written: the disk is full. Free some space, or choose another"
+                " folder."
             ) from error
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}. Choose another folder.") from error
+        raise OutputError(
+            f"{path} cannot be written: {error.strerror or error}. Choose another folder."
+        ) from error
 
 
 _ASKING = threading.Lock()

@@ -23,7 +23,9 @@ from tutelage.task import Task
 
 @dataclass(frozen=True)
 class Setting:
-    """What one (soft ratio, temperature) is predicted to do with all N samples; None where it cannot be known."""
+    """What one (soft ratio, temperature) is predicted to do with all N samples; None where it
+    cannot be known.
+    """
 
     soft_ratio: float
     temperature: float
@@ -44,7 +46,9 @@ class Setting:
 
 @dataclass(frozen=True)
 class Gain:
-    """How much less the recommended setting errs than one that (nearly) trains on the labels alone."""
+    """How much less the recommended setting errs than one that (nearly) trains on the labels
+    alone.
+    """
 
     soft_ratio: float
     temperature: float
@@ -54,7 +58,9 @@ class Gain:
 
 @dataclass(frozen=True)
 class Recommended(Setting):
-    """The setting to use, and why; `equally_good` are the (ρ, T) within one standard error of the least error."""
+    """The setting to use, and why; `equally_good` are the (ρ, T) within one standard error of the
+    least error.
+    """
 
     verdict: str
     equally_good: list[tuple[float, float]]
@@ -92,8 +98,14 @@ class Plan:
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as plain data, NaN as None."""
-        public = {name: getattr(self, name) for name in self.__dataclass_fields__ if not name.startswith("_")}
-        plain = {k: [asdict(s) for s in v] if k == "settings" else _plain(v) for k, v in public.items()}
+        public = {
+            name: getattr(self, name)
+            for name in self.__dataclass_fields__
+            if not name.startswith("_")
+        }
+        plain = {
+            k: [asdict(s) for s in v] if k == "settings" else _plain(v) for k, v in public.items()
+        }
         return dict(_without_nan(plain))
 
     def to_json(self, path: str | Path | None = None) -> str:
@@ -113,7 +125,8 @@ class Plan:
         ----------
         path : str or Path
         verification : dict, optional
-            What real students did, from `tutelage.lab.verify`, to be shown beside what was predicted.
+            What real students did, from `tutelage.lab.verify`, to be shown beside what was
+            predicted.
 
         Raises
         ------
@@ -151,14 +164,19 @@ def plan(task: Task, curves: xr.Dataset, *, target_error: float | None = None) -
     >>> import numpy as np
     >>> import tutelage as tu
     >>> x = np.random.default_rng(0).normal(size=(80, 4))
-    >>> task = tu.Task(x_train=x, teacher_logits_train=3 * x[:, 0], y_train=(x[:, 0] + x[:, 1] > 0).astype(int))
+    >>> y = (x[:, 0] + x[:, 1] > 0).astype(int)
+    >>> task = tu.Task(x_train=x, teacher_logits_train=3 * x[:, 0], y_train=y)
     >>> found = tu.curves(task, tu.kernels.mlp(depth=1), soft_ratio=[0.1, 1.0], temperature=[1.0])
     >>> tu.plan(task, found).recommended.soft_ratio
     0.1
     """
     started = time.perf_counter()
     _check(task, curves, target_error)
-    epochs = [curves.isel(epoch=e) for e in range(curves.sizes["epoch"])] if "epoch" in curves.dims else [curves]
+    epochs = (
+        [curves.isel(epoch=e) for e in range(curves.sizes["epoch"])]
+        if "epoch" in curves.dims
+        else [curves]
+    )
     evidences = [Evidence.of(task, data, e) for e, data in enumerate(epochs)]
     choices = [choose(evidence) for evidence in evidences]
     best = choose_epoch(evidences, choices)
@@ -167,7 +185,11 @@ def plan(task: Task, curves: xr.Dataset, *, target_error: float | None = None) -
     attrs, t_power = curves.attrs, int(curves.attrs["t_power"])
     settings = [_setting(data, evidence, s) for s in range(len(evidence.soft_ratio))]
     known = task.teacher_epochs is not None
-    ranked = [describe_epoch(task, d, e, evidences[e], choices[e]) for e, d in enumerate(epochs)] if known else None
+    ranked = (
+        [describe_epoch(task, d, e, evidences[e], choices[e]) for e, d in enumerate(epochs)]
+        if known
+        else None
+    )
     teacher = Teacher(
         epochs=None if ranked is None else sorted(ranked, key=lambda e: (e.error is None, e.error)),
         recommended_epoch=None if ranked is None else ranked[best].epoch,
@@ -189,25 +211,34 @@ def plan(task: Task, curves: xr.Dataset, *, target_error: float | None = None) -
         samples=samples(data.sel(soft_ratio=rho, temperature=t), target_error, int(attrs["seed"])),
         teacher=teacher,
         peers=peers(rho, t, t_power),
-        warnings=json.loads(attrs["warnings"]) + warnings_of(task, best, teacher, evidence, choice.chosen, attrs),
+        warnings=json.loads(attrs["warnings"])
+        + warnings_of(task, best, teacher, evidence, choice.chosen, attrs),
         _task=task,
         _curves=curves,
     )
 
 
 def _check(task: Task, curves: xr.Dataset, target_error: float | None) -> None:
-    if not isinstance(task, Task) or not isinstance(curves, xr.Dataset) or "task" not in curves.attrs:
+    if (
+        not isinstance(task, Task)
+        or not isinstance(curves, xr.Dataset)
+        or "task" not in curves.attrs
+    ):
         raise SettingError(
-            f"A plan was asked for of {type(task).__name__} and {type(curves).__name__}; expected a Task and the curves of it."
+            f"A plan was asked for of {type(task).__name__} and {type(curves).__name__}; expected a"
+            " Task and the curves of it."
         )
     if target_error is not None and not isinstance(target_error, int | float):
         raise SettingError(f"A target error of {target_error!r} was given; expected a number.")
     if target_error is not None and not 0 < target_error < 1:
         raise SettingError(
-            f"A target error of {target_error:g} was given; expected a share between 0 and 1, such as 0.05."
+            f"A target error of {target_error:g} was given; expected a share between 0 and 1, such"
+            " as 0.05."
         )
     if curves.attrs["task"] != task.fingerprint:
-        raise SettingError("The curves are of another task; give the task that they were computed for.")
+        raise SettingError(
+            "The curves are of another task; give the task that they were computed for."
+        )
 
 
 def _setting(data: xr.Dataset, evidence: Evidence, s: int) -> Setting:
@@ -241,17 +272,26 @@ def _setting(data: xr.Dataset, evidence: Evidence, s: int) -> Setting:
 
 
 def _ranked(settings: list[Setting], choice: Choice) -> list[Setting]:
-    """Best first: least error; among equals the recommended one, then hot and soft before cold and hard."""
+    """Best first: least error; among equals the recommended one, then hot and soft before cold and
+    hard.
+    """
 
     def key(s: int) -> tuple[float, bool, float, float]:
         error = settings[s].error
-        return (0.0 if error is None else error, s != choice.chosen, -settings[s].temperature, -settings[s].soft_ratio)
+        return (
+            0.0 if error is None else error,
+            s != choice.chosen,
+            -settings[s].temperature,
+            -settings[s].soft_ratio,
+        )
 
     return [settings[s] for s in sorted(range(len(settings)), key=key)]
 
 
 def _recommended(settings: list[Setting], evidence: Evidence, choice: Choice) -> Recommended:
-    hardest = min(range(len(settings)), key=lambda s: (settings[s].soft_ratio, settings[s].temperature))
+    hardest = min(
+        range(len(settings)), key=lambda s: (settings[s].soft_ratio, settings[s].temperature)
+    )
     gain = None
     if evidence.against_labels and settings[hardest].soft_ratio < 1:
         more, error = evidence.excess(hardest, choice.chosen)
@@ -259,7 +299,9 @@ def _recommended(settings: list[Setting], evidence: Evidence, choice: Choice) ->
     return Recommended(
         **asdict(settings[choice.chosen]),
         verdict=choice.verdict,
-        equally_good=[(settings[s].soft_ratio, settings[s].temperature) for s in choice.equally_good],
+        equally_good=[
+            (settings[s].soft_ratio, settings[s].temperature) for s in choice.equally_good
+        ],
         why=choice.why,
         gain_over_labels=gain,
     )

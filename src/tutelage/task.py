@@ -22,7 +22,8 @@ class Task:
     Parameters
     ----------
     x_train : array of shape (N, ...)
-        The pool: the inputs a student may be trained on. Vectors, images or anything of fixed shape.
+        The pool: the inputs a student may be trained on. Vectors, images or anything of fixed
+        shape.
     teacher_logits_train : array of shape (N,) or (N, C), or (E, N) or (E, N, C)
         The teacher's raw scores; with a leading axis for each of `teacher_epochs`.
     y_train : integer array of shape (N,), optional
@@ -32,8 +33,8 @@ class Task:
     teacher_epochs : integer array of shape (E,), optional
         The teacher's stopping epochs, ascending.
     image_layout : {"channels_last", "channels_first"}, optional
-        Where the channels of images and volumes stand in the inputs. By default last; inputs whose shape speaks against
-        that are refused without it.
+        Where the channels of images and volumes stand in the inputs. By default last; inputs whose
+        shape speaks against that are refused without it.
 
     source : str, optional
         Where it was read from, for `tutelage verify` to find it again.
@@ -41,9 +42,11 @@ class Task:
     Attributes
     ----------
     warnings : tuple of str
-        What deserves a look, such as duplicate inputs with different targets, or a test part that is in the pool.
+        What deserves a look, such as duplicate inputs with different targets, or a test part that
+        is in the pool.
     copy_of : array of shape (N,)
-        For each sample of the pool the first one with the same inputs: itself, where none comes before it.
+        For each sample of the pool the first one with the same inputs: itself, where none comes
+        before it.
 
     Raises
     ------
@@ -75,12 +78,20 @@ class Task:
         for part in ("train", "test"):
             self._set(f"x_{part}", check.inputs, f"x_{part}")
         object.__setattr__(
-            self, "image_layout", check.image_layout(self.image_layout, "image_layout", self.x_train.shape)
+            self,
+            "image_layout",
+            check.image_layout(self.image_layout, "image_layout", self.x_train.shape),
         )
         self._set("teacher_epochs", check.epochs)
         check.test_part(self.x_train, self.x_test, self.teacher_logits_test, self.y_test)
         for part, n in (("train", self.n_train), ("test", self.n_test)):
-            self._set(f"teacher_logits_{part}", check.teacher_logits, f"teacher_logits_{part}", n, self.teacher_epochs)
+            self._set(
+                f"teacher_logits_{part}",
+                check.teacher_logits,
+                f"teacher_logits_{part}",
+                n,
+                self.teacher_epochs,
+            )
         logits = self.teacher_logits("train")
         check.same_classes(logits, self.teacher_logits("test"))
         for part, n in (("train", self.n_train), ("test", self.n_test)):
@@ -106,8 +117,9 @@ class Task:
 
     def __repr__(self) -> str:
         return (
-            f"Task(n_train={self.n_train}, n_test={self.n_test}, n_classes={self.n_classes}, n_logits={self.n_logits}, "
-            f"input_shape={self.input_shape}, labels={self.y_train is not None})"
+            f"Task(n_train={self.n_train}, n_test={self.n_test}, n_classes={self.n_classes},"
+            f" n_logits={self.n_logits}, input_shape={self.input_shape},"
+            f" labels={self.y_train is not None})"
         )
 
     @classmethod
@@ -127,7 +139,9 @@ class Task:
         TaskError
             If there is no such file, or it does not hold a task.
         """
-        return cls(**cast(dict[str, Any], read_arrays(Path(path))), source=str(Path(path).absolute()))
+        return cls(
+            **cast(dict[str, Any], read_arrays(Path(path))), source=str(Path(path).absolute())
+        )
 
     def save(self, path: str | Path) -> None:
         """Write the task to .npz, .safetensors, or (a name without an ending) a folder of .npy.
@@ -138,7 +152,9 @@ class Task:
             If it cannot be written; nothing half-written is left.
         """
         write_arrays(
-            Path(path), {key: getattr(self, key) for key in ARRAYS if getattr(self, key) is not None}, self.image_layout
+            Path(path),
+            {key: getattr(self, key) for key in ARRAYS if getattr(self, key) is not None},
+            self.image_layout,
         )
 
     @property
@@ -155,7 +171,11 @@ class Task:
     def n_logits(self) -> int:
         """Outputs of the student: 1 for one binary logit, else C."""
         epoch_axes = 0 if self.teacher_epochs is None else 1
-        return 1 if self.teacher_logits_train.ndim - epoch_axes == 1 else self.teacher_logits_train.shape[-1]
+        return (
+            1
+            if self.teacher_logits_train.ndim - epoch_axes == 1
+            else self.teacher_logits_train.shape[-1]
+        )
 
     @property
     def n_classes(self) -> int:
@@ -172,7 +192,9 @@ class Task:
     @overload
     def teacher_logits(self, part: str) -> np.ndarray | None: ...
     def teacher_logits(self, part: str) -> np.ndarray | None:
-        """The teacher's logits of a part with an epoch axis in any case: (E, n, C), C = 1 for one logit."""
+        """The teacher's logits of a part with an epoch axis in any case: (E, n, C), C = 1 for one
+        logit.
+        """
         logits = self._of("teacher_logits", part)
         if logits is None:
             return None
@@ -200,7 +222,9 @@ class Task:
         decisions, truth = self.teacher_decisions(part), self._of("y", part)
         return None if decisions is None or truth is None else (decisions == truth).mean(-1)
 
-    def inputs(self, dtype: torch.dtype, *, standardise: bool = True) -> tuple[Tensor, Tensor | None]:
+    def inputs(
+        self, dtype: torch.dtype, *, standardise: bool = True
+    ) -> tuple[Tensor, Tensor | None]:
         """Pool and test inputs as tensors, images channels-first.
 
         Standardised inputs have the pool's mean removed from each feature, and share one scale, so
@@ -220,8 +244,8 @@ class Task:
             length = 1.0 if part is None else float(torch.linalg.vector_norm(part))
             if not 0 < length < float("inf"):
                 raise TaskError(
-                    f"{key} cannot be scaled in {str(dtype).removeprefix('torch.')}: its values are too large or too small. Bring "
-                    "them to ordinary numbers, such as 0 to 1."
+                    f"{key} cannot be scaled in {str(dtype).removeprefix('torch.')}: its values are"
+                    " too large or too small. Bring them to ordinary numbers, such as 0 to 1."
                 )
         return pool, test
 
@@ -231,7 +255,9 @@ class Task:
         digest = hashlib.blake2b(self.image_layout.encode(), digest_size=16)
         for key in ARRAYS:
             value = getattr(self, key)
-            digest.update(key.encode() if value is None else f"{key}{value.dtype}{value.shape}".encode())
+            digest.update(
+                key.encode() if value is None else f"{key}{value.dtype}{value.shape}".encode()
+            )
             if value is not None:
                 digest.update(np.ascontiguousarray(value).data)
         return digest.hexdigest()
@@ -239,14 +265,20 @@ class Task:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Task):
             return NotImplemented
-        return all(np.array_equal(getattr(self, f.name), getattr(other, f.name)) for f in fields(self) if f.compare)
+        return all(
+            np.array_equal(getattr(self, f.name), getattr(other, f.name))
+            for f in fields(self)
+            if f.compare
+        )
 
     __hash__ = None  # type: ignore[assignment]
 
 
 def channels_first(x: Tensor, image_layout: str) -> Tensor:
     """Images and volumes, samples first, as torch has them."""
-    return x.movedim(-1, 1).contiguous() if x.ndim in (4, 5) and image_layout == "channels_last" else x
+    return (
+        x.movedim(-1, 1).contiguous() if x.ndim in (4, 5) and image_layout == "channels_last" else x
+    )
 
 
 def tensor_of(array: np.ndarray) -> Tensor:

@@ -31,12 +31,16 @@ def read_arrays(path: Path) -> dict[str, np.ndarray | str]:
     try:
         there = path.exists()
     except OSError as error:
-        raise TaskError(f"{path} cannot be looked up: {error.strerror}. Give the path of {_FORMATS}.") from error
+        raise TaskError(
+            f"{path} cannot be looked up: {error.strerror}. Give the path of {_FORMATS}."
+        ) from error
     if there and not (path.is_file() or path.is_dir()):
         raise TaskError(f"{path} is neither a file nor a folder; expected {_FORMATS}.")
     if not there:
         siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise TaskError(f"There is no task at {path}{nearest(path.name, siblings)}; expected {_FORMATS}.")
+        raise TaskError(
+            f"There is no task at {path}{nearest(path.name, siblings)}; expected {_FORMATS}."
+        )
     try:
         if path.is_dir():
             values = _read_folder(path)
@@ -46,11 +50,19 @@ def read_arrays(path: Path) -> dict[str, np.ndarray | str]:
             values = _read_safetensors(path)
         elif path.suffix == ".npy":
             raise TaskError(
-                f"{path} is a single array; put it with the others of the task in a folder, and give the folder."
+                f"{path} is a single array; put it with the others of the task in a folder, and"
+                " give the folder."
             )
         else:
             raise TaskError(f"{path} is not a task file; expected {_FORMATS}.")
-    except (zipfile.BadZipFile, zlib.error, EOFError, SafetensorError, OSError, ValueError) as error:
+    except (
+        zipfile.BadZipFile,
+        zlib.error,
+        EOFError,
+        SafetensorError,
+        OSError,
+        ValueError,
+    ) as error:
         if isinstance(error, TaskError):
             raise
         raise TaskError(_unreadable(path, error)) from error
@@ -58,12 +70,16 @@ def read_arrays(path: Path) -> dict[str, np.ndarray | str]:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], image_layout: str) -> None:
-    """Write a task file in the format that the name of `path` asks for; a name without an ending is a folder."""
+    """Write a task file in the format that the name of `path` asks for; a name without an ending is
+    a folder.
+    """
     if path.suffix == ".npz":
         with written(path) as partial, partial.open("wb") as file:
             np.savez(file, allow_pickle=False, image_layout=np.array(image_layout), **dict(arrays))
     elif path.suffix == ".safetensors":
-        tensors = {key: torch.as_tensor(np.ascontiguousarray(value)) for key, value in arrays.items()}
+        tensors = {
+            key: torch.as_tensor(np.ascontiguousarray(value)) for key, value in arrays.items()
+        }
         with written(path) as partial:
             save_file(tensors, partial, metadata={"image_layout": image_layout})
     elif path.suffix == "":
@@ -78,7 +94,8 @@ def _read_folder(path: Path) -> dict[str, np.ndarray | str]:
     files = sorted(path.glob("*.npy"))
     if not files:
         raise TaskError(
-            f"The folder {path} holds no .npy files; expected {', '.join(KEYS[:2])} and others, one file each."
+            f"The folder {path} holds no .npy files; expected {', '.join(KEYS[:2])} and others, one"
+            " file each."
         )
     return {file.stem: np.load(file, allow_pickle=False) for file in files}
 
@@ -99,7 +116,10 @@ def _read_safetensors(path: Path) -> dict[str, np.ndarray | str]:
     with safe_open(path, framework="pt") as file:
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118 (not a dict)
         layout = (file.metadata() or {}).get("image_layout")
-    wide = {k: t.float() if t.dtype in (torch.bfloat16, torch.float16) else t for k, t in tensors.items()}
+    wide = {
+        k: t.float() if t.dtype in (torch.bfloat16, torch.float16) else t
+        for k, t in tensors.items()
+    }
     values: dict[str, np.ndarray | str] = {key: tensor.numpy() for key, tensor in wide.items()}
     return values if layout is None else {**values, "image_layout": layout}
 
@@ -108,11 +128,14 @@ def _known(path: Path, values: Mapping[str, np.ndarray | str]) -> dict[str, np.n
     for key in values:
         if key not in KEYS:
             raise TaskError(
-                f"{path} has a key {key!r} that no task has{nearest(key, KEYS)}; the keys are {', '.join(KEYS)}."
+                f"{path} has a key {key!r} that no task has{nearest(key, KEYS)}; the keys are"
+                f" {', '.join(KEYS)}."
             )
     for key in KEYS[:2]:
         if key not in values:
-            raise TaskError(f"{path} lacks {key}; a task needs x_train and teacher_logits_train at least.")
+            raise TaskError(
+                f"{path} lacks {key}; a task needs x_train and teacher_logits_train at least."
+            )
     known = dict(values)
     if "image_layout" in known:
         known["image_layout"] = str(known["image_layout"])
@@ -122,9 +145,12 @@ def _known(path: Path, values: Mapping[str, np.ndarray | str]) -> dict[str, np.n
 def _unreadable(path: Path, error: Exception) -> str:
     if "pickle" in str(error).lower() or "object arrays" in str(error).lower():
         return (
-            f"{path} holds pickled Python objects, which can run code when they are loaded and so are never read; "
-            "save plain arrays of numbers (for example labels.astype(int))."
+            f"{path} holds pickled Python objects, which can run code when they are loaded and so"
+            " are never read; save plain arrays of numbers (for example labels.astype(int))."
         )
     if isinstance(error, PermissionError):
         return f"{path} cannot be opened for reading: permission denied."
-    return f"{path} cannot be read; it is truncated, corrupted, or not what its name says. Write it again ({error})."
+    return (
+        f"{path} cannot be read; it is truncated, corrupted, or not what its name says. Write it"
+        f" again ({error})."
+    )

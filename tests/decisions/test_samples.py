@@ -10,7 +10,9 @@ SIZES = np.geomspace(50, 3200, 13).round().astype(int)
 def curve(law, *, orderings=4, evaluated=2000, noise=0.004, seed=0, sizes=SIZES):
     rng = np.random.default_rng(seed)
     shared = rng.standard_normal() * np.sqrt(law(sizes[-1]) / evaluated)
-    values = np.clip(law(sizes) + shared + noise * rng.standard_normal((orderings, len(sizes))), 0, 1)
+    values = np.clip(
+        law(sizes) + shared + noise * rng.standard_normal((orderings, len(sizes))), 0, 1
+    )
     values[:, -1] = values[:, -1].mean()
     zero = xr.zeros_like(xr.DataArray(values, dims=("ordering", "n")))
     return xr.Dataset(
@@ -62,7 +64,9 @@ def test_a_target_beyond_the_pool_is_said_to_be_extrapolated():
 
 
 def test_a_target_below_the_floor_is_out_of_reach():
-    flat = samples(curve(lambda n: 0.2 + 0 * np.asarray(n, float), noise=0.0, evaluated=10**6), 0.05, seed=0).target
+    flat = samples(
+        curve(lambda n: 0.2 + 0 * np.asarray(n, float), noise=0.0, evaluated=10**6), 0.05, seed=0
+    ).target
     assert flat.n is None
     assert flat.n_high is None
     assert flat.extrapolated
@@ -80,7 +84,9 @@ def test_the_forecast_of_the_next_thousand_holds_the_truth_nine_times_in_ten():
 def test_standard_errors_join_held_out_samples_and_orderings():
     data = curve(law, noise=0.02)
     found = Curve.of(data)
-    expected = np.sqrt(found.error * (1 - found.error) / 2000 + data.error.values.var(0, ddof=1) / 4)
+    expected = np.sqrt(
+        found.error * (1 - found.error) / 2000 + data.error.values.var(0, ddof=1) / 4
+    )
     np.testing.assert_allclose(found.standard_error, expected)
     single = Curve.of(curve(law, orderings=1))
     assert (single.standard_error > 0).all()
@@ -98,13 +104,18 @@ def test_without_labels_there_is_no_error_curve():
 
 
 def test_another_pool_would_have_given_another_error():
-    """Where the error at n is a mean over n samples of the pool, pools differ by σ / √N, which orderings of one pool tell."""
+    """Where the error at n is a mean over n samples of the pool, pools differ by σ / √N, which
+    orderings of one pool tell."""
     rng, n, found = np.random.default_rng(0), 400, []
     sizes = np.array([50, 100, 200, 300, n])
     for _ in range(50):
         pool = 0.2 + 0.1 * rng.normal(size=n)
-        values = [[order[:k].mean() for k in sizes] for order in (rng.permutation(pool) for _ in range(4))]
-        data = xr.Dataset({"error": (("ordering", "n"), values), "evaluated": ("n", [10**6] * 5)}, {"n": sizes})
+        values = [
+            [order[:k].mean() for k in sizes] for order in (rng.permutation(pool) for _ in range(4))
+        ]
+        data = xr.Dataset(
+            {"error": (("ordering", "n"), values), "evaluated": ("n", [10**6] * 5)}, {"n": sizes}
+        )
         found.append(Curve.of(data).pool_se)
     assert np.mean(np.square(found)) ** 0.5 == pytest.approx(0.1 / n**0.5, rel=0.15)
     assert Curve.of(data.isel(ordering=[0])).pool_se == 0

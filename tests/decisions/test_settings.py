@@ -5,7 +5,9 @@ from tutelage.decisions.evidence import Evidence, paired
 from tutelage.decisions.settings import choose
 
 
-def evidence(errors, inefficiency=None, ratios=None, temperatures=None, se=0.01, m=1000, against_labels=True):
+def evidence(
+    errors, inefficiency=None, ratios=None, temperatures=None, se=0.01, m=1000, against_labels=True
+):
     """Settings with the given numbers of mistakes among m, nested so that differences are sure."""
     errors = np.asarray(errors)
     s = len(errors)
@@ -14,7 +16,12 @@ def evidence(errors, inefficiency=None, ratios=None, temperatures=None, se=0.01,
         np.linspace(0.1, 1, s) if ratios is None else np.asarray(ratios, float),
         np.ones(s) if temperatures is None else np.asarray(temperatures, float),
         mistakes[:, None],
-        *(effort := (np.zeros(s) if inefficiency is None else np.asarray(inefficiency, float), np.full(s, se))),
+        *(
+            effort := (
+                np.zeros(s) if inefficiency is None else np.asarray(inefficiency, float),
+                np.full(s, se),
+            )
+        ),
         *effort,
         np.zeros(m, int),
         against_labels,
@@ -73,5 +80,7 @@ def test_a_paired_comparison_sees_what_two_intervals_do_not():
 def test_a_paired_error_is_that_of_repeated_draws():
     rng = np.random.default_rng(1)
     a, b = rng.random((2, 500, 400)) < np.array([0.2, 0.25])[:, None, None]
-    differences, errors = zip(*(paired(x[None], y[None]) for x, y in zip(a, b, strict=True)), strict=True)
+    differences, errors = zip(
+        *(paired(x[None], y[None]) for x, y in zip(a, b, strict=True)), strict=True
+    )
     assert np.mean(errors) == pytest.approx(np.std(differences), rel=0.1)

@@ -25,7 +25,10 @@ def with_logits(problem, change):
 @pytest.mark.parametrize(
     ("change", "columns"),
     [
-        (lambda z: np.roll(z, 1, -1), "column 0 as class 3, 1 as class 0, 2 as class 1, 3 as class 2"),
+        (
+            lambda z: np.roll(z, 1, -1),
+            "column 0 as class 3, 1 as class 0, 2 as class 1, 3 as class 2",
+        ),
         (lambda z: z[:, ::-1], "column 0 as class 3, 1 as class 2, 2 as class 1, 3 as class 0"),
     ],
 )
@@ -51,7 +54,9 @@ def test_two_columns_that_changed_places_are_said():
 
 def test_a_sign_that_is_turned_is_said():
     problem = task(n=100, m=100, n_classes=2)
-    [warning] = [w for w in planned(with_logits(problem, lambda z: -z)).warnings if "another order" in w]
+    [warning] = [
+        w for w in planned(with_logits(problem, lambda z: -z)).warnings if "another order" in w
+    ]
     assert "below chance (50 %)" in warning
     assert "(column a positive logit as class 0)" not in warning
     assert "(a positive logit as class 0)" in warning
@@ -59,7 +64,11 @@ def test_a_sign_that_is_turned_is_said():
 
 def test_a_teacher_that_only_knows_one_class_is_said():
     problem = task(n=100, m=100, n_classes=2)
-    [warning] = [w for w in planned(with_logits(problem, lambda z: np.abs(z) + 1.5)).warnings if "to every sample" in w]
+    [warning] = [
+        w
+        for w in planned(with_logits(problem, lambda z: np.abs(z) + 1.5)).warnings
+        if "to every sample" in w
+    ]
     assert "The teacher gives class 1 to every sample of the pool." in warning
 
 
@@ -80,7 +89,11 @@ def test_imbalance_is_said_with_the_balanced_error_and_the_majority():
     share = y[400:].mean()
     assert 0 < share < 0.05
     assert plan.task["majority_error"] == pytest.approx(share)
-    decided = plan.curves.decision.sel(soft_ratio=plan.recommended.soft_ratio).isel(start=0, temperature=0).values
+    decided = (
+        plan.curves.decision.sel(soft_ratio=plan.recommended.soft_ratio)
+        .isel(start=0, temperature=0)
+        .values
+    )
     wrong = decided != y[400:]
     expected = (wrong[y[400:] == 0].mean() + wrong[y[400:] == 1].mean()) / 2
     assert plan.recommended.balanced_error == pytest.approx(expected)
@@ -102,7 +115,11 @@ def test_masked_logits_are_said_and_do_not_count_for_what_they_are():
 
     far, near, plain = masked(-1e4), masked(-100.0), planned(problem)
     [warning] = [w for w in far.warnings if "masked" in w]
-    assert warning.startswith("50 % of the teacher's logits are -10000, far below all others: classes that were masked")
-    assert far.recommended.error == near.recommended.error  # what stands for nought is of no account
+    assert warning.startswith(
+        "50 % of the teacher's logits are -10000, far below all others: classes that were masked"
+    )
+    assert (
+        far.recommended.error == near.recommended.error
+    )  # what stands for nought is of no account
     assert far.recommended.error <= plain.recommended.error + 0.06
     assert not any("masked" in w for w in plain.warnings)

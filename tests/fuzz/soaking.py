@@ -1,4 +1,5 @@
-"""How many examples a run of the fuzz tests takes: few in CI, the same ones each time; many and new ones in `make soak`."""
+"""How many examples a run of the fuzz tests takes: few in CI, the same ones each time; many and new
+ones in `make soak`."""
 
 import os
 

@@ -87,7 +87,9 @@ def packed(x, part):
     lengths = 1 + (x[..., 0] > 0).sum(1).clamp_max(x.shape[1] - 1)
     order = torch.argsort(lengths, descending=True, stable=True)
     run = part(pack_padded_sequence(x[order], lengths[order], batch_first=True))[0]
-    return pad_packed_sequence(run, batch_first=True, total_length=x.shape[1])[0][torch.argsort(order)]
+    return pad_packed_sequence(run, batch_first=True, total_length=x.shape[1])[0][
+        torch.argsort(order)
+    ]
 
 
 def attended(x, part):
@@ -149,7 +151,15 @@ class Maker:
 
     def around(self, layer):
         """A layer as it is, or called in an unusual way."""
-        how = self.of(*[None] * 5, sorted_by_first, flipped, one_at_a_time, in_two_calls, only_when_large, chosen)
+        how = self.of(
+            *[None] * 5,
+            sorted_by_first,
+            flipped,
+            one_at_a_time,
+            in_two_calls,
+            only_when_large,
+            chosen,
+        )
         if how is None:
             return layer
         return Apply(how, layer, *([copy.deepcopy(layer)] if how is chosen else []))
@@ -167,33 +177,50 @@ class Maker:
             return nn.BatchNorm1d(d, affine=bool(self.rng.integers(2))), (d,)
         if choice == 7:
             return Apply(scaled_by_shared_row, nn.Linear(d, d)), (d,)
-        return (nn.Unflatten(1, (d // 2, 2)), (d // 2, 2)) if d % 2 == 0 else (self.activation(), (d,))
+        return (
+            (nn.Unflatten(1, (d // 2, 2)), (d // 2, 2)) if d % 2 == 0 else (self.activation(), (d,))
+        )
 
     def on_sequences(self, t, d):
         choice = self.rng.integers(14)
         if choice < 2:
             to = int(self.rng.integers(2, 5))
-            return Apply(self.of(steps_first, folded, crossed, flipped), self.linear(d, to)), (t, to)
+            return Apply(self.of(steps_first, folded, crossed, flipped), self.linear(d, to)), (
+                t,
+                to,
+            )
         if choice == 2:
             to = int(self.rng.integers(2, 5))
             return self.linear(d, to), (t, to)
         if choice == 3:
-            return Apply(lambda x, part: part(x)[0], self.of(nn.GRU, nn.LSTM, nn.RNN)(d, 3, batch_first=True)), (t, 3)
+            return Apply(
+                lambda x, part: part(x)[0], self.of(nn.GRU, nn.LSTM, nn.RNN)(d, 3, batch_first=True)
+            ), (t, 3)
         if choice == 4:
             return Apply(packed, nn.GRU(d, 3, batch_first=True)), (t, 3)
         if choice == 5:
-            return Apply(lambda x, part: part(x.transpose(0, 1))[0].transpose(0, 1), nn.GRU(d, 3)), (t, 3)
+            return Apply(
+                lambda x, part: part(x.transpose(0, 1))[0].transpose(0, 1), nn.GRU(d, 3)
+            ), (t, 3)
         if choice == 6:
             return Apply(attended, nn.MultiheadAttention(d, 1, batch_first=True)), (t, d)
         if choice == 7:
-            return Apply(steps_first, nn.TransformerEncoderLayer(d, 1, 4, batch_first=False)), (t, d)
+            return Apply(steps_first, nn.TransformerEncoderLayer(d, 1, 4, batch_first=False)), (
+                t,
+                d,
+            )
         if choice == 8:
-            return Apply(lambda x, part: part(x.transpose(1, 2)).transpose(1, 2), nn.Conv1d(d, 3, 3, padding=1)), (
+            return Apply(
+                lambda x, part: part(x.transpose(1, 2)).transpose(1, 2),
+                nn.Conv1d(d, 3, 3, padding=1),
+            ), (
                 t,
                 3,
             )
         if choice == 9:
-            return Apply(with_place, nn.Embedding(t, d, sparse=bool(self.rng.integers(2))), self.linear(d, d)), (t, d)
+            return Apply(
+                with_place, nn.Embedding(t, d, sparse=bool(self.rng.integers(2))), self.linear(d, d)
+            ), (t, d)
         if choice == 10:
             return self.around(nn.LayerNorm(d if self.rng.integers(2) else (t, d))), (t, d)
         if choice == 11:
@@ -207,7 +234,9 @@ class Maker:
             to = groups * int(self.rng.integers(1, 3))
             mode = self.of("zeros", "zeros", "circular", "reflect")
             bias = bool(self.rng.integers(2))
-            return self.around(nn.Conv2d(c, to, 3, 1, 1, groups=groups, padding_mode=mode, bias=bias)), (to, h, w)
+            return self.around(
+                nn.Conv2d(c, to, 3, 1, 1, groups=groups, padding_mode=mode, bias=bias)
+            ), (to, h, w)
         if choice == 4:
             return nn.GroupNorm(1, c), (c, h, w)
         if choice == 5:
@@ -229,7 +258,9 @@ class Maker:
         ids, shape, layers = False, self.of((3,), (4, 2), (3, 3), (1, 4, 4), (2, 4, 4), None), []
         if shape is None:
             ids, shape = True, (4,)
-            made = nn.Embedding(5, 3, padding_idx=self.of(None, 0), sparse=bool(self.rng.integers(2)))
+            made = nn.Embedding(
+                5, 3, padding_idx=self.of(None, 0), sparse=bool(self.rng.integers(2))
+            )
             layers, shape = [self.around(made)], (4, 3)
         begin = (4,) if ids else shape
         for _ in range(self.rng.integers(1, 5)):
@@ -277,7 +308,9 @@ def test_samples_that_see_each_other_are_said(seed):
     network, shape, ids = maker.network(mixing=True)
     x = inputs(maker, 8, shape, ids)
     with torch.no_grad():
-        if torch.allclose(network(x)[:1], network(x[:1]), rtol=1e-4):  # what they see is washed out again
+        if torch.allclose(
+            network(x)[:1], network(x[:1]), rtol=1e-4
+        ):  # what they see is washed out again
             return
     with pytest.raises(StudentError, match="depend on the others of its batch"):
         empirical(network)(x)

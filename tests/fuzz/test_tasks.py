@@ -13,8 +13,19 @@ import tutelage as tu
 from tutelage.exceptions import TutelageError
 
 SHAPES = [
-    (1,), (2,), (5,), (64,), (6, 6), (3, 8), (5, 5, 3), (1, 6, 6), (3, 6, 6), (4, 3, 2), (5, 5, 5, 1), (2, 2, 2, 2, 2),
-]  # fmt: skip
+    (1,),
+    (2,),
+    (5,),
+    (64,),
+    (6, 6),
+    (3, 8),
+    (5, 5, 3),
+    (1, 6, 6),
+    (3, 6, 6),
+    (4, 3, 2),
+    (5, 5, 5, 1),
+    (2, 2, 2, 2, 2),
+]
 KERNELS = [
     tu.kernels.mlp(depth=1), tu.kernels.mlp(depth=0), tu.kernels.mlp(depth=3, activation="erf"),
     tu.kernels.mlp(depth=1, bias_var=0.0),
@@ -69,7 +80,11 @@ def logits(rng, truth, kind):
         z = z.round()
     elif kind == "masked" and z.ndim > 1 and z.shape[-1] > 1:
         keep = min(2, z.shape[-1] - 1)
-        z = np.where(z < np.sort(z, -1)[..., -keep:].min(-1, keepdims=True), rng.choice([-1e4, -100, -np.inf]), z)
+        z = np.where(
+            z < np.sort(z, -1)[..., -keep:].min(-1, keepdims=True),
+            rng.choice([-1e4, -100, -np.inf]),
+            z,
+        )
     elif kind == "probabilities":
         z = 1 / (1 + np.exp(-z))
     elif kind == "log-probabilities" and z.ndim > 1:
@@ -84,7 +99,11 @@ def logits(rng, truth, kind):
 
 def labels(rng, truth, kind):
     """Labels of a kind."""
-    y = truth.argmax(-1) if truth.ndim > 1 and truth.shape[-1] > 1 else (truth.reshape(len(truth)) > 0).astype(int)
+    y = (
+        truth.argmax(-1)
+        if truth.ndim > 1 and truth.shape[-1] > 1
+        else (truth.reshape(len(truth)) > 0).astype(int)
+    )
     if kind == "noise":
         y = rng.integers(0, y.max() + 1, len(y))
     elif kind == "one class":
@@ -132,30 +151,78 @@ def stored(array, how, rng):
         return array.tolist()
     if how == "tensor" and array.dtype.kind in "fiub":
         return torch.as_tensor(np.ascontiguousarray(array)).requires_grad_(array.dtype.kind == "f")
-    if how in ("float16", "bfloat16", "float32", "uint8", "int32", "bool") and array.dtype.kind == "f":
+    if (
+        how in ("float16", "bfloat16", "float32", "uint8", "int32", "bool")
+        and array.dtype.kind == "f"
+    ):
         with np.errstate(all="ignore"):
             if how == "bfloat16":
                 return torch.as_tensor(np.ascontiguousarray(array)).to(torch.bfloat16)
-            return np.nan_to_num(array).astype(how) if how in ("uint8", "int32", "bool") else array.astype(how)
+            return (
+                np.nan_to_num(array).astype(how)
+                if how in ("uint8", "int32", "bool")
+                else array.astype(how)
+            )
     return array
 
 
 LAYOUTS = [
-    "as it is", "reversed", "strided", "Fortran", "read-only", "big-endian", "list", "tensor", "float16", "bfloat16", "float32",
-    "uint8", "int32", "bool",
-]  # fmt: skip
+    "as it is",
+    "reversed",
+    "strided",
+    "Fortran",
+    "read-only",
+    "big-endian",
+    "list",
+    "tensor",
+    "float16",
+    "bfloat16",
+    "float32",
+    "uint8",
+    "int32",
+    "bool",
+]
 INPUTS = [
-    "constant columns", "constant", "nearly constant", "huge", "tiny", "duplicates", "near duplicates", "whole numbers", "units",
-    "outlier", "not finite", "zeros",
-]  # fmt: skip
-LOGITS = [
-    "huge", "too large", "tiny", "saturated", "constant", "ties", "masked", "probabilities", "log-probabilities", "one class",
+    "constant columns",
+    "constant",
+    "nearly constant",
+    "huge",
+    "tiny",
+    "duplicates",
+    "near duplicates",
+    "whole numbers",
+    "units",
+    "outlier",
     "not finite",
-]  # fmt: skip
+    "zeros",
+]
+LOGITS = [
+    "huge",
+    "too large",
+    "tiny",
+    "saturated",
+    "constant",
+    "ties",
+    "masked",
+    "probabilities",
+    "log-probabilities",
+    "one class",
+    "not finite",
+]
 LABELS = [
-    "noise", "one class", "rare", "in a column", "one-hot", "soft", "floats", "fractions", "not labelled", "out of range",
-    "strings", None,
-]  # fmt: skip
+    "noise",
+    "one class",
+    "rare",
+    "in a column",
+    "one-hot",
+    "soft",
+    "floats",
+    "fractions",
+    "not labelled",
+    "out of range",
+    "strings",
+    None,
+]
 
 
 class Chance:
@@ -176,7 +243,10 @@ def task_of(seed):
     chance = Chance(seed)
     rng = chance.rng
     n, m = chance.odd([1, 2, 3], usual=int(rng.integers(4, 41))), chance.of([0, 0, 1, 2, 15])
-    shape, classes = chance.odd(SHAPES, 0.4, usual=(5,)), chance.odd([2, 6, 70], 0.3, usual=chance.of([0, 1, 3]))
+    shape, classes = (
+        chance.odd(SHAPES, 0.4, usual=(5,)),
+        chance.odd([2, 6, 70], 0.3, usual=chance.of([0, 1, 3])),
+    )
     x = values(rng, (n + m, *shape), chance.odd(INPUTS, 0.3))
     if m and rng.random() < 0.1:
         x[n:] = x[rng.integers(0, n, m)] if rng.random() < 0.5 else 255 * x[n:]
@@ -217,10 +287,15 @@ def grid_of(seed):
     grid = {
         "soft_ratio": rng.choice([1e-3, 0.1, 0.5, 0.9, 1.0], rng.integers(1, 4)).tolist(),
         "temperature": rng.choice([0.05, 0.5, 1.0, 4.0, 100.0], rng.integers(1, 3)).tolist(),
-        "t_power": chance.of([0, 2]), "orderings": chance.of([1, 2]), "seed": int(rng.integers(6)),
-        "dtype": chance.of(["float64", "float64", "float32"]), "standardise": chance.of([True, True, False]),
-    }  # fmt: skip
-    return grid | ({"sizes": rng.integers(2, 12, rng.integers(4)).tolist()} if rng.random() < 0.5 else {})
+        "t_power": chance.of([0, 2]),
+        "orderings": chance.of([1, 2]),
+        "seed": int(rng.integers(6)),
+        "dtype": chance.of(["float64", "float64", "float32"]),
+        "standardise": chance.of([True, True, False]),
+    }
+    return grid | (
+        {"sizes": rng.integers(2, 12, rng.integers(4)).tolist()} if rng.random() < 0.5 else {}
+    )
 
 
 def assert_whole(plan, task):
@@ -246,14 +321,20 @@ def assert_whole(plan, task):
             "power_bound",
             "certified_fraction",
         }:
-            assert setting[name] is None or -1e-12 <= setting[name] <= 1 + 1e-9, (name, setting[name])
+            assert setting[name] is None or -1e-12 <= setting[name] <= 1 + 1e-9, (
+                name,
+                setting[name],
+            )
         assert setting["power_bound"] <= setting["risk_bound"] + 1e-9
     best = document["recommended"]
     assert [best["soft_ratio"], best["temperature"]] in [
         [s["soft_ratio"], s["temperature"]] for s in document["settings"]
     ]
     assert document["samples"]["sizes"][-1] == task.n_train
-    assert all(isinstance(sentence, str) and sentence.endswith((".", ".)")) for sentence in document["warnings"])
+    assert all(
+        isinstance(sentence, str) and sentence.endswith((".", ".)"))
+        for sentence in document["warnings"]
+    )
 
 
 @given(seed=st.integers(0, 2**62))

@@ -1,4 +1,5 @@
-"""Networks that reordered, mixed or shared rows make hard to take apart, each with inputs of one sample."""
+"""Networks that reordered, mixed or shared rows make hard to take apart, each with inputs of one
+sample."""
 
 import torch
 from torch import nn
@@ -22,7 +23,11 @@ class Packed(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.embed, self.inner, self.out = nn.Embedding(9, 3), nn.LSTM(3, 4, batch_first=True), nn.Linear(4, 2)
+        self.embed, self.inner, self.out = (
+            nn.Embedding(9, 3),
+            nn.LSTM(3, 4, batch_first=True),
+            nn.Linear(4, 2),
+        )
 
     def forward(self, ids):
         lengths = (ids > 0).sum(1).clamp_min(1)
@@ -47,7 +52,9 @@ class FlippedWhenLarge(nn.Module):
 class SequenceFirstEncoder(nn.Module):
     def __init__(self):
         super().__init__()
-        self.inner = nn.TransformerEncoder(nn.TransformerEncoderLayer(8, 2, 12), 1, enable_nested_tensor=False)
+        self.inner = nn.TransformerEncoder(
+            nn.TransformerEncoderLayer(8, 2, 12), 1, enable_nested_tensor=False
+        )
         self.out = nn.Linear(8, 2)
 
     def forward(self, x):
@@ -62,11 +69,14 @@ class Folded(nn.Module):
         self.inner, self.out = nn.Linear(3, 4), nn.Linear(4, 2)
 
     def forward(self, x):
-        return self.out(torch.tanh(self.inner(x.flip(0).flatten(0, 1))).reshape(len(x), -1, 4).sum(1).flip(0))
+        return self.out(
+            torch.tanh(self.inner(x.flip(0).flatten(0, 1))).reshape(len(x), -1, 4).sum(1).flip(0)
+        )
 
 
 class RelativePositions(nn.Module):
-    """A layer on one row of its own, whose row is then repeated: as DeBERTa-v2's relative positions are."""
+    """A layer on one row of its own, whose row is then repeated: as DeBERTa-v2's relative positions
+    are."""
 
     def __init__(self):
         super().__init__()
@@ -97,7 +107,10 @@ class Lora(nn.Linear):
 
     def __init__(self, before, after):
         super().__init__(before, after)
-        self.down, self.up = nn.Parameter(torch.randn(2, before)), nn.Parameter(torch.randn(after, 2))
+        self.down, self.up = (
+            nn.Parameter(torch.randn(2, before)),
+            nn.Parameter(torch.randn(after, 2)),
+        )
 
     def forward(self, x):
         return super().forward(x) + x @ self.down.T @ self.up.T
@@ -145,7 +158,8 @@ def old_weight_norm():
 
 
 class Keeping(nn.Module):
-    """Keeps in evaluation mode what it has computed of its weights, as LeViT keeps its attention's biases."""
+    """Keeps in evaluation mode what it has computed of its weights, as LeViT keeps its attention's
+    biases."""
 
     def __init__(self):
         super().__init__()
@@ -187,13 +201,19 @@ class Checkpointed(nn.Module):
 
 ODD = {
     "sorted": (SortedMean, lambda n: torch.randn(n, 5, 2)),
-    "packed": (Packed, lambda n: torch.randint(1, 9, (n, 6)) * (torch.arange(6) < torch.randint(1, 7, (n, 1)))),
+    "packed": (
+        Packed,
+        lambda n: torch.randint(1, 9, (n, 6)) * (torch.arange(6) < torch.randint(1, 7, (n, 1))),
+    ),
     "sequence first": (SequenceFirstEncoder, lambda n: torch.randn(n, 3, 8)),
     "sequence first, one token": (SequenceFirstEncoder, lambda n: torch.randn(n, 1, 8)),
     "folded": (Folded, lambda n: torch.randn(n, 2, 3)),
     "relative positions": (RelativePositions, lambda n: torch.randn(n, 3)),
     "experts": (Experts, lambda n: torch.randn(n, 3)),
-    "adapter": (lambda: nn.Sequential(Lora(3, 4), nn.Tanh(), nn.Linear(4, 2)), lambda n: torch.randn(n, 3)),
+    "adapter": (
+        lambda: nn.Sequential(Lora(3, 4), nn.Tanh(), nn.Linear(4, 2)),
+        lambda n: torch.randn(n, 3),
+    ),
     "gain": (
         lambda: nn.Sequential(Gained(), nn.ReLU(), nn.Flatten(), nn.Linear(18, 2)),
         lambda n: torch.randn(n, 1, 5, 5),
@@ -214,12 +234,16 @@ ODD = {
     ),
     "pruned": (pruned, lambda n: torch.randn(n, 3)),
     "weight norm": (
-        lambda: nn.Sequential(nn.utils.parametrizations.weight_norm(nn.Linear(3, 4)), nn.Tanh(), nn.Linear(4, 2)),
+        lambda: nn.Sequential(
+            nn.utils.parametrizations.weight_norm(nn.Linear(3, 4)), nn.Tanh(), nn.Linear(4, 2)
+        ),
         lambda n: torch.randn(n, 3),
     ),
     "old weight norm": (old_weight_norm, lambda n: torch.randn(n, 3)),
     "spectral norm": (
-        lambda: nn.Sequential(nn.utils.parametrizations.spectral_norm(nn.Linear(3, 4)), nn.Tanh(), nn.Linear(4, 2)),
+        lambda: nn.Sequential(
+            nn.utils.parametrizations.spectral_norm(nn.Linear(3, 4)), nn.Tanh(), nn.Linear(4, 2)
+        ),
         lambda n: torch.randn(n, 3),
     ),
     "old spectral norm": (
@@ -231,17 +255,25 @@ ODD = {
         lambda n: torch.randn(n, 3),
     ),
     "depthwise": (
-        lambda: nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.ReLU6(), nn.Conv2d(4, 2, 1), nn.Flatten(), nn.Linear(18, 2)),
+        lambda: nn.Sequential(
+            nn.Conv2d(4, 4, 3, groups=4),
+            nn.ReLU6(),
+            nn.Conv2d(4, 2, 1),
+            nn.Flatten(),
+            nn.Linear(18, 2),
+        ),
         lambda n: torch.randn(n, 4, 5, 5),
     ),
     "scaled by frequency": (
-        lambda: nn.Sequential(nn.Embedding(7, 3, scale_grad_by_freq=True), nn.Flatten(), nn.Linear(12, 2)),
+        lambda: nn.Sequential(
+            nn.Embedding(7, 3, scale_grad_by_freq=True), nn.Flatten(), nn.Linear(12, 2)
+        ),
         lambda n: torch.randint(0, 7, (n, 4)),
     ),
     "keeping": (Keeping, lambda n: torch.randn(n, 3)),
     "bilinear": (TwoInputs, lambda n: torch.randn(n, 3)),
     "checkpointed": (Checkpointed, lambda n: torch.randn(n, 3)),
-}  # fmt: skip
+}
 
 
 def odd(name, n=9, seed=0):

@@ -1,4 +1,5 @@
-"""Duals of every activation: against quadrature in two dimensions, their own Hermite series, and each other."""
+"""Duals of every activation: against quadrature in two dimensions, their own Hermite series, and
+each other."""
 
 import itertools
 
@@ -7,12 +8,25 @@ import pytest
 import torch
 
 from tutelage.exceptions import StudentError
-from tutelage.kernels import Abs, Conv, Dense, Elementwise, Flatten, Gaussian, LeakyRelu, Relu, Sequential, activation
+from tutelage.kernels import (
+    Abs,
+    Conv,
+    Dense,
+    Elementwise,
+    Flatten,
+    Gaussian,
+    LeakyRelu,
+    Relu,
+    Sequential,
+    activation,
+)
 from tutelage.kernels.activations import ACTIVATIONS
 
 SMOOTH = ["erf", "gelu", "sin", "identity", "gaussian", "rbf"]
 BENT = {"relu": Relu(), "leaky_relu": LeakyRelu(0.3), "abs": Abs()}
-Q1, Q2 = (torch.tensor(q, dtype=torch.float64) for q in ([1.3, 0.2, 2.0, 0.5], [0.7, 0.4, 1.0, 0.5]))
+Q1, Q2 = (
+    torch.tensor(q, dtype=torch.float64) for q in ([1.3, 0.2, 2.0, 0.5], [0.7, 0.4, 1.0, 0.5])
+)
 K = torch.tensor([0.5, -0.2, 0.0, 0.45], dtype=torch.float64)
 
 
@@ -38,7 +52,9 @@ def test_duals_are_the_gaussian_means(name):
     for k, q1, q2, first, second in zip(K, Q1, Q2, value, derivative, strict=True):
         u, v, weight = pairs(k, q1, q2)
         torch.testing.assert_close(first, (weight * act(u) * act(v)).sum(), rtol=1e-9, atol=1e-12)
-        torch.testing.assert_close(second, (weight * slope(act, u) * slope(act, v)).sum(), rtol=1e-9, atol=1e-12)
+        torch.testing.assert_close(
+            second, (weight * slope(act, u) * slope(act, v)).sum(), rtol=1e-9, atol=1e-12
+        )
 
 
 @pytest.mark.parametrize("name", BENT)
@@ -48,8 +64,18 @@ def test_duals_of_bent_lines_are_the_gaussian_means(name):
     value, derivative = act.dual(K.clone(), Q1, Q2)
     for k, q1, q2, first, second in zip(K, Q1, Q2, value, derivative, strict=True):
         angle = torch.arccos(k / (q1 * q2).sqrt())
-        kinks = [torch.tensor(0.0), *sorted((a % (2 * torch.pi)) for a in (
-            torch.pi / 2, 3 * torch.pi / 2, float(angle) + torch.pi / 2, float(angle) + 3 * torch.pi / 2))]  # fmt: skip
+        kinks = [
+            torch.tensor(0.0),
+            *sorted(
+                (a % (2 * torch.pi))
+                for a in (
+                    torch.pi / 2,
+                    3 * torch.pi / 2,
+                    float(angle) + torch.pi / 2,
+                    float(angle) + 3 * torch.pi / 2,
+                )
+            ),
+        ]
         kinks = [float(a) for a in kinks] + [2 * torch.pi]
         node, weight = (torch.as_tensor(v) for v in np.polynomial.legendre.leggauss(60))
         total, slopes = 0.0, 0.0
@@ -67,12 +93,15 @@ def test_duals_of_bent_lines_are_the_gaussian_means(name):
 def test_the_second_is_the_firsts_derivative(name):
     act, step = activation(name), 1e-6
     up, down = act.dual(K + step, Q1, Q2)[0], act.dual(K - step, Q1, Q2)[0]
-    torch.testing.assert_close(act.dual(K.clone(), Q1, Q2)[1], (up - down) / (2 * step), rtol=1e-7, atol=1e-8)
+    torch.testing.assert_close(
+        act.dual(K.clone(), Q1, Q2)[1], (up - down) / (2 * step), rtol=1e-7, atol=1e-8
+    )
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_what_is_compiled_is_what_torch_computes(name):
-    """A 1 × 1 convolution of one pixel goes through the compiled duals, a dense layer through torch's."""
+    """A 1 × 1 convolution of one pixel goes through the compiled duals, a dense layer through
+    torch's."""
     x = torch.randn(7, 5, 1, 1, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     act = activation(name)
     image = Sequential(Conv(1), act, Conv(1), act, Flatten(), Dense())
@@ -108,13 +137,25 @@ def test_gaussian_is_what_its_docstring_says():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: activation("swish"), "The activation 'swish' is not known; choose one of relu, leaky_relu"),
+        (
+            lambda: activation("swish"),
+            "The activation 'swish' is not known; choose one of relu, leaky_relu",
+        ),
         (lambda: Elementwise(torch.tanh, degree=0), "takes a function and a degree in 1 … 128"),
-        (lambda: Elementwise(lambda x: x / 0).dual(K.clone(), Q1, Q2), "gives values that are not finite numbers"),
-        (lambda: Elementwise(lambda x: x @ x).dual(K.clone(), Q1, Q2), "Expected a function from a tensor to a tensor of its shape"),
-        (lambda: Elementwise(lambda x: torch.sin(60 * x)).dual(K.clone(), Q1, Q2), "is too rough for a Hermite series of degree 64"),
+        (
+            lambda: Elementwise(lambda x: x / 0).dual(K.clone(), Q1, Q2),
+            "gives values that are not finite numbers",
+        ),
+        (
+            lambda: Elementwise(lambda x: x @ x).dual(K.clone(), Q1, Q2),
+            "Expected a function from a tensor to a tensor of its shape",
+        ),
+        (
+            lambda: Elementwise(lambda x: torch.sin(60 * x)).dual(K.clone(), Q1, Q2),
+            "is too rough for a Hermite series of degree 64",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_activation_is_said(make, message):
     with pytest.raises(StudentError) as caught:
         make()

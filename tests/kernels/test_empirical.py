@@ -44,7 +44,10 @@ class Recurrent(nn.Module):
 class Attention(nn.Module):
     def __init__(self):
         super().__init__()
-        self.inner, self.out = nn.TransformerEncoderLayer(8, 2, 12, batch_first=True), nn.Linear(8, 2)
+        self.inner, self.out = (
+            nn.TransformerEncoderLayer(8, 2, 12, batch_first=True),
+            nn.Linear(8, 2),
+        )
 
     def forward(self, x):
         return self.out(self.inner(x).mean(1))
@@ -63,7 +66,9 @@ class TiedByHand(nn.Module):
         self.inner, self.out = nn.Linear(5, 4), nn.Linear(5, 2)
 
     def forward(self, x):
-        return self.out(torch.tanh(nn.functional.linear(torch.tanh(self.inner(x)), self.inner.weight.T)))
+        return self.out(
+            torch.tanh(nn.functional.linear(torch.tanh(self.inner(x)), self.inner.weight.T))
+        )
 
 
 class Fold(nn.Module):
@@ -125,26 +130,52 @@ class FrozenPart(nn.Module):
 
 
 NETWORKS = {
-    "dense": (lambda: nn.Sequential(
-        nn.Linear(5, 7), nn.ReLU(inplace=True), nn.Linear(7, 6, bias=False), nn.Tanh(), nn.Linear(6, 3),
-    ), (5,)),
-    "one logit": (lambda: nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 1), nn.Flatten(0)), (5,)),
-    "dropout": (lambda: nn.Sequential(nn.Linear(5, 7), nn.Dropout(0.5), nn.ReLU(), nn.Linear(7, 2)), (5,)),
+    "dense": (
+        lambda: nn.Sequential(
+            nn.Linear(5, 7),
+            nn.ReLU(inplace=True),
+            nn.Linear(7, 6, bias=False),
+            nn.Tanh(),
+            nn.Linear(6, 3),
+        ),
+        (5,),
+    ),
+    "one logit": (
+        lambda: nn.Sequential(nn.Linear(5, 7), nn.ReLU(), nn.Linear(7, 1), nn.Flatten(0)),
+        (5,),
+    ),
+    "dropout": (
+        lambda: nn.Sequential(nn.Linear(5, 7), nn.Dropout(0.5), nn.ReLU(), nn.Linear(7, 2)),
+        (5,),
+    ),
     "batch norm, groups, stride": (
         lambda: nn.Sequential(
-            nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True),
-            nn.Conv2d(4, 6, 3, stride=2, groups=2, padding="valid"), nn.GELU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(6, 3),
+            nn.Conv2d(2, 4, 3, padding=1),
+            nn.BatchNorm2d(4),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(4, 6, 3, stride=2, groups=2, padding="valid"),
+            nn.GELU(),
+            nn.AdaptiveAvgPool2d(1),
+            nn.Flatten(),
+            nn.Linear(6, 3),
         ),
         (2, 8, 8),
     ),
     "circular, norms": (
         lambda: nn.Sequential(
-            nn.Conv2d(2, 4, 3, padding="same", padding_mode="circular"), nn.GroupNorm(2, 4), nn.ReLU(), nn.Flatten(),
-            nn.LayerNorm(256), nn.Linear(256, 2),
+            nn.Conv2d(2, 4, 3, padding="same", padding_mode="circular"),
+            nn.GroupNorm(2, 4),
+            nn.ReLU(),
+            nn.Flatten(),
+            nn.LayerNorm(256),
+            nn.Linear(256, 2),
         ),
         (2, 8, 8),
     ),
-    "other layers": (lambda: nn.Sequential(nn.Conv1d(2, 4, 3), nn.PReLU(), nn.Flatten(), nn.Linear(24, 2)), (2, 8)),
+    "other layers": (
+        lambda: nn.Sequential(nn.Conv1d(2, 4, 3), nn.PReLU(), nn.Flatten(), nn.Linear(24, 2)),
+        (2, 8),
+    ),
     "token": (WithToken, (4, 6)),
     "tied": (Tied, (5,)),
     "recurrent": (Recurrent, (4, 3)),
@@ -157,13 +188,17 @@ NETWORKS = {
     "in place": (InPlace, (5,)),
     "frozen part": (FrozenPart, (5,)),
     "one layer": (lambda: Scaled(5, 2), (5,)),
-}  # fmt: skip
+}
 
 
 def made(name, seed=0):
     torch.manual_seed(seed)
     make, shape = NETWORKS[name]
-    return make().double(), torch.randn(7, *shape, dtype=torch.float64), torch.randn(4, *shape, dtype=torch.float64)
+    return (
+        make().double(),
+        torch.randn(7, *shape, dtype=torch.float64),
+        torch.randn(4, *shape, dtype=torch.float64),
+    )
 
 
 def gradients(network, x):
@@ -172,8 +207,13 @@ def gradients(network, x):
     parameters, found = [p for p in network.parameters() if p.requires_grad], []
     for i in range(len(x)):
         logits = logits_of(network(x[i : i + 1].clone())).reshape(-1)
-        rows = [torch.autograd.grad(z, parameters, retain_graph=True, materialize_grads=True) for z in logits]
-        found.append(torch.stack([torch.cat([g.to_dense().flatten() for g in row]) for row in rows]))
+        rows = [
+            torch.autograd.grad(z, parameters, retain_graph=True, materialize_grads=True)
+            for z in logits
+        ]
+        found.append(
+            torch.stack([torch.cat([g.to_dense().flatten() for g in row]) for row in rows])
+        )
     return torch.stack(found)
 
 
@@ -210,7 +250,9 @@ def test_gradients_that_are_no_numbers_are_said_with_their_layer():
     network = Root()
     nn.init.zeros_(network.inner.weight)
     nn.init.zeros_(network.inner.bias)
-    with pytest.raises(NumericsError, match="The network's gradients of inner are not all finite numbers"):
+    with pytest.raises(
+        NumericsError, match="The network's gradients of inner are not all finite numbers"
+    ):
         empirical(network)(torch.ones(3, 2))
     nn.init.constant_(network.out.bias, torch.inf)
     with pytest.raises(NumericsError, match="The network's logits are not all finite numbers"):
@@ -219,12 +261,14 @@ def test_gradients_that_are_no_numbers_are_said_with_their_layer():
 
 def test_a_network_that_fails_is_said_in_a_sentence():
     with pytest.raises(
-        StudentError, match=r"fails on inputs of shape \(2, 5\) with RuntimeError: .* floating-point inputs\.$"
+        StudentError,
+        match=r"fails on inputs of shape \(2, 5\) with RuntimeError: .* floating-point inputs\.$",
     ):
         empirical(nn.Linear(4, 2))(torch.ones(3, 5))
     embedding = nn.Sequential(nn.Embedding(7, 3), nn.Flatten(), nn.Linear(12, 2))
     with pytest.raises(
-        StudentError, match=r"It takes token ids, and gets floating-point numbers.*--no-standardise.*x\.long"
+        StudentError,
+        match=r"It takes token ids, and gets floating-point numbers.*--no-standardise.*x\.long",
     ):
         empirical(embedding)(torch.ones(3, 4))
 
@@ -235,14 +279,19 @@ def test_single_outputs_and_full_blocks(name):
     full = blocks(network, x1, x2)
     assert_close(empirical(network, outputs="full")(x1, x2), full)
     assert_close(empirical(network, outputs=1)(x1, x2), full[:, :, 1, 1])
-    assert_close(empirical(network, outputs="full").diag(x1), blocks(network, x1, x1).diagonal().permute(2, 0, 1))
+    assert_close(
+        empirical(network, outputs="full").diag(x1),
+        blocks(network, x1, x1).diagonal().permute(2, 0, 1),
+    )
 
 
 def test_frozen_parameters_are_left_out():
     network, x1, x2 = made("dense")
     network[0].weight.requires_grad_(False)
     network[4].bias.requires_grad_(False)
-    assert_close(empirical(network)(x1, x2), blocks(network, x1, x2).diagonal(dim1=-2, dim2=-1).mean(-1))
+    assert_close(
+        empirical(network)(x1, x2), blocks(network, x1, x2).diagonal(dim1=-2, dim2=-1).mean(-1)
+    )
 
 
 def test_the_users_network_is_left_as_it_was():
@@ -265,9 +314,14 @@ def test_a_small_bert_on_token_ids_with_masks():
 
     torch.manual_seed(0)
     config = BertConfig(
-        vocab_size=30, hidden_size=8, num_hidden_layers=2, num_attention_heads=2, intermediate_size=12,
-        max_position_embeddings=10, num_labels=3,
-    )  # fmt: skip
+        vocab_size=30,
+        hidden_size=8,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=12,
+        max_position_embeddings=10,
+        num_labels=3,
+    )
     network = BertForSequenceClassification(config).double().eval()
     ids = torch.randint(1, 30, (5, 6))
     mask = (torch.arange(6) < torch.tensor([6, 4, 3, 6, 5])[:, None]).long()
@@ -283,7 +337,10 @@ def test_a_small_bert_on_token_ids_with_masks():
 
     found = empirical(network)(x)
     assert_close(
-        found, blocks(Logits(), torch.arange(5)[:, None], torch.arange(5)[:, None]).diagonal(dim1=-2, dim2=-1).mean(-1)
+        found,
+        blocks(Logits(), torch.arange(5)[:, None], torch.arange(5)[:, None])
+        .diagonal(dim1=-2, dim2=-1)
+        .mean(-1),
     )
     assert_close(empirical(network)(x, {k: v[:2] for k, v in x.items()}), found[:, :2])
 
@@ -291,7 +348,12 @@ def test_a_small_bert_on_token_ids_with_masks():
 def test_a_projection_is_near_seeded_and_measured():
     torch.manual_seed(0)
     network = nn.Sequential(
-        nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(256, 2)
+        nn.Conv2d(3, 16, 3),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3),
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Linear(256, 2),
     )
     x = torch.randn(20, 3, 8, 8)
     errors = [empirical(network, projected=d).projection_error(x) for d in (64, 1024)]
@@ -316,7 +378,8 @@ def test_wide_networks_approach_the_closed_form():
             layer.bias.requires_grad_(False)
         return made
 
-    # In standard parametrisation a layer's share of the kernel is 1/(2/fan-in) of that in NTK parametrisation.
+    # In standard parametrisation a layer's share of the kernel is 1/(2/fan-in) of that in NTK
+    # parametrisation.
     closed = tu.kernels.mlp(depth=1, bias_var=0.0)(x)
     shares = []
     for _ in range(8):
@@ -326,7 +389,9 @@ def test_wide_networks_approach_the_closed_form():
         sampled[0].weight.requires_grad_(True)
         sampled[2].weight.requires_grad_(False)
         shares.append(readout + empirical(sampled)(x) * 2 / 4)
-    assert torch.linalg.norm(torch.stack(shares).mean(0) - closed) < 0.03 * torch.linalg.norm(closed)
+    assert torch.linalg.norm(torch.stack(shares).mean(0) - closed) < 0.03 * torch.linalg.norm(
+        closed
+    )
 
 
 @pytest.mark.parametrize(
@@ -354,7 +419,9 @@ class Mixing(nn.Module):
     "network",
     [
         Mixing(),
-        nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 2)),
+        nn.Sequential(
+            nn.Linear(5, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.Linear(4, 2)
+        ),
         nn.Sequential(nn.Linear(5, 4), nn.ReLU(), nn.Linear(4, 2), nn.Softmax(0)),
     ],
     ids=["mean", "batch statistics", "softmax over samples"],

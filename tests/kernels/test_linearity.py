@@ -40,8 +40,13 @@ def test_networks_that_cannot_be_compared_are_said():
 def test_attention_and_batch_norm_can_be_measured():
     torch.manual_seed(0)
     network = nn.Sequential(
-        nn.TransformerEncoderLayer(8, 2, 12, batch_first=True), nn.Flatten(), nn.BatchNorm1d(24), nn.Linear(24, 2)
+        nn.TransformerEncoderLayer(8, 2, 12, batch_first=True),
+        nn.Flatten(),
+        nn.BatchNorm1d(24),
+        nn.Linear(24, 2),
     )
-    found = linearity(network.double(), moved(network, 1e-4), torch.randn(20, 3, 8, dtype=torch.float64))
+    found = linearity(
+        network.double(), moved(network, 1e-4), torch.randn(20, 3, 8, dtype=torch.float64)
+    )
     assert found.prediction_error < 0.05
     assert torch.backends.mha.get_fastpath_enabled()

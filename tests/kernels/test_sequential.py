@@ -1,4 +1,5 @@
-"""Networks of any layers: against sampled wide networks, brute force over pixel pairs, and what must hold for all of them."""
+"""Networks of any layers: against sampled wide networks, brute force over pixel pairs, and what
+must hold for all of them."""
 
 import itertools
 
@@ -44,20 +45,36 @@ NETWORKS = {
     "flatten": Sequential(SMALL, Relu(), Conv(), LeakyRelu(0.2), Flatten(), Dense()),
     "flatten, then dense": Sequential(SMALL, Relu(), Flatten(), Dense(), Gelu(), Dense()),
     "global": Sequential(SMALL, Relu(), Conv(2, padding="valid"), Abs(), GAP, Dense()),
-    "global, no activation after the last convolution": Sequential(Conv(), Relu(), SMALL, GAP, Relu(), Dense()),
+    "global, no activation after the last convolution": Sequential(
+        Conv(), Relu(), SMALL, GAP, Relu(), Dense()
+    ),
     "stride": Sequential(Conv(3, stride=2), Gelu(), Conv(2, stride=2), Relu(), GAP, Dense()),
     "even windows": Sequential(Conv(2), Relu(), Conv(4), Erf(), GAP, Dense()),
     "pooled first": Sequential(AvgPool(2), Conv(), Relu(), GAP, Dense()),
-    "pooled between": Sequential(Conv(), Relu(), AvgPool(2), Conv(), Relu(), AvgPool(3), Conv(1), Relu(), Flatten(), Dense()),
-    "circular": Sequential(Conv(padding="circular"), Relu(), Conv(padding="circular"), Relu(), GAP, Dense()),
-    "circular, stride": Sequential(Conv(padding="circular", stride=2), Erf(), Conv(2, padding="circular"), Relu(), GAP, Dense()),
-    "circular, pooled": Sequential(Conv(padding="circular"), Relu(), AvgPool(2), Conv(padding="circular"), Relu(), GAP, Dense()),
+    "pooled between": Sequential(
+        Conv(), Relu(), AvgPool(2), Conv(), Relu(), AvgPool(3), Conv(1), Relu(), Flatten(), Dense()
+    ),
+    "circular": Sequential(
+        Conv(padding="circular"), Relu(), Conv(padding="circular"), Relu(), GAP, Dense()
+    ),
+    "circular, stride": Sequential(
+        Conv(padding="circular", stride=2), Erf(), Conv(2, padding="circular"), Relu(), GAP, Dense()
+    ),
+    "circular, pooled": Sequential(
+        Conv(padding="circular"), Relu(), AvgPool(2), Conv(padding="circular"), Relu(), GAP, Dense()
+    ),
     "residual": Sequential(Conv(), Residual(Relu(), SMALL, Relu(), SMALL), Relu(), GAP, Dense()),
-    "shortcut": Sequential(Conv(), Residual(Relu(), Conv(3, 2), shortcut=(Conv(1, 2),)), Relu(), GAP, Dense()),
-    "nested": Sequential(Conv(), Residual(Relu(), Conv(), Residual(Erf(), SMALL), Relu(), SMALL), Flatten(), Dense()),
-    "by quadrature": Sequential(Conv(), Elementwise(torch.tanh), SMALL, Elementwise(torch.sigmoid), GAP, Dense()),
+    "shortcut": Sequential(
+        Conv(), Residual(Relu(), Conv(3, 2), shortcut=(Conv(1, 2),)), Relu(), GAP, Dense()
+    ),
+    "nested": Sequential(
+        Conv(), Residual(Relu(), Conv(), Residual(Erf(), SMALL), Relu(), SMALL), Flatten(), Dense()
+    ),
+    "by quadrature": Sequential(
+        Conv(), Elementwise(torch.tanh), SMALL, Elementwise(torch.sigmoid), GAP, Dense()
+    ),
     "normalised": Sequential(Normalise(), Conv(), Relu(), GAP, Dense()),
-}  # fmt: skip
+}
 
 
 def pictures(n, height=6, width=6, channels=2, seed=0):
@@ -66,12 +83,17 @@ def pictures(n, height=6, width=6, channels=2, seed=0):
 
 
 def inputs(name, n, seed=0):
-    return pictures(n, seed=seed) if "dense" not in name or "flatten" in name else pictures(n, seed=seed).flatten(1)
+    return (
+        pictures(n, seed=seed)
+        if "dense" not in name or "flatten" in name
+        else pictures(n, seed=seed).flatten(1)
+    )
 
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_agrees_with_sampled_wide_networks(name):
-    """NTK and NNGP: the mean over initial weights of the gradients' products, and of the outputs' own."""
+    """NTK and NNGP: the mean over initial weights of the gradients' products, and of the outputs'
+    own."""
     kernel, x, width, seeds = NETWORKS[name], inputs(name, 3), 96, 24
     factory = wide(kernel, width)
     tangents, covariances = [], []
@@ -79,12 +101,13 @@ def test_agrees_with_sampled_wide_networks(name):
         torch.manual_seed(seed)
         network = factory(tuple(x.shape[1:]), 1).double()
         parameters = {k: v.detach() for k, v in network.named_parameters()}
-        jacobian = torch.func.jacrev(lambda p, network=network: torch.func.functional_call(network, p, (x,))[:, 0])(
-            parameters
-        )
+        jacobian = torch.func.jacrev(
+            lambda p, network=network: torch.func.functional_call(network, p, (x,))[:, 0]
+        )(parameters)
         flat = torch.cat([j.flatten(1) for j in jacobian.values()], 1)
         tangents.append(flat @ flat.T)
-        # The readout's gradient is the last hidden layer: given that, the output's covariance is known.
+        # The readout's gradient is the last hidden layer: given that, the output's covariance is
+        # known.
         last = list(jacobian)[-2:]
         covariances.append(sum(jacobian[k].flatten(1) @ jacobian[k].flatten(1).T for k in last))
     for found, exact in ((tangents, kernel(x)), (covariances, kernel.nngp(x))):
@@ -97,7 +120,8 @@ def test_agrees_with_sampled_wide_networks(name):
 
 
 def brute_force(kernel, x, z):
-    """Σ and Θ of every pixel pair at once, layer by layer as the docstrings say it, for networks of Conv, Relu, pools and Dense."""
+    """Σ and Θ of every pixel pair at once, layer by layer as the docstrings say it, for networks of
+    Conv, Relu, pools and Dense."""
 
     def relu(k, t, q1, q2):
         scale = (q1[:, None] * q2[None]).sqrt().flatten().reshape(k.shape)
@@ -121,14 +145,20 @@ def brute_force(kernel, x, z):
             {"12": (x, z), "11": (x, x), "22": (z, z)}.items()}  # fmt: skip
     tangents = {pair: torch.zeros_like(k) for pair, k in maps.items()}
     for layer in kernel.layers:
-        variance = {p: torch.einsum("hwhw->hw", maps[p]) if maps[p].ndim == 4 else maps[p] for p in ("11", "22")}
+        variance = {
+            p: torch.einsum("hwhw->hw", maps[p]) if maps[p].ndim == 4 else maps[p]
+            for p in ("11", "22")
+        }
         ends = {"12": ("11", "22"), "11": ("11", "11"), "22": ("22", "22")}
         for pair, (one, two) in ends.items():
             k, t = maps[pair], tangents[pair]
             if isinstance(layer, Relu):
                 k, t = relu(k, t, variance[one].flatten(), variance[two].flatten())
             elif isinstance(layer, Conv):
-                k, t = layer.weight_var * conv(k, layer) + layer.bias_var, layer.weight_var * conv(t, layer)
+                k, t = (
+                    layer.weight_var * conv(k, layer) + layer.bias_var,
+                    layer.weight_var * conv(t, layer),
+                )
                 t = t + k
             elif isinstance(layer, Dense):
                 k, t = layer.weight_var * k + layer.bias_var, layer.weight_var * t
@@ -158,7 +188,12 @@ def test_is_what_every_pixel_pair_at_once_gives(kernel):
         torch.testing.assert_close(kernel(x, z)[i, j], t, rtol=1e-12, atol=1e-12)
 
 
-@given(name=st.sampled_from(sorted(NETWORKS)), n=st.integers(1, 6), m=st.integers(1, 6), seed=st.integers(0, 99))
+@given(
+    name=st.sampled_from(sorted(NETWORKS)),
+    n=st.integers(1, 6),
+    m=st.integers(1, 6),
+    seed=st.integers(0, 99),
+)
 @settings(max_examples=40, deadline=None)
 def test_is_symmetric_positive_semi_definite_and_a_function_of_pairs(name, n, m, seed):
     kernel, x, z = NETWORKS[name], inputs(name, n, seed), inputs(name, m, seed + 100)
@@ -178,7 +213,8 @@ def test_is_symmetric_positive_semi_definite_and_a_function_of_pairs(name, n, m,
 )
 @settings(max_examples=25, deadline=None)
 def test_circular_padding_makes_a_torus(head, activation, dy, dx):
-    """Pooled over a torus, where things lie does not matter; flattened, it matters only where two images lie to each other."""
+    """Pooled over a torus, where things lie does not matter; flattened, it matters only where two
+    images lie to each other."""
     kernel = cnn(depth=2, activation=activation, padding="circular", head=head)
     x, z = pictures(2, 6, 5), pictures(2, 6, 5, seed=1)
     moved = x.roll((dy, dx), (-2, -1))
@@ -191,7 +227,9 @@ def test_zero_padding_does_not():
     assert (kernel(x.roll(2, -1), z) - kernel(x, z)).abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("kernel", [mlp(), resmlp(), cnn(depth=2), resnet(blocks=1, head="global_avg_pool")])
+@pytest.mark.parametrize(
+    "kernel", [mlp(), resmlp(), cnn(depth=2), resnet(blocks=1, head="global_avg_pool")]
+)
 def test_blocks_do_not_show(kernel, monkeypatch):
     x, z = pictures(23, 4, 4), pictures(9, 4, 4, seed=1)
     whole, cross_ = kernel(x), kernel(x, z)
@@ -239,7 +277,10 @@ def test_cost_grows_with_pairs_and_pooling_squares_the_pixels():
     assert many.seconds > few.seconds > 0
     assert many.bytes > 8e6
     pooled = cnn(head="global_avg_pool")
-    work = [pooled.cost((3, size, size), 10).seconds / cnn().cost((3, size, size), 10).seconds for size in (8, 16)]
+    work = [
+        pooled.cost((3, size, size), 10).seconds / cnn().cost((3, size, size), 10).seconds
+        for size in (8, 16)
+    ]
     assert work[1] > 2 * work[0]
     assert mlp().cost((20,), 100, 30).pairs == 3000
 
@@ -251,7 +292,10 @@ def test_cost_grows_with_pairs_and_pooling_squares_the_pixels():
         (lambda: Sequential(Dense(), Relu()), "put a Dense() at the end"),
         (lambda: Sequential(Relu(), Dense()), "Relu follows what is not Gaussian"),
         (lambda: Sequential(Dense(), Relu(), Relu(), Dense()), "put a Dense or Conv before it"),
-        (lambda: check_layers((Dense(), torch.nn.ReLU(), Dense())), "ReLU() is no layer; see tutelage.kernels"),
+        (
+            lambda: check_layers((Dense(), torch.nn.ReLU(), Dense())),
+            "ReLU() is no layer; see tutelage.kernels",
+        ),
         (lambda: check_layers((Dense, Relu(), Dense())), "is no layer; write Dense()"),
         (lambda: Sequential(Dense(), Normalise(), Dense()), "Normalise is for inputs"),
         (lambda: Residual(Dense(), Relu()), "so that the two are uncorrelated"),
@@ -269,18 +313,61 @@ def test_layers_that_do_not_make_a_network_are_said(make, message):
 @pytest.mark.parametrize(
     ("kernel", "x", "message"),
     [
-        (cnn(), torch.ones(3, 20), "This student takes images (samples, channels, height, width); inputs of shape (3, 20) are none"),
-        (cnn(padding="valid"), torch.ones(3, 1, 4, 4), "A window of 3 × 3 does not fit into images of 2 × 2"),
-        (cnn(avg_pool=2), torch.ones(3, 1, 4, 4), "A pooling window of 2 does not fit into images of 1 × 1"),
-        (cnn(padding="circular", stride=2), torch.ones(3, 1, 6, 6), "a circular convolution's stride must divide the size"),
-        (cnn(), torch.ones(3, 1, 8, 8).half(), "computed in float32 or float64; the inputs are torch.float16"),
-        (Sequential(Conv(), Relu(), Conv()), torch.ones(2, 1, 4, 4), "The network ends with an image"),
-        (Sequential(Flatten(), Conv(), Flatten(), Dense()), torch.ones(2, 1, 4, 4), "A Conv layer takes images"),
-        (Sequential(Conv(), Flatten(), AvgPool(2), Dense()), torch.ones(2, 1, 4, 4), "A AvgPool needs pixels"),
-        (Sequential(Conv(), Relu(), Conv(padding="circular"), Flatten(), Dense()), torch.ones(2, 1, 4, 4), "circular"),
-        (Sequential(Conv(), Residual(Relu(), Conv(stride=2)), Flatten(), Dense()), torch.ones(2, 1, 4, 4), "residual"),
+        (
+            cnn(),
+            torch.ones(3, 20),
+            (
+                "This student takes images (samples, channels, height, width); inputs of shape (3,"
+                " 20) are none"
+            ),
+        ),
+        (
+            cnn(padding="valid"),
+            torch.ones(3, 1, 4, 4),
+            "A window of 3 × 3 does not fit into images of 2 × 2",
+        ),
+        (
+            cnn(avg_pool=2),
+            torch.ones(3, 1, 4, 4),
+            "A pooling window of 2 does not fit into images of 1 × 1",
+        ),
+        (
+            cnn(padding="circular", stride=2),
+            torch.ones(3, 1, 6, 6),
+            "a circular convolution's stride must divide the size",
+        ),
+        (
+            cnn(),
+            torch.ones(3, 1, 8, 8).half(),
+            "computed in float32 or float64; the inputs are torch.float16",
+        ),
+        (
+            Sequential(Conv(), Relu(), Conv()),
+            torch.ones(2, 1, 4, 4),
+            "The network ends with an image",
+        ),
+        (
+            Sequential(Flatten(), Conv(), Flatten(), Dense()),
+            torch.ones(2, 1, 4, 4),
+            "A Conv layer takes images",
+        ),
+        (
+            Sequential(Conv(), Flatten(), AvgPool(2), Dense()),
+            torch.ones(2, 1, 4, 4),
+            "A AvgPool needs pixels",
+        ),
+        (
+            Sequential(Conv(), Relu(), Conv(padding="circular"), Flatten(), Dense()),
+            torch.ones(2, 1, 4, 4),
+            "circular",
+        ),
+        (
+            Sequential(Conv(), Residual(Relu(), Conv(stride=2)), Flatten(), Dense()),
+            torch.ones(2, 1, 4, 4),
+            "residual",
+        ),
     ],
-)  # fmt: skip
+)
 def test_inputs_that_do_not_fit_are_said(kernel, x, message):
     for call in (kernel, kernel.diag, kernel.nngp):
         with pytest.raises(StudentError) as caught:
@@ -291,8 +378,13 @@ def test_inputs_that_do_not_fit_are_said(kernel, x, message):
 @pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
 @pytest.mark.parametrize("size", [1, 2, 3, 4, 5])
 def test_padding_is_that_of_torch(size):
-    """Sampled networks and brute force pad as the layer says; that this is what torch does is seen here."""
-    layer, x, weight = Conv(size), pictures(1, channels=1), torch.rand(1, 1, size, size, dtype=torch.float64)
+    """Sampled networks and brute force pad as the layer says; that this is what torch does is seen
+    here."""
+    layer, x, weight = (
+        Conv(size),
+        pictures(1, channels=1),
+        torch.rand(1, 1, size, size, dtype=torch.float64),
+    )
     padded = torch.nn.functional.pad(x, (layer.left, layer.both - layer.left) * 2)
     same = torch.nn.functional.conv2d(x, weight, padding="same")
     torch.testing.assert_close(torch.nn.functional.conv2d(padded, weight), same)

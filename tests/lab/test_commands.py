@@ -39,7 +39,10 @@ def test_a_plan_is_verified_from_its_folder_alone(capsys, task_file, tmp_path, m
     assert found == json.loads((folder / "verification.json").read_text())
     assert found["students"] == 2 * 7
     assert found["epochs"] == 2
-    assert {row["role"] for row in found["rows"]} >= {"labels only", "usual default (ρ = 0.9, T = 4)"}
+    assert {row["role"] for row in found["rows"]} >= {
+        "labels only",
+        "usual default (ρ = 0.9, T = 4)",
+    }
     page = (folder / "report.html").read_text()
     assert "Checked against real students" in page
     assert "Checked against real students" not in before
@@ -52,32 +55,59 @@ def test_a_plan_is_verified_from_its_folder_alone(capsys, task_file, tmp_path, m
 
 def test_distil_writes_students(capsys, task_file, tmp_path):
     code, out, _ = run(
-        capsys, "distil", task_file, "--student", "mlp:width=8,depth=1", "--soft-ratio", "0,1", "--temperature", "2", "--seeds", "1",
-        *QUICK[:-1], "--out", tmp_path / "students",
-    )  # fmt: skip
+        capsys,
+        "distil",
+        task_file,
+        "--student",
+        "mlp:width=8,depth=1",
+        "--soft-ratio",
+        "0,1",
+        "--temperature",
+        "2",
+        "--seeds",
+        "1",
+        *QUICK[:-1],
+        "--out",
+        tmp_path / "students",
+    )
     assert code == 0
     assert "soft ratio" in out
     found = xr.load_dataset(tmp_path / "students" / "students.nc", engine="h5netcdf")
     assert found.soft_ratio.values.tolist() == [0, 1]
-    assert load_file(tmp_path / "students" / "student-1-2-n60-seed0.safetensors")["1.weight"].shape == (8, 5)
+    assert load_file(tmp_path / "students" / "student-1-2-n60-seed0.safetensors")[
+        "1.weight"
+    ].shape == (8, 5)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["verify", "nowhere"], "nowhere holds no plan.json; give the folder that tutelage plan wrote"),
+        (
+            ["verify", "nowhere"],
+            "nowhere holds no plan.json; give the folder that tutelage plan wrote",
+        ),
         (["verify", "text"], "is not JSON"),
         (["verify", "other"], "is not a plan of tutelage"),
         (["verify", "moved"], "does not say which task file it was made from; give it with --task"),
-        (["distil", "task.npz", "--student", "mlp:width=8,activation=erf"], "'erf' is not known to a finite mlp"),
-        (["distil", "task.npz", "--student", "resmlp:width=8"], "A resmlp is known in infinite width only"),
+        (
+            ["distil", "task.npz", "--student", "mlp:width=8,activation=erf"],
+            "'erf' is not known to a finite mlp",
+        ),
+        (
+            ["distil", "task.npz", "--student", "resmlp:width=8"],
+            "A resmlp is known in infinite width only",
+        ),
         (["distil", "task.npz", "--soft-ratio", "2"], "A soft ratio of 2 was given"),
         (["distil", "task.npz", "--sizes", "1"], "they lie in 2 … 60"),
         (["distil", "task.npz", "--learning-rate", "0"], "expected a positive, finite number"),
     ],
 )
 def test_what_is_wrong_is_said(capsys, tmp_path, task_file, monkeypatch, arguments, message):
-    for name, content in (("text", "{"), ("other", "{}"), ("moved", '{"student": "mlp", "seed": 0, "task": {}}')):
+    for name, content in (
+        ("text", "{"),
+        ("other", "{}"),
+        ("moved", '{"student": "mlp", "seed": 0, "task": {}}'),
+    ):
         (tmp_path / name).mkdir()
         (tmp_path / name / "plan.json").write_text(content)
     assert run(capsys, "plan", task_file, *PLAN, *QUICK, "--out", tmp_path / "plan")[0] == 0
@@ -101,7 +131,11 @@ def test_what_is_wrong_is_said(capsys, tmp_path, task_file, monkeypatch, argumen
         ("tutelage.lab.networks:cnn;linearise=warm,epochs=inf", "tutelage.lab.networks:cnn", 60),
         ("mlp:width=8", "mlp:width=8", 60),
         ("mlp", "mlp:width=512", 60),
-        ("mlp:depth=1,activation=erf", "mlp:depth=1,activation=erf,weight_var=2,bias_var=0.1,width=512", 60),
+        (
+            "mlp:depth=1,activation=erf",
+            "mlp:depth=1,activation=erf,weight_var=2,bias_var=0.1,width=512",
+            60,
+        ),
         ("resmlp", "resmlp:blocks=3,activation=relu,weight_var=1.5,bias_var=0.05,width=512", 60),
         (
             "resnet:blocks=1",

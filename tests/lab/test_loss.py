@@ -14,7 +14,9 @@ def test_the_effective_logits_are_where_it_is_least(t_power, classes):
     teacher = 3 * torch.randn(6, classes, dtype=torch.float64)
     labels = torch.randint(0, max(2, classes), (6,))
     flat = teacher[:, 0] if classes == 1 else teacher
-    solved = tu.effective_logits(flat, labels, soft_ratio=0.3, temperature=2.5, t_power=t_power).reshape(6, -1)
+    solved = tu.effective_logits(
+        flat, labels, soft_ratio=0.3, temperature=2.5, t_power=t_power
+    ).reshape(6, -1)
     student = solved.clone().requires_grad_()
     DistillationLoss(0.3, 2.5, t_power)(student, teacher, labels).backward()
     assert student.grad.abs().max() < 1e-10
@@ -25,10 +27,18 @@ def test_the_effective_logits_are_where_it_is_least(t_power, classes):
 
 def test_its_gradient_is_that_of_the_kullback_leibler_form_of_other_tools():
     torch.manual_seed(0)
-    student, teacher, labels = torch.randn(5, 3, requires_grad=True), torch.randn(5, 3), torch.tensor([0, 1, 2, 0, 1])
+    student, teacher, labels = (
+        torch.randn(5, 3, requires_grad=True),
+        torch.randn(5, 3),
+        torch.tensor([0, 1, 2, 0, 1]),
+    )
     ours = torch.autograd.grad(DistillationLoss(0.7, 4.0)(student, teacher, labels), student)[0]
-    soft = functional.kl_div(torch.log_softmax(student / 4, 1), torch.softmax(teacher / 4, 1), reduction="batchmean")
-    theirs = torch.autograd.grad(0.7 * 16 * soft + 0.3 * functional.cross_entropy(student, labels), student)[0]
+    soft = functional.kl_div(
+        torch.log_softmax(student / 4, 1), torch.softmax(teacher / 4, 1), reduction="batchmean"
+    )
+    theirs = torch.autograd.grad(
+        0.7 * 16 * soft + 0.3 * functional.cross_entropy(student, labels), student
+    )[0]
     torch.testing.assert_close(ours, theirs)
 
 
@@ -53,17 +63,24 @@ def test_settings_are_checked(arguments):
 
 def test_samples_without_a_label_have_a_soft_ratio_of_one():
     torch.manual_seed(0)
-    student, teacher, labels = torch.randn(5, 3), torch.randn(5, 3), torch.tensor([0, -100, 2, -100, 1])
+    student, teacher, labels = (
+        torch.randn(5, 3),
+        torch.randn(5, 3),
+        torch.tensor([0, -100, 2, -100, 1]),
+    )
     known = labels >= 0
     expected = 3 * DistillationLoss(0.3, 2.0)(student[known], teacher[known], labels[known])
     expected = (expected + 2 * DistillationLoss(1.0, 2.0)(student[~known], teacher[~known])) / 5
     torch.testing.assert_close(DistillationLoss(0.3, 2.0)(student, teacher, labels), expected)
     none = torch.full((5,), -100)
     torch.testing.assert_close(
-        DistillationLoss(0.3, 2.0)(student, teacher, none), DistillationLoss(1.0, 2.0)(student, teacher)
+        DistillationLoss(0.3, 2.0)(student, teacher, none),
+        DistillationLoss(1.0, 2.0)(student, teacher),
     )
     one = torch.randn(5), torch.randn(5)
-    torch.testing.assert_close(DistillationLoss(0.3, 2.0)(*one, none), DistillationLoss(1.0, 2.0)(*one))
+    torch.testing.assert_close(
+        DistillationLoss(0.3, 2.0)(*one, none), DistillationLoss(1.0, 2.0)(*one)
+    )
 
 
 def test_at_a_soft_ratio_of_zero_they_do_not_count():

@@ -16,7 +16,9 @@ from tutelage.lab.reproduce.problems import redrawn
 def test_a_network_in_ntk_parametrisation_has_the_closed_forms_kernel_when_it_is_wide():
     torch.manual_seed(0)
     x = torch.randn(12, 5)
-    sampled = [empirical(networks.mlp(2048, 2, parametrisation="ntk")((5,), 1))(x) for _ in range(6)]
+    sampled = [
+        empirical(networks.mlp(2048, 2, parametrisation="ntk")((5,), 1))(x) for _ in range(6)
+    ]
     closed = mlp(depth=2)(x.double())
     mean = torch.stack(sampled).mean(0).double()
     assert torch.linalg.norm(mean - closed) / torch.linalg.norm(closed) < 0.03
@@ -73,6 +75,9 @@ def test_redrawn_labels_are_the_share_that_was_asked_for():
 
 def test_a_claim_that_is_not_known_is_said():
     with pytest.raises(
-        SettingError, match=r"no claim 'perfect'; choose one of effective-logits, .*did you mean perfect-teacher\?"
+        SettingError,
+        match=(
+            r"no claim 'perfect'; choose one of effective-logits, .*did you mean perfect-teacher\?"
+        ),
     ):
         reproduce("perfect")

@@ -40,16 +40,30 @@ def plain():
     return nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, 2))
 
 
-UNUSUAL = {name: ODD[name][0] for name in (
-    "experts", "relative positions", "adapter", "pair", "dict", "scripted", "pruned", "weight norm", "old weight norm",
-    "spectral norm", "old spectral norm", "data parallel", "checkpointed",
-)} | {
+UNUSUAL = {
+    name: ODD[name][0]
+    for name in (
+        "experts",
+        "relative positions",
+        "adapter",
+        "pair",
+        "dict",
+        "scripted",
+        "pruned",
+        "weight norm",
+        "old weight norm",
+        "spectral norm",
+        "old spectral norm",
+        "data parallel",
+        "checkpointed",
+    )
+} | {
     "pair in training": PairInTraining,
     "half": lambda: plain().half(),
     "bfloat16": lambda: plain().bfloat16(),
     "compiled": lambda: torch.compile(plain(), backend="eager"),
     "lazy": lambda: nn.Sequential(nn.LazyLinear(8), nn.Tanh(), nn.LazyLinear(2)),
-}  # fmt: skip
+}
 
 
 def three_columns(n=60, m=40):
@@ -59,10 +73,14 @@ def three_columns(n=60, m=40):
     return tu.Task(x[:n], z[:n], y[:n], x[n:], z[n:], y[n:])
 
 
-@pytest.mark.filterwarnings("ignore:.*Lazy modules:UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.filterwarnings(
+    "ignore:.*Lazy modules:UserWarning", "ignore::DeprecationWarning", "ignore::FutureWarning"
+)
 @pytest.mark.parametrize("name", UNUSUAL)
 def test_unusual_networks_are_planned_for(name):
-    of_one = TorchStudent(lambda shape, n: UNUSUAL[name](), name, training=Training(4, 0.05, 16), epochs=10)
+    of_one = TorchStudent(
+        lambda shape, n: UNUSUAL[name](), name, training=Training(4, 0.05, 16), epochs=10
+    )
     problem = three_columns()
     made = tu.plan(problem, tu.curves(problem, of_one, [0.3, 1.0], [1.0], sizes=[40], orderings=1))
     assert math.isfinite(made.recommended.error)
@@ -75,17 +93,23 @@ def test_token_ids_are_planned_for_unstandardised():
     z = np.stack([ids[:, 0] - 4.0, 4.0 - ids[:, 0]], 1)
     problem = tu.Task(ids[:60], z[:60], z[:60].argmax(1), ids[60:], z[60:], z[60:].argmax(1))
     of_ids = TorchStudent(lambda shape, n: Ids(), "ids", training=Training(4, 0.05, 16), epochs=10)
-    found = tu.curves(problem, of_ids, [0.3, 1.0], [1.0], sizes=[40], orderings=1, standardise=False)
+    found = tu.curves(
+        problem, of_ids, [0.3, 1.0], [1.0], sizes=[40], orderings=1, standardise=False
+    )
     assert np.isfinite(found.error).all()
     with pytest.raises(StudentError, match="fails on inputs of shape"):
-        tu.curves(problem, of_ids, [0.3, 1.0], [1.0], sizes=[40], orderings=1)  # below 0, once standardised
+        tu.curves(
+            problem, of_ids, [0.3, 1.0], [1.0], sizes=[40], orderings=1
+        )  # below 0, once standardised
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (
-            lambda: nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8, track_running_stats=False), nn.Linear(8, 2)),
+            lambda: nn.Sequential(
+                nn.Linear(3, 8), nn.BatchNorm1d(8, track_running_stats=False), nn.Linear(8, 2)
+            ),
             "depend on the others of its batch",
         ),
         (lambda: nn.Linear(3, 2, device="meta"), "has no weights yet"),

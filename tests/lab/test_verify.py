@@ -18,7 +18,9 @@ QUICK = Training(epochs=2, learning_rate=0.05, batch_size=16)
 
 
 def small(input_shape, n_outputs):
-    return nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(input_shape)), 16), nn.Tanh(), nn.Linear(16, n_outputs))
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(int(np.prod(input_shape)), 16), nn.Tanh(), nn.Linear(16, n_outputs)
+    )
 
 
 STUDENT = TorchStudent(small, "small", training=QUICK, epochs=3)
@@ -44,12 +46,21 @@ def test_a_student_is_trained_by_the_loss_of_its_setting(problem, tmp_path):
         torch.as_tensor(problem.teacher_logits_train)[order].float(),
         torch.as_tensor(problem.y_train)[order],
     )
-    train(network, examples, DistillationLoss(0.3, 2.0), Training(3, 0.05, 16, annealed=True), seed=1400)
+    train(
+        network,
+        examples,
+        DistillationLoss(0.3, 2.0),
+        Training(3, 0.05, 16, annealed=True),
+        seed=1400,
+    )
     with torch.no_grad():
         decided = network(test).argmax(1).numpy()
     assert np.array_equal(found.decision.squeeze().values, decided)
     assert float(found.error.squeeze()) == (decided != problem.y_test).mean()
-    assert float(found.transfer_risk.squeeze()) == (decided != problem.teacher_decisions("test")[0]).mean()
+    assert (
+        float(found.transfer_risk.squeeze())
+        == (decided != problem.teacher_decisions("test")[0]).mean()
+    )
     kept = small((5,), 3)
     load_model(kept, tmp_path / "student-0.3-2-n60-seed0.safetensors")
     assert torch.equal(kept(test), network(test))
@@ -72,14 +83,21 @@ def test_the_learning_rate_is_found_once_for_all(problem):
     found = distil(problem, auto, [(0.2, 1.0), (1.0, 4.0)], seeds=1)
     assert 1e-4 < found.attrs["learning_rate"] < 3
     notes = tu.plan(problem, tu.curves(problem, auto, [0.2], [1.0], orderings=1)).warnings
-    assert any(f"at a learning rate of {found.attrs['learning_rate']:.2g}, annealed" in note for note in notes)
+    assert any(
+        f"at a learning rate of {found.attrs['learning_rate']:.2g}, annealed" in note
+        for note in notes
+    )
 
 
 @pytest.mark.parametrize(
     ("changes", "arguments", "message"),
     [
         ({"test": False}, {}, "evaluated on a test part, which this task has not"),
-        ({"labels": False}, {}, "has no labels .y_train., so that students can only be trained at a soft ratio of 1"),
+        (
+            {"labels": False},
+            {},
+            "has no labels .y_train., so that students can only be trained at a soft ratio of 1",
+        ),
         ({}, {"seeds": 0}, "0 seeds were asked for"),
         ({}, {"sizes": [1]}, "they lie in 2 … 60"),
     ],
@@ -93,7 +111,10 @@ def test_a_plan_is_compared_with_real_students(problem, plan):
     found, trained = verify(problem, plan, STUDENT, grid=True)
     best = (plan.recommended.soft_ratio, plan.recommended.temperature)
     settings = list(zip(trained.soft_ratio.values, trained.temperature.values, strict=True))
-    assert set(settings) == {(r, t) for r in (0.2, 0.5, 1.0) for t in (1.0, 4.0)} | {(0.9, 4.0), (0.0, 1.0)}
+    assert set(settings) == {(r, t) for r in (0.2, 0.5, 1.0) for t in (1.0, 4.0)} | {
+        (0.9, 4.0),
+        (0.0, 1.0),
+    }
     errors = trained.error.mean("seed").values[:, 0]
     assert found.regret == pytest.approx(errors[settings.index(best)] - errors.min())
     assert [row.real for row in found.rows] == pytest.approx(sorted(errors))

@@ -20,7 +20,9 @@ GRID = {"soft_ratio": [0.2, 1.0], "temperature": [1.0, 4.0], "orderings": 2}
 
 
 def small(input_shape, n_outputs):
-    return nn.Sequential(nn.Flatten(), nn.Linear(int(np.prod(input_shape)), 16), nn.Tanh(), nn.Linear(16, n_outputs))
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(int(np.prod(input_shape)), 16), nn.Tanh(), nn.Linear(16, n_outputs)
+    )
 
 
 def warm(epochs=math.inf, **changes):
@@ -37,7 +39,13 @@ def test_training_lowers_the_loss_and_keeps_the_best_epoch():
     data, network = examples(), small((4,), 2)
     loss = DistillationLoss(0.5, 2.0)
     before = loss(network(data.x), data.teacher, data.labels)
-    done = train(network, data.chosen(torch.arange(48)), loss, QUICK, held_out=data.chosen(torch.arange(48, 64)))
+    done = train(
+        network,
+        data.chosen(torch.arange(48)),
+        loss,
+        QUICK,
+        held_out=data.chosen(torch.arange(48, 64)),
+    )
     assert loss(network(data.x), data.teacher, data.labels) < 0.9 * before
     assert 1 <= done.epochs <= 4
     assert done.learning_rate == 0.05
@@ -55,7 +63,9 @@ def test_the_range_test_stops_before_the_loss_blows_up():
     wide = Examples(100 * data.x, data.teacher, data.labels)
     before = {k: v.clone() for k, v in network.state_dict().items()}
     slow, fast = (
-        train(nn.Linear(4, 2), d, DistillationLoss(0.5, 2.0), Training(2, batch_size=16)).learning_rate
+        train(
+            nn.Linear(4, 2), d, DistillationLoss(0.5, 2.0), Training(2, batch_size=16)
+        ).learning_rate
         for d in (wide, data)
     )
     assert slow < 0.1 * fast
@@ -69,7 +79,9 @@ def test_training_is_reproducible_and_leaves_the_random_state_alone():
     assert torch.equal(state, torch.get_rng_state())
     assert torch.equal(found[0].logits(x), found[1].logits(x))
     assert torch.equal(found[0].kernel(x), found[1].kernel(x))
-    assert not torch.equal(warm().tangent(data.x, data.teacher, data.labels, seed=4).logits(x), found[0].logits(x))
+    assert not torch.equal(
+        warm().tangent(data.x, data.teacher, data.labels, seed=4).logits(x), found[0].logits(x)
+    )
 
 
 def test_a_training_that_diverges_is_said():
@@ -84,22 +96,30 @@ def test_a_training_that_diverges_is_said():
 
 
 def test_a_start_that_has_not_moved_is_linearised_at_its_initial_weights():
-    tangent = warm(linearise="init", epochs=7).tangent(examples().x, examples().teacher, examples().labels, seed=5)
+    tangent = warm(linearise="init", epochs=7).tangent(
+        examples().x, examples().teacher, examples().labels, seed=5
+    )
     torch.manual_seed(5)
     network, x = small((4,), 2), torch.randn(6, 4)
     assert torch.equal(tangent.kernel(x), empirical(network)(x))
     centred = network(x) - network(x).mean(1, keepdim=True)
     torch.testing.assert_close(tangent.logits(x), centred.detach())
-    assert tangent.notes == ("Errors are those of a student that is trained until it has converged.",)
+    assert tangent.notes == (
+        "Errors are those of a student that is trained until it has converged.",
+    )
 
 
 def test_the_curves_of_a_start_are_the_tangents_own_solution():
-    """(3.7) by hand: z_0 + k Θ⁻¹ (z_eff - z_0), at n = N, with the start that has seen the whole pool."""
+    """(3.7) by hand: z_0 + k Θ⁻¹ (z_eff - z_0), at n = N, with the start that has seen the whole
+    pool."""
     problem = task(n=60, m=40)
     found = tu.curves(problem, warm(), [0.5], [2.0], orderings=1, seed=4)
     pool, test = problem.inputs(torch.float64)
     order = torch.as_tensor(np.random.default_rng([4, 0]).permutation(60))
-    teacher, labels = torch.as_tensor(problem.teacher_logits_train), torch.as_tensor(problem.y_train)
+    teacher, labels = (
+        torch.as_tensor(problem.teacher_logits_train),
+        torch.as_tensor(problem.y_train),
+    )
     tangent = warm().tangent(pool[order], teacher[order], labels[order], seed=8001)
     target = tu.effective_logits(teacher, labels, soft_ratio=0.5, temperature=2.0)[order]
     theta = tangent.kernel(pool[order]) + float(found.jitter[0]) * torch.eye(60)
@@ -115,32 +135,52 @@ def test_the_curves_of_a_start_are_the_tangents_own_solution():
 
 
 def test_after_a_finite_training_the_curves_are_those_of_8_1(monkeypatch):
-    """At the stationary point the coefficients are -(t/n) ∂ℓ/∂z; decisions, errors and risks follow from them."""
+    """At the stationary point the coefficients are -(t/n) ∂ℓ/∂z; decisions, errors and risks follow
+    from them."""
     monkeypatch.setattr(finite_time, "_TOLERANCE", 1e-9)
     problem = task(n=60, m=200)
     found = tu.curves(problem, warm(epochs=7), [0.5], [2.0], sizes=[40], orderings=1, seed=4)
     pool, test = problem.inputs(torch.float64)
     order = torch.as_tensor(np.random.default_rng([4, 0]).permutation(60))
-    teacher, labels = torch.as_tensor(problem.teacher_logits_train), torch.as_tensor(problem.y_train)
+    teacher, labels = (
+        torch.as_tensor(problem.teacher_logits_train),
+        torch.as_tensor(problem.y_train),
+    )
     loss = DistillationLoss(0.5, 2.0)
 
     def decided(n, seen, seed):
         first = order[:n]
-        tangent = warm(epochs=7).tangent(pool[order[:seen]], teacher[order[:seen]], labels[order[:seen]], seed=seed)
-        assert tangent.time_per_sample == pytest.approx(7 * 0.025 / 0.1 / 16)  # epochs, mean rate, momentum, batch
-        theta, z_0, time = tangent.kernel(pool[first]), tangent.logits(pool[first]), tangent.time_per_sample * n
+        tangent = warm(epochs=7).tangent(
+            pool[order[:seen]], teacher[order[:seen]], labels[order[:seen]], seed=seed
+        )
+        assert tangent.time_per_sample == pytest.approx(
+            7 * 0.025 / 0.1 / 16
+        )  # epochs, mean rate, momentum, batch
+        theta, z_0, time = (
+            tangent.kernel(pool[first]),
+            tangent.logits(pool[first]),
+            tangent.time_per_sample * n,
+        )
         weights = torch.zeros(n, 3, dtype=torch.float64, requires_grad=True)
-        optimiser = torch.optim.LBFGS([weights], max_iter=2000, tolerance_grad=1e-11, line_search_fn="strong_wolfe")
+        optimiser = torch.optim.LBFGS(
+            [weights], max_iter=2000, tolerance_grad=1e-11, line_search_fn="strong_wolfe"
+        )
 
         def objective():
             optimiser.zero_grad()
             learned = theta @ weights
-            value = loss(z_0 + learned, teacher[first], labels[first]) + (weights * learned).sum() / (2 * time)
+            value = loss(z_0 + learned, teacher[first], labels[first]) + (
+                weights * learned
+            ).sum() / (2 * time)
             value.backward()
             return value
 
         optimiser.step(objective)
-        return (tangent.logits(test) + tangent.kernel(pool[first], test).mT @ weights.detach()).argmax(1).numpy()
+        return (
+            (tangent.logits(test) + tangent.kernel(pool[first], test).mT @ weights.detach())
+            .argmax(1)
+            .numpy()
+        )
 
     whole, part = decided(60, 60, 8001), decided(40, 15, 8000)
     assert np.array_equal(found.decision.squeeze().values, whole)
@@ -159,7 +199,10 @@ def test_a_longer_training_converges(monkeypatch):
     problem = task(n=60, m=200)
     settings = {"soft_ratio": [0.2], "temperature": [1.0, 4.0], "orderings": 1}
     truth = tu.curves(problem, warm(), **settings).decision
-    apart = [float((tu.curves(problem, warm(epochs=k), **settings).decision != truth).mean()) for k in (2, 200, 10**7)]
+    apart = [
+        float((tu.curves(problem, warm(epochs=k), **settings).decision != truth).mean())
+        for k in (2, 200, 10**7)
+    ]
     assert apart[0] > apart[1] > apart[2]
     assert apart[2] < 0.05
 
@@ -171,9 +214,18 @@ def test_a_plan_of_a_network_has_everything():
     assert found.decision.sizes["start"] == 2
     made = tu.plan(problem, found)
     for setting in made.settings:
-        assert None not in (setting.error, setting.error_se, setting.transfer_risk, setting.error_loo, setting.distance)
+        assert None not in (
+            setting.error,
+            setting.error_se,
+            setting.transfer_risk,
+            setting.error_loo,
+            setting.distance,
+        )
         assert np.isfinite([setting.expected_transfer_risk, setting.data_inefficiency]).all()
-    assert any("warm start was trained for" in w and "linearised student follows" in w for w in made.warnings)
+    assert any(
+        "warm start was trained for" in w and "linearised student follows" in w
+        for w in made.warnings
+    )
     assert made.student == "small"
 
 
@@ -182,13 +234,16 @@ def test_the_least_distance_breaks_ties():
     made = tu.plan(problem, tu.curves(problem, warm(), [0.05, 0.9, 0.95], [1.0], orderings=3))
     equal = {tuple(s) for s in made.recommended.equally_good}
     distances = {
-        (s.soft_ratio, s.temperature): s.distance for s in made.settings if (s.soft_ratio, s.temperature) in equal
+        (s.soft_ratio, s.temperature): s.distance
+        for s in made.settings
+        if (s.soft_ratio, s.temperature) in equal
     }
     assert made.recommended.distance <= min(distances.values()) * 1.25
 
 
 @pytest.mark.parametrize(
-    "changes", [{"test": False}, {"labels": False}, {"labels": False, "test": False}, {"n_classes": 2}]
+    "changes",
+    [{"test": False}, {"labels": False}, {"labels": False, "test": False}, {"n_classes": 2}],
 )
 @pytest.mark.parametrize("epochs", [7, math.inf])
 def test_parts_may_be_missing(changes, epochs):
@@ -200,7 +255,8 @@ def test_parts_may_be_missing(changes, epochs):
 
 
 def test_the_pool_is_judged_by_starts_that_have_not_seen_it():
-    """With labels that are pure noise nothing can be predicted, though a start learns those that it sees."""
+    """With labels that are pure noise nothing can be predicted, though a start learns those that it
+    sees."""
     rng = np.random.default_rng(0)
     noise = tu.Task(rng.normal(size=(120, 20)), rng.normal(size=(120, 2)), rng.integers(0, 2, 120))
     eager = TorchStudent(small, "small", training=Training(40, 0.1, 8))
@@ -237,7 +293,10 @@ SHARED = small((5,), 3)
         (lambda shape, n: "network", "gave str; expected a torch.nn.Module"),
         (lambda shape, n: small((9,), n), "fails on inputs of shape"),
         (lambda shape, n: small(shape, n + 1), "has 4 output"),
-        (lambda shape, n: small(shape, n).requires_grad_(False), "no parameters that can be trained"),
+        (
+            lambda shape, n: small(shape, n).requires_grad_(False),
+            "no parameters that can be trained",
+        ),
     ],
 )
 @pytest.mark.parametrize("linearise", ["warm", "init"])
@@ -248,7 +307,9 @@ def test_a_factory_that_does_not_fit_is_said(factory, message, linearise):
 
 def test_a_factory_that_gives_one_network_again_and_again_is_not_trained_twice():
     before = {k: v.clone() for k, v in SHARED.state_dict().items()}
-    tu.curves(task(n=60, m=40), TorchStudent(lambda shape, n: SHARED, "shared", training=QUICK), **GRID)
+    tu.curves(
+        task(n=60, m=40), TorchStudent(lambda shape, n: SHARED, "shared", training=QUICK), **GRID
+    )
     assert all(torch.equal(v, before[k]) for k, v in SHARED.state_dict().items())
 
 
@@ -276,12 +337,28 @@ def test_an_image_network_on_vectors_is_said():
 def test_a_users_own_network_from_the_command_line(tmp_path, monkeypatch, capsys):
     task(n=60, m=40).save(tmp_path / "task.npz")
     (tmp_path / "own_student.py").write_text(
-        "from torch import nn\n\n\ndef make(input_shape, n_outputs):\n"
-        "    return nn.Sequential(nn.Linear(input_shape[0], 8), nn.ReLU(), nn.Linear(8, n_outputs))\n"
+        "from torch import nn\n\n\ndef make(input_shape, n_outputs):\n    return"
+        " nn.Sequential(nn.Linear(input_shape[0], 8), nn.ReLU(), nn.Linear(8, n_outputs))\n"
     )
     monkeypatch.chdir(tmp_path)
-    arguments = ["plan", "task.npz", "--student", "own_student:make", "--warm-starts", "1", "--soft-ratio", "0.2,1",
-                 "--temperature", "1", "--warm-epochs", "3", "--learning-rate", "0.05", "--out", "found"]  # fmt: skip
+    arguments = [
+        "plan",
+        "task.npz",
+        "--student",
+        "own_student:make",
+        "--warm-starts",
+        "1",
+        "--soft-ratio",
+        "0.2,1",
+        "--temperature",
+        "1",
+        "--warm-epochs",
+        "3",
+        "--learning-rate",
+        "0.05",
+        "--out",
+        "found",
+    ]
     assert cli.run(arguments) == 0
     out, err = capsys.readouterr()
     assert "soft ratio" in out
@@ -320,7 +397,11 @@ def test_saved_curves_give_the_same_plan_and_so_does_the_same_seed(tmp_path):
     again = tu.plan(problem, tu.load_curves(tmp_path / "curves.nc")).as_dict() | {"seconds": 0}
     assert again == made.as_dict() | {"seconds": 0}
     assert tu.plan(problem, tu.curves(problem, warm(), **GRID)).as_dict() | {"seconds": 0} == again
-    assert tu.plan(problem, tu.curves(problem, warm(), **GRID, seed=1)).as_dict() | {"seconds": 0, "seed": 0} != again
+    assert (
+        tu.plan(problem, tu.curves(problem, warm(), **GRID, seed=1)).as_dict()
+        | {"seconds": 0, "seed": 0}
+        != again
+    )
 
 
 def test_a_learning_rate_that_was_found_is_lowered_where_it_diverges():
@@ -338,9 +419,12 @@ def test_a_learning_rate_that_was_found_is_lowered_where_it_diverges():
 
 
 def test_the_warm_start_is_middling_whatever_the_temperatures_power():
-    """Without T² a temperature of 4 would hand the loss to the labels, and the start would learn the wrong ones."""
+    """Without T² a temperature of 4 would hand the loss to the labels, and the start would learn
+    the wrong ones."""
     problem = task(n=60, m=40)
-    paper, tools = (tu.curves(problem, warm(), [0.5], [1.0], t_power=a, orderings=1) for a in (0, 2))
+    paper, tools = (
+        tu.curves(problem, warm(), [0.5], [1.0], t_power=a, orderings=1) for a in (0, 2)
+    )
     assert np.array_equal(
         paper.decision.values, tools.decision.values
     )  # at T = 1 the loss is the same, and so is the start

@@ -9,7 +9,12 @@ from problems import task
 from tutelage.report.pictures import thumbnail
 
 CHROMIUM = "/usr/bin/chromium"
-ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"]
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+]
 
 
 def written(folder, problem, name="report.html", **grid):
@@ -40,16 +45,29 @@ def test_the_page_opens_offline_draws_everything_and_follows_n(report, browser, 
     context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
     page, faults = context.new_page(), []
     page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("console", lambda message: faults.append(message.text) if message.type in ("error", "warning") else None)
     page.on(
-        "request", lambda request: None if request.url.startswith(("file:", "data:")) else faults.append(request.url)
+        "console",
+        lambda message: (
+            faults.append(message.text) if message.type in ("error", "warning") else None
+        ),
+    )
+    page.on(
+        "request",
+        lambda request: (
+            None if request.url.startswith(("file:", "data:")) else faults.append(request.url)
+        ),
     )
     page.goto(path.as_uri())
     page.wait_for_selector("body[data-ready]", timeout=30_000)
     for chart in (
-        "error_by_soft_ratio", "risks_over_n", "bounds_over_n", "inefficiency_by_soft_ratio", "inefficiency_by_epoch",
-        "correction_angles", "flip_ratios",
-    ):  # fmt: skip
+        "error_by_soft_ratio",
+        "risks_over_n",
+        "bounds_over_n",
+        "inefficiency_by_soft_ratio",
+        "inefficiency_by_epoch",
+        "correction_angles",
+        "flip_ratios",
+    ):
         assert page.locator(f"#{chart} svg path").count() > 3, chart
     assert page.evaluate("document.documentElement.scrollWidth") <= width
 
@@ -65,7 +83,9 @@ def test_the_page_opens_offline_draws_everything_and_follows_n(report, browser, 
     page.wait_for_timeout(300)
     assert points() != at_pool
     point = page.locator("#risks_over_n svg .mark-symbol path").first
-    point.evaluate("e => e.scrollIntoView({block: 'center'})")  # clear of the slider, which stays at the top
+    point.evaluate(
+        "e => e.scrollIntoView({block: 'center'})"
+    )  # clear of the slider, which stays at the top
     box = point.bounding_box()
     for step in (2, 0):  # a chart sees the mouse when it moves
         page.mouse.move(box["x"] + box["width"] / 2 + step, box["y"] + box["height"] / 2)
@@ -95,7 +115,9 @@ def test_what_users_write_is_escaped(tmp_path):
             return self.inner.diag(x)
 
     problem = task()
-    tu.plan(problem, tu.curves(problem, Odd(), orderings=1, soft_ratio=[0.5, 1])).to_html(tmp_path / "r.html")
+    tu.plan(problem, tu.curves(problem, Odd(), orderings=1, soft_ratio=[0.5, 1])).to_html(
+        tmp_path / "r.html"
+    )
     text = (tmp_path / "r.html").read_text()
     assert "<script>alert(1)" not in text
     assert "&lt;script&gt;alert(1)" in text
@@ -103,7 +125,12 @@ def test_what_users_write_is_escaped(tmp_path):
 
 @pytest.mark.parametrize(
     "problem",
-    [task(labels=False), task(test=False), task(n_classes=2), task(n_classes=2, labels=False, test=False)],
+    [
+        task(labels=False),
+        task(test=False),
+        task(n_classes=2),
+        task(n_classes=2, labels=False, test=False),
+    ],
     ids=["no labels", "no test part", "one logit", "bare"],
 )
 def test_every_kind_of_task_has_a_report(tmp_path, problem):

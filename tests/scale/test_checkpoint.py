@@ -25,9 +25,10 @@ def test_the_same_run_may_go_on_and_another_may_not(tmp_path):
     Checkpoint.of(tmp_path / "c", dict(PRINT))
     with pytest.raises(TaskError) as caught:
         Checkpoint.of(tmp_path / "c", PRINT | {"soft_ratio": [0.7]})
-    assert str(caught.value) == (
-        f"The checkpoint in {tmp_path / 'c'} is of another run: its soft ratio is [0.5], and [0.7] was given. "
-        "Give another folder, or the command that it was made by."
+    assert (
+        str(caught.value)
+        == f"The checkpoint in {tmp_path / 'c'} is of another run: its soft ratio is [0.5], and"
+        " [0.7] was given. Give another folder, or the command that it was made by."
     )
     with pytest.raises(TaskError, match="its task is abc, and def was given"):
         Checkpoint.of(tmp_path / "c", PRINT | {"task": "def"})
@@ -35,7 +36,9 @@ def test_the_same_run_may_go_on_and_another_may_not(tmp_path):
 
 def test_a_folder_of_something_else_is_not_written_to(tmp_path):
     (tmp_path / "thesis.tex").write_text("")
-    with pytest.raises(OutputError, match="holds files, but no checkpoint; give a new or empty folder"):
+    with pytest.raises(
+        OutputError, match="holds files, but no checkpoint; give a new or empty folder"
+    ):
         Checkpoint.of(tmp_path, PRINT)
     (tmp_path / "checkpoint.json").write_text("{")
     with pytest.raises(OutputError, match="cannot be read as a checkpoint's label"):

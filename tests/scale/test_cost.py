@@ -5,7 +5,9 @@ from tutelage.scale import Cost, free_memory
 from tutelage.scale import cost as module
 
 
-@pytest.mark.parametrize(("limit", "left"), [("max", None), ("1000000", 600_000), ("9223372036854771712", None)])
+@pytest.mark.parametrize(
+    ("limit", "left"), [("max", None), ("1000000", 600_000), ("9223372036854771712", None)]
+)
 @pytest.mark.parametrize(
     ("line", "folder", "name", "held"),
     [
@@ -15,7 +17,9 @@ from tutelage.scale import cost as module
         ("4:memory:/docker", "memory/docker", "memory.limit_in_bytes", "total_rss"),
     ],
 )
-def test_a_control_group_leaves_what_it_does_not_hold(tmp_path, monkeypatch, limit, left, line, folder, name, held):
+def test_a_control_group_leaves_what_it_does_not_hold(
+    tmp_path, monkeypatch, limit, left, line, folder, name, held
+):
     monkeypatch.setattr(module, "_OWN_GROUPS", tmp_path / "none")
     whole = free_memory()
     group = tmp_path / folder
@@ -35,6 +39,7 @@ def test_a_number_of_a_column_takes_some_time():
 def test_a_cost_is_one_line():
     assert str(Cost("dask", 400, 6_400_000_000, 0)) == "dask path, about 7 min, 6.4 GB of memory"
     assert (
-        str(Cost("dask", 30, 64_000_000, 2_000_000_000)) == "dask path, about 30 s, 64.0 MB of memory, 2.0 GB of files"
+        str(Cost("dask", 30, 64_000_000, 2_000_000_000))
+        == "dask path, about 30 s, 64.0 MB of memory, 2.0 GB of files"
     )
     assert str(Cost("stream", None, 64_000_000, 0)) == "stream path, 64.0 MB of memory"

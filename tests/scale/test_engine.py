@@ -30,7 +30,8 @@ def test_every_path_finds_the_same_curves(tmp_path, monkeypatch, test, epochs):
     folders = []
     monkeypatch.setattr("torch.get_num_threads", os.cpu_count)
     monkeypatch.setattr(
-        "tutelage.scale.engine.Checkpoint.of", lambda folder, _: folders.append(folder) or Checkpoint(folder)
+        "tutelage.scale.engine.Checkpoint.of",
+        lambda folder, _: folders.append(folder) or Checkpoint(folder),
     )
     problem = task(n=150, m=40, test=test, epochs=epochs)
     dense = tu.curves(problem, KERNEL, **GRID, scale=Scale("dense"))
@@ -42,7 +43,9 @@ def test_every_path_finds_the_same_curves(tmp_path, monkeypatch, test, epochs):
     ):
         found = tu.curves(problem, KERNEL, **GRID, scale=scale)
         for name in dense:
-            np.testing.assert_allclose(found[name].values, dense[name].values, rtol=1e-6, atol=1e-8, err_msg=name)
+            np.testing.assert_allclose(
+                found[name].values, dense[name].values, rtol=1e-6, atol=1e-8, err_msg=name
+            )
         assert found.attrs["task"] == dense.attrs["task"]
     assert [folder == tmp_path / "c" for folder in folders] == [False, True, True]
 
@@ -55,9 +58,11 @@ def test_tiles_that_memory_has_no_room_for_go_to_files_and_are_counted(tmp_path,
     monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=cost.disk - 5e5))
     with pytest.raises(SettingError) as caught:
         kept.cost(work, KERNEL, (10,), torch.float64)
-    assert str(caught.value) == (
-        f"The tiles of 20,000 samples and 4 orderings need 6.7 GB of files, and {tmp_path} has 6.7 GB free. Give a folder on a larger "
-        "disk (--checkpoint DIR), fewer orderings (--orderings 1), or float32 (--dtype float32)."
+    assert (
+        str(caught.value)
+        == f"The tiles of 20,000 samples and 4 orderings need 6.7 GB of files, and {tmp_path} has"
+        " 6.7 GB free. Give a folder on a larger disk (--checkpoint DIR), fewer orderings"
+        " (--orderings 1), or float32 (--dtype float32)."
     )
     (tmp_path / "c").mkdir()
     np.save(tmp_path / "c" / "0-0.npy", np.ones(100_000))  # of a run that was killed
@@ -69,14 +74,18 @@ def test_a_convolutional_student_goes_through_tiles_too():
     images = rng.normal(size=(150, 2, 4, 4)).astype("float32")
     problem = tu.Task(images, images[:, 0, :2, :2].reshape(150, 4)[:, :3], rng.integers(0, 3, 150))
     kernel = tu.kernels.cnn(depth=1)
-    dense, tiled = (tu.curves(problem, kernel, **GRID, scale=Scale(path)) for path in ("dense", "dask"))
+    dense, tiled = (
+        tu.curves(problem, kernel, **GRID, scale=Scale(path)) for path in ("dense", "dask")
+    )
     np.testing.assert_allclose(tiled.error.values, dense.error.values, atol=1e-9)
 
 
 def test_auto_takes_memory_where_it_has_room():
     shape, dtype = (10,), torch.float64
     assert Scale().cost(Work(500, 10, 5, 16, 2, 8), KERNEL, shape, dtype).path == "dense"
-    roomy, tight, files = (Scale(memory=m).cost(WORK, KERNEL, shape, dtype) for m in (9e9, 3e9, 1.6e9))
+    roomy, tight, files = (
+        Scale(memory=m).cost(WORK, KERNEL, shape, dtype) for m in (9e9, 3e9, 1.6e9)
+    )
     assert (roomy.path, roomy.disk) == ("dense", 0)
     assert (tight.path, tight.disk) == ("dask", 0)
     assert (files.path, files.disk > 1e9) == ("dask", True)
@@ -91,16 +100,23 @@ def test_many_classes_count_in_memory_and_time(monkeypatch):
     few, many = (Work(300, 200, 32 * c, 6, 2, 8, c) for c in (10, 1000))
     assert many.dense > 50 * few.dense
     monkeypatch.setattr("tutelage.scale.engine.flops_per_second", lambda _: 1e12)
-    monkeypatch.setattr("tutelage.scale.engine.seconds_per_number", lambda classes, _: (1e-7 * classes, 1e-9))
+    monkeypatch.setattr(
+        "tutelage.scale.engine.seconds_per_number", lambda classes, _: (1e-7 * classes, 1e-9)
+    )
     expected = many.flops / 1e12 + 32_000 * (500 * 1e-4 + 2 * 6 * 200 * 1e-9)
     assert many.seconds(torch.float64) == pytest.approx(expected)
-    work = Work(n=2000, held_out=100, columns=32 * 50_257, sizes=6, orderings=1, itemsize=8, classes=50_257)
+    work = Work(
+        n=2000, held_out=100, columns=32 * 50_257, sizes=6, orderings=1, itemsize=8, classes=50_257
+    )
     with pytest.raises(SettingError) as caught:
         Scale(memory=20e9).cost(work, KERNEL, (10,), torch.float64)
     assert re.fullmatch(
-        r"A pool of 2,000 samples needs \d+\.\d GB on the dask path, and 20\.0 GB of memory may be used here\. Give fewer settings "
-        r"\(--soft-ratio, --temperature; there are 32\), fewer classes than 50,257 \(those that are among the teacher's most probable "
-        r"ones for some sample\), float32 \(--dtype float32\), or fewer samples \(about \d+ fit\)\.",
+        r"A pool of 2,000 samples needs \d+\.\d GB on the dask path, and 20\.0 GB of memory may be"
+        r" used here\. Give fewer settings "
+        r"\(--soft-ratio, --temperature; there are 32\), fewer classes than 50,257 \(those that are"
+        r" among the teacher's most probable "
+        r"ones for some sample\), float32 \(--dtype float32\), or fewer samples \(about \d+"
+        r" fit\)\.",
         str(caught.value),
     )
 
@@ -116,11 +132,17 @@ def test_more_orderings_cost_more():
     [
         (
             Scale("dense", memory=1e9),
-            "A pool of 20,000 samples needs 3.6 GB on the dense path, and 1.0 GB of memory may be used here. "
-            "Give the scale dask (--scale dask), float32 (--dtype float32), fewer samples (about 9,753 fit), "
-            "or features in place of the kernel (tutelage stream).",
+            (
+                "A pool of 20,000 samples needs 3.6 GB on the dense path, and 1.0 GB of memory may"
+                " be used here. Give the scale dask (--scale dask), float32 (--dtype float32),"
+                " fewer samples (about 9,753 fit), or features in place of the kernel (tutelage"
+                " stream)."
+            ),
         ),
-        (Scale(memory=1e8), "on the dask path, and 0.1 GB of memory may be used here. Give float32"),
+        (
+            Scale(memory=1e8),
+            "on the dask path, and 0.1 GB of memory may be used here. Give float32",
+        ),
     ],
 )
 def test_what_cannot_fit_is_refused_with_advice(scale, message):
@@ -132,7 +154,11 @@ def test_what_cannot_fit_is_refused_with_advice(scale, message):
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: Scale("large"), SettingError, "The scale is 'large'; expected one of auto, dense, dask."),
+        (
+            lambda: Scale("large"),
+            SettingError,
+            "The scale is 'large'; expected one of auto, dense, dask.",
+        ),
         (lambda: Scale("dense", scheduler="tcp://x:1"), SettingError, "is for the dask path"),
         (lambda: Scale(memory=-1), SettingError, "expected a positive number"),
         (
@@ -200,15 +226,21 @@ def test_a_run_that_is_killed_goes_on_and_ends_as_if_it_had_not_been(tmp_path):
     task(n=700, m=50).save(tmp_path / "task.npz")
 
     def plan(*options):
-        done = subprocess.run(command(tmp_path, *options), check=True, capture_output=True, text=True)
+        done = subprocess.run(
+            command(tmp_path, *options), check=True, capture_output=True, text=True
+        )
         return json.loads(done.stdout) | {"seconds": 0}
 
     whole = plan("--checkpoint", tmp_path / "whole")
     tiles = len(list((tmp_path / "whole").rglob("*.npy")))
     for killed in range(3):
         folder = tmp_path / f"killed-{killed}"
-        started = subprocess.Popen(command(tmp_path, "--checkpoint", folder), stdout=subprocess.DEVNULL)
-        while len(list(folder.rglob("*.npy"))) < (killed + 1) * tiles // 4 and started.poll() is None:
+        started = subprocess.Popen(
+            command(tmp_path, "--checkpoint", folder), stdout=subprocess.DEVNULL
+        )
+        while (
+            len(list(folder.rglob("*.npy"))) < (killed + 1) * tiles // 4 and started.poll() is None
+        ):
             time.sleep(0.005)
         os.kill(started.pid, signal.SIGKILL)
         assert started.wait() == -signal.SIGKILL

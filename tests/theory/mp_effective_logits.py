@@ -1,4 +1,5 @@
-"""Effective logits in arbitrary precision: slow, plain, and independent of the solvers under test."""
+"""Effective logits in arbitrary precision: slow, plain, and independent of the solvers under
+test."""
 
 from mpmath import mp, mpf
 
@@ -35,7 +36,8 @@ def binary(z_t, y, rho, t, t_power):
 
 
 def softmax(z_t, y, rho, t, t_power):
-    """Newton's method on (2.2) in log form, rows first, then their normaliser; then (2.2) itself is checked."""
+    """Newton's method on (2.2) in log form, rows first, then their normaliser; then (2.2) itself is
+    checked."""
     with mp.workdps(50):
         z_t, rho, t = [mpf(v) for v in z_t], mpf(rho), mpf(t)
         classes = range(len(z_t))
@@ -82,7 +84,9 @@ def _check(z, z_t, y, soft, hard, t):
     """(2.2) row by row; a row's terms are compared with their own size, as some are 1e-900."""
     classes = range(len(z))
     with mp.workdps(60):
-        p_sum, q_sum, r_sum = (sum(mp.exp(v) for v in vs) for vs in ([v / t for v in z], [v / t for v in z_t], z))
+        p_sum, q_sum, r_sum = (
+            sum(mp.exp(v) for v in vs) for vs in ([v / t for v in z], [v / t for v in z_t], z)
+        )
         for c in classes:
             p, q, r = mp.exp(z[c] / t) / p_sum, mp.exp(z_t[c] / t) / q_sum, mp.exp(z[c]) / r_sum
             wanted = soft * q + (hard if c == y else 0)

@@ -27,7 +27,9 @@ def left_out(x, z, copies):
 def test_left_out_with_its_copies_is_a_refit_without_them(group):
     x, z = pool(20)
     x[:4] = x[torch.tensor(group)]
-    predicted, variance = left_out(x, z, Copies(torch.cat([torch.tensor(group), torch.arange(4, 20)])))
+    predicted, variance = left_out(
+        x, z, Copies(torch.cat([torch.tensor(group), torch.arange(4, 20)]))
+    )
     for i in (0, 1, 2, 3, 9):
         others = [k for k in range(20) if not torch.equal(x[k], x[i])]
         refit = f.factor(KERNEL(x[others]))

@@ -6,7 +6,14 @@ from problems import problem
 from tolerances import assert_close
 from tutelage.kernels import mlp
 from tutelage.theory.data_inefficiency import fresh_sample, leave_one_out, log_cosine_from, slope
-from tutelage.theory.factor import coefficients, factor, inverse_diagonal, predictions, solve, squared_norms
+from tutelage.theory.factor import (
+    coefficients,
+    factor,
+    inverse_diagonal,
+    predictions,
+    solve,
+    squared_norms,
+)
 
 
 def test_a_fresh_sample_grows_the_norm_as_a_refit_with_it_does():
@@ -18,7 +25,10 @@ def test_a_fresh_sample_grows_the_norm_as_a_refit_with_it_does():
     grown = []
     for x in range(8):
         theta = torch.cat(
-            [torch.cat([p.theta, p.cross[:, x : x + 1]], 1), torch.cat([p.cross[:, x], p.prior[x : x + 1]])[None]]
+            [
+                torch.cat([p.theta, p.cross[:, x : x + 1]], 1),
+                torch.cat([p.cross[:, x], p.prior[x : x + 1]])[None],
+            ]
         )
         z = torch.cat([p.targets, fresh[x : x + 1]])
         theta = theta + factored.jitter * torch.eye(21, dtype=torch.float64)
@@ -55,7 +65,9 @@ def test_norms_that_grow_as_a_power_have_it_as_inefficiency(power):
 
 def test_noise_has_an_inefficiency_of_one_half_and_a_linear_truth_of_none():
     p = problem(n=400, m=100, columns=1, features=20, kernel=mlp(depth=0, bias_var=0.0))
-    theta = p.theta + torch.eye(400, dtype=torch.float64) * 10  # wide noise kernel: every sample is its own feature
+    theta = (
+        p.theta + torch.eye(400, dtype=torch.float64) * 10
+    )  # wide noise kernel: every sample is its own feature
     factored = factor(theta)
     noise = squared_norms(solve(factored, p.targets), [100, 200, 400]).sum(1)
     estimate, _ = slope(noise[None].numpy(), np.array([100, 200, 400]))
@@ -88,4 +100,6 @@ def test_the_inefficiencies_ahead_give_the_angle_to_the_oracle():
     sizes = np.array([4, 8, 16, 32, 64])
     norms = squared_norms(solve(factor(p.theta), p.targets), sizes.tolist()).sum(1).numpy()
     windows, _ = slope(norms[None], sizes)
-    np.testing.assert_allclose(log_cosine_from(windows, sizes), 0.5 * np.log(norms / norms[-1]), rtol=1e-10, atol=1e-14)
+    np.testing.assert_allclose(
+        log_cosine_from(windows, sizes), 0.5 * np.log(norms / norms[-1]), rtol=1e-10, atol=1e-14
+    )

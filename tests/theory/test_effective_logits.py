@@ -11,7 +11,10 @@ from tutelage.theory import effective_logits as module
 from tutelage.theory.effective_logits import effective_logits, flip_ratio
 
 SETTINGS = [
-    (rho, t, a) for rho in (1e-6, 0.05, 0.5, 0.9, 0.999, 1.0) for t in (0.05, 0.5, 1.0, 4.0, 100.0) for a in (0, 2)
+    (rho, t, a)
+    for rho in (1e-6, 0.05, 0.5, 0.9, 0.999, 1.0)
+    for t in (0.05, 0.5, 1.0, 4.0, 100.0)
+    for a in (0, 2)
 ]
 
 
@@ -33,9 +36,13 @@ def test_one_logit_agrees_with_arbitrary_precision(rho, t, a):
 )
 @settings(max_examples=300, deadline=None)
 def test_one_logit_agrees_with_arbitrary_precision_anywhere(z, y, rho, t, a):
-    ours = effective_logits(np.array([z]), np.array([y]), soft_ratio=rho, temperature=t, t_power=a)[0]
+    ours = effective_logits(np.array([z]), np.array([y]), soft_ratio=rho, temperature=t, t_power=a)[
+        0
+    ]
     # Where the root happens to lie next to zero, its last digits are those of the inputs.
-    assert ours == pytest.approx(float(reference.binary(z, y, rho, t, a)), rel=1e-10, abs=1e-13 * max(1, t))
+    assert ours == pytest.approx(
+        float(reference.binary(z, y, rho, t, a)), rel=1e-10, abs=1e-13 * max(1, t)
+    )
 
 
 @given(
@@ -48,7 +55,9 @@ def test_one_logit_agrees_with_arbitrary_precision_anywhere(z, y, rho, t, a):
 @settings(max_examples=150, deadline=None)
 def test_classes_agree_with_arbitrary_precision(z, rho, t, a, data):
     y = data.draw(st.integers(0, len(z) - 1))
-    ours = effective_logits(np.array([z]), np.array([y]), soft_ratio=rho, temperature=t, t_power=a)[0]
+    ours = effective_logits(np.array([z]), np.array([y]), soft_ratio=rho, temperature=t, t_power=a)[
+        0
+    ]
     exact = np.array([float(v) for v in reference.softmax(z, y, rho, t, a)])
     np.testing.assert_allclose(ours, exact, rtol=1e-8, atol=1e-8)
 
@@ -67,7 +76,9 @@ def test_two_classes_are_one_logit(t, a):
     z = np.random.default_rng(1).normal(0, 10, 200)
     y = np.random.default_rng(2).integers(0, 2, 200)
     one = effective_logits(z, y, soft_ratio=0.3, temperature=t, t_power=a)
-    two = effective_logits(np.stack([np.zeros_like(z), z], 1), y, soft_ratio=0.3, temperature=t, t_power=a)
+    two = effective_logits(
+        np.stack([np.zeros_like(z), z], 1), y, soft_ratio=0.3, temperature=t, t_power=a
+    )
     np.testing.assert_allclose(two[:, 1] - two[:, 0], one, rtol=1e-10)
     np.testing.assert_allclose(two.sum(1), 0, atol=1e-10)
 
@@ -115,7 +126,9 @@ def test_at_the_flip_ratio_label_and_teacher_tie(shape, t, a):
     flips = flip_ratio(z, y, temperature=t, t_power=a)
     np.testing.assert_array_equal(flips[~wrong], 1.0)
     for i in np.flatnonzero(wrong)[:20]:
-        tie = effective_logits(z[i : i + 1], y[i : i + 1], soft_ratio=flips[i], temperature=t, t_power=a)[0]
+        tie = effective_logits(
+            z[i : i + 1], y[i : i + 1], soft_ratio=flips[i], temperature=t, t_power=a
+        )[0]
         gap = tie if z.ndim == 1 else tie[y[i]] - tie[winner[i]]
         assert abs(gap) < 1e-10
 
@@ -123,9 +136,9 @@ def test_at_the_flip_ratio_label_and_teacher_tie(shape, t, a):
 @given(rho=st.floats(0.01, 0.98), t=st.floats(0.1, 20), z=st.floats(-30, 30))
 @settings(max_examples=60, deadline=None)
 def test_a_lower_soft_ratio_pulls_further_toward_the_label(rho, t, z):
-    low, high = effective_logits(np.array([z]), np.array([1]), soft_ratio=np.array([rho, rho + 0.01]), temperature=t)[
-        :, 0
-    ]
+    low, high = effective_logits(
+        np.array([z]), np.array([1]), soft_ratio=np.array([rho, rho + 0.01]), temperature=t
+    )[:, 0]
     assert low >= high >= z
 
 
@@ -134,7 +147,9 @@ def test_a_sample_that_does_not_converge_is_named(monkeypatch):
         return torch.zeros_like(logits), labels != 1
 
     monkeypatch.setattr(module, "softmax_root", stuck)
-    with pytest.raises(NumericsError, match=r"sample 2 did not converge at soft ratio 0.5, temperature 2"):
+    with pytest.raises(
+        NumericsError, match=r"sample 2 did not converge at soft ratio 0.5, temperature 2"
+    ):
         effective_logits(np.eye(3), np.array([0, 0, 1]), soft_ratio=0.5, temperature=2.0)
 
 
@@ -151,7 +166,10 @@ def test_a_sample_that_does_not_converge_is_named(monkeypatch):
         ({"soft_ratio": 0.5, "labels": np.array([0, 3])}, "Label 3 of sample 1 is outside 0 … 2"),
         ({"soft_ratio": 0.5, "labels": np.array([0])}, "one for each row"),
         ({"soft_ratio": 0.5, "labels": np.array([0.5, 1])}, "not whole numbers"),
-        ({"soft_ratio": 0.5, "teacher_logits": np.array([[0, np.nan, 1], [0, 0, 1]])}, "the first is in sample 0"),
+        (
+            {"soft_ratio": 0.5, "teacher_logits": np.array([[0, np.nan, 1], [0, 0, 1]])},
+            "the first is in sample 0",
+        ),
         ({"soft_ratio": 0.5, "teacher_logits": np.zeros((2, 1))}, "C of 2 or more"),
     ],
 )

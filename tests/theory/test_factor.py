@@ -35,7 +35,9 @@ SIZES = [1, 2, 7, 20, 33, 40]
 def cluster():
     with (
         warnings.catch_warnings(action="ignore"),
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as running,
+        LocalCluster(
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+        ) as running,
         Client(running, set_as_default=False) as client,
     ):
         yield client
@@ -50,12 +52,20 @@ def tiled(chunk, client):
             return theta[rows][:, columns].clone()
 
         numbers = torch.arange(len(theta), dtype=theta.dtype)
-        return tiled_factor(look_up, numbers, theta.diagonal(), chunk=chunk, workers=Workers(client))
+        return tiled_factor(
+            look_up, numbers, theta.diagonal(), chunk=chunk, workers=Workers(client)
+        )
 
     return make
 
 
-PATHS = ["dense, many blocks", "dense, one block", "Dask's threads", "Dask's threads, one tile", "a cluster"]
+PATHS = [
+    "dense, many blocks",
+    "dense, one block",
+    "Dask's threads",
+    "Dask's threads, one tile",
+    "a cluster",
+]
 
 
 @pytest.fixture(params=PATHS)
@@ -66,7 +76,9 @@ def factored_by(request, monkeypatch):
         return factor
     client = request.getfixturevalue("cluster") if "cluster" in request.param else None
     if "one" not in request.param:
-        monkeypatch.setattr(tiles, "COLUMNS", 3)  # neither a tile's width nor that of the right-hand sides
+        monkeypatch.setattr(
+            tiles, "COLUMNS", 3
+        )  # neither a tile's width nor that of the right-hand sides
     return tiled(64 if "one" in request.param else 7, client)
 
 
@@ -88,7 +100,9 @@ def test_every_size_agrees_with_a_refit(dtype, factored_by):
         theta = p.theta[:n, :n] + factored.jitter * torch.eye(n, dtype=dtype)
         assert_close(mean, p.cross[:n].T @ weights)
         assert_close(norms[k], (p.targets[:n] * weights).sum(0))
-        assert_close(variance, p.prior - (p.cross[:n] * torch.linalg.solve(theta, p.cross[:n])).sum(0))
+        assert_close(
+            variance, p.prior - (p.cross[:n] * torch.linalg.solve(theta, p.cross[:n])).sum(0)
+        )
 
 
 def test_inner_products_and_gram_matrices_are_those_of_the_weights(factored_by):
@@ -119,7 +133,9 @@ def test_one_step_ahead_and_leave_one_out_agree_with_refits(factored_by):
         assert_close(ahead[i], p.theta[i, :i] @ refit(p, factored.jitter, i))
     for i in range(25):
         others = torch.arange(25) != i
-        assert_close(out[i], p.theta[i, others] @ refit(p, factored.jitter, 24, others.nonzero()[:, 0]))
+        assert_close(
+            out[i], p.theta[i, others] @ refit(p, factored.jitter, 24, others.nonzero()[:, 0])
+        )
 
 
 def test_factoring_in_place_makes_no_second_matrix_and_keeps_the_upper_triangle():
@@ -128,7 +144,10 @@ def test_factoring_in_place_makes_no_second_matrix_and_keeps_the_upper_triangle(
     factored = factor(kernel, overwrite=True)
     assert factored.lower.data_ptr() == kernel.data_ptr()
     assert_close(kernel.triu(1), p.theta.triu(1))
-    assert_close(kernel.tril() @ kernel.tril().T, p.theta + factored.jitter * torch.eye(40, dtype=torch.float64))
+    assert_close(
+        kernel.tril() @ kernel.tril().T,
+        p.theta + factored.jitter * torch.eye(40, dtype=torch.float64),
+    )
     assert_close(factor(p.theta).lower.tril(), kernel.tril())
 
 
@@ -139,7 +158,9 @@ def lower_of(factored):
 def test_the_jitter_is_the_smallest_decade_that_succeeds(factored_by):
     p = problem(n=12)
     assert factored_by(p.theta).relative_jitter == 1e-10
-    shifted = p.theta - (torch.linalg.eigvalsh(p.theta).min() + 1e-6 * p.theta.diagonal().mean()) * torch.eye(12)
+    shifted = p.theta - (
+        torch.linalg.eigvalsh(p.theta).min() + 1e-6 * p.theta.diagonal().mean()
+    ) * torch.eye(12)
     factored = factored_by(shifted)
     assert factored.relative_jitter == pytest.approx(1e-5)
     assert factored.jitter == pytest.approx(1e-5 * shifted.diagonal().mean().item())
@@ -175,7 +196,9 @@ def test_test_inputs_may_come_in_parts(factored_by):
     factored, sizes = factored_by(p.theta), [3, 8, 25]
     u = solve(factored, p.targets)
     whole = Walk.of(u, solve(factored, p.cross), p.prior, sizes)
-    parts = Walk.in_parts(factored, u, (part.clone() for part in p.cross.split(4, 1)), p.prior, sizes)
+    parts = Walk.in_parts(
+        factored, u, (part.clone() for part in p.cross.split(4, 1)), p.prior, sizes
+    )
     assert_close(parts.last, whole.last)
     for (n, mean, variance), (k, other, rest) in zip(parts.sizes, whole.sizes, strict=True):
         assert n == k
@@ -189,7 +212,9 @@ def test_another_order_is_the_same_kernel():
 
 
 def test_a_kernel_that_cannot_be_factored_is_said(factored_by):
-    with pytest.raises(NumericsError, match=r"not positive definite, even with 0\.01 of its mean diagonal"):
+    with pytest.raises(
+        NumericsError, match=r"not positive definite, even with 0\.01 of its mean diagonal"
+    ):
         factored_by(torch.tensor([[1.0, 2.0], [2.0, 1.0]], dtype=torch.float64))
     with pytest.raises(NumericsError, match="NaN or infinite"):
         factored_by(torch.tensor([[float("nan"), 0.0], [0.0, 1.0]]))
@@ -203,6 +228,8 @@ def test_norms_grow_and_the_power_function_falls(n, seed):
     u, v = solve(factored, p.targets), solve(factored, p.cross)
     sizes = list(range(1, n + 1))
     assert (squared_norms(u, sizes).diff(dim=0) >= 0).all()
-    variances = torch.stack([variance.clone() for _, _, variance in predictions(u, v, p.prior, sizes)])
+    variances = torch.stack(
+        [variance.clone() for _, _, variance in predictions(u, v, p.prior, sizes)]
+    )
     assert (variances.diff(dim=0) <= 1e-12).all()
     assert (variances >= 0).all()

@@ -19,8 +19,13 @@ def exact(monkeypatch):
     monkeypatch.setattr(finite_time, "_TOLERANCE", 1e-10)
 
 
-def given(classes, *, n=30, t_power=2, seed=0, settings=SETTINGS, labelled=True, dtype=torch.float64):
-    made, generator = problem(n=n, columns=classes, seed=seed, dtype=dtype), torch.Generator().manual_seed(seed)
+def given(
+    classes, *, n=30, t_power=2, seed=0, settings=SETTINGS, labelled=True, dtype=torch.float64
+):
+    made, generator = (
+        problem(n=n, columns=classes, seed=seed, dtype=dtype),
+        torch.Generator().manual_seed(seed),
+    )
     teacher = 3 * made.targets
     labels = torch.randint(0, max(2, classes), (n,), generator=generator) if labelled else None
     start = torch.randn(n, classes, generator=generator, dtype=torch.float64).to(dtype)
@@ -37,7 +42,8 @@ def trained(theta, losses, start, time, n=None):
 @pytest.mark.parametrize("t_power", [0, 2])
 @pytest.mark.parametrize("time", [3.0, 300.0])
 def test_the_student_is_the_minimum_of_8_1(classes, t_power, time):
-    """The gradient of (8.1), written with the loss that students are trained with, vanishes there."""
+    """The gradient of (8.1), written with the loss that students are trained with, vanishes
+    there."""
     theta, teacher, labels, start, losses = given(classes, t_power=t_power)
     learned, lower = trained(theta, losses, start, time), torch.linalg.cholesky(theta)
     for k, (rho, t) in enumerate(SETTINGS):
@@ -57,13 +63,17 @@ def test_a_long_training_ends_at_the_effective_logits(classes):
     z_t, z_0 = (teacher[:, 0], start[:, 0]) if classes == 1 else (teacher, start)
     target = tu.effective_logits(z_t, labels, soft_ratio=0.5, temperature=2.0)
     found = trained(theta, losses, start, 1e8)[:, 0]
-    torch.testing.assert_close(z_0 + (found[:, 0] if classes == 1 else found), target, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        z_0 + (found[:, 0] if classes == 1 else found), target, rtol=1e-3, atol=1e-3
+    )
 
 
 def test_a_short_training_is_a_step_down_the_gradient():
     theta, _, _, start, losses = given(3)
     time = 1e-4
-    step = -time / len(theta) * torch.einsum("ij,jck->ikc", theta, losses.gradient(start[..., None]))
+    step = (
+        -time / len(theta) * torch.einsum("ij,jck->ikc", theta, losses.gradient(start[..., None]))
+    )
     torch.testing.assert_close(trained(theta, losses, start, time), step, rtol=1e-2, atol=1e-7)
 
 
@@ -86,7 +96,9 @@ def test_without_labels_the_teacher_alone_is_imitated():
     theta, teacher, _, start, losses = given(3, settings=[(1.0, 1.0)], labelled=False)
     rho = t = torch.ones(1)
     known = Losses.of(teacher[:, None], torch.zeros(len(teacher), dtype=torch.int64), rho, t, 2)
-    assert_close(trained(theta, losses, start, 50.0), trained(theta, known, start, 50.0), loosen=1e2)
+    assert_close(
+        trained(theta, losses, start, 50.0), trained(theta, known, start, 50.0), loosen=1e2
+    )
 
 
 def test_epochs_are_problems_side_by_side():
@@ -123,13 +135,16 @@ def test_what_does_not_converge_is_said(monkeypatch):
 
 
 def test_the_learned_logits_extend_to_other_inputs_as_their_interpolant():
-    """f(x) = z_0 + k Θ⁻¹ u = z_0 - (t/n) k ∂ℓ/∂z: the gradients of the samples carry all that was learned."""
+    """f(x) = z_0 + k Θ⁻¹ u = z_0 - (t/n) k ∂ℓ/∂z: the gradients of the samples carry all that was
+    learned."""
     made = problem(n=30, columns=3)
     _, _, _, start, losses = given(3)
     learned = trained(made.theta, losses, start, 100.0)
     factored = factor(made.theta)
     interpolated = solve(factored, made.cross).mT @ solve(factored, learned.flatten(1))
-    carried = -100.0 / 30 * made.cross.mT @ losses.gradient(start[..., None] + learned.mT).mT.flatten(1)
+    carried = (
+        -100.0 / 30 * made.cross.mT @ losses.gradient(start[..., None] + learned.mT).mT.flatten(1)
+    )
     torch.testing.assert_close(interpolated, carried, rtol=1e-5, atol=1e-6)
 
 
@@ -142,7 +157,8 @@ def test_single_precision_is_taken_only_where_it_suffices(time, dtype, monkeypat
 
 @pytest.mark.parametrize("seed", range(40))
 def test_it_converges_where_samples_are_copies_with_other_targets(seed):
-    """Stationary: f - z_0 = Θ A with A = -(t/n) ∂ℓ/∂z; where Θ has a null space a line search may lead uphill."""
+    """Stationary: f - z_0 = Θ A with A = -(t/n) ∂ℓ/∂z; where Θ has a null space a line search may
+    lead uphill."""
     generator = torch.Generator().manual_seed(seed)
     features = torch.randn(7, 3, dtype=torch.float64, generator=generator)
     phi = 3 * features[torch.randint(0, 7, (30,), generator=generator)]

@@ -11,7 +11,9 @@ SIZES = [5, 17, 30]
 
 
 def weights(p, jitter, z, n):
-    return z[:n], torch.linalg.solve(p.theta[:n, :n] + jitter * torch.eye(n, dtype=torch.float64), z[:n])
+    return z[:n], torch.linalg.solve(
+        p.theta[:n, :n] + jitter * torch.eye(n, dtype=torch.float64), z[:n]
+    )
 
 
 def cosine(p, jitter, a, b, n):
@@ -38,7 +40,9 @@ def test_cosines_agree_with_separate_fits():
 
 @given(seed=st.integers(0, 1000))
 @settings(max_examples=40, deadline=None)
-def test_labels_help_first_order_exactly_when_a_little_of_the_correction_turns_toward_the_reference(seed):
+def test_labels_help_first_order_exactly_when_a_little_of_the_correction_turns_toward_the_reference(
+    seed,
+):
     generator = torch.Generator().manual_seed(seed)
     t, correction, g = torch.randn(3, 12, 1, generator=generator, dtype=torch.float64)
     found = angles(t, (t + 1e-6 * correction)[:, None], g, [12])
@@ -49,7 +53,9 @@ def test_labels_help_first_order_exactly_when_a_little_of_the_correction_turns_t
 
 def test_reference_logits_are_centred_labels():
     y = torch.tensor([0, 2])
-    assert_close(reference_logits(y, 3), torch.tensor([[2.0, -1, -1], [-1, -1, 2]], dtype=torch.float64) / 3)
+    assert_close(
+        reference_logits(y, 3), torch.tensor([[2.0, -1, -1], [-1, -1, 2]], dtype=torch.float64) / 3
+    )
     assert_close(reference_logits(torch.tensor([0, 1]), 1), torch.tensor([[-1.0], [1.0]]))
 
 

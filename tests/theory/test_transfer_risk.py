@@ -5,7 +5,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tolerances import assert_close
-from tutelage.theory.transfer_risk import bounds, expected_transfer_risk, oracle_angle_tail, prequential_scale
+from tutelage.theory.transfer_risk import (
+    bounds,
+    expected_transfer_risk,
+    oracle_angle_tail,
+    prequential_scale,
+)
 
 
 def random_features(n_logits, features, n, inputs, seed):
@@ -29,7 +34,12 @@ def decide(logits):
     return (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)
 
 
-@given(n_logits=st.integers(1, 5), features=st.integers(5, 60), share=st.floats(0.05, 0.99), seed=st.integers(0, 10**6))
+@given(
+    n_logits=st.integers(1, 5),
+    features=st.integers(5, 60),
+    share=st.floats(0.05, 0.99),
+    seed=st.integers(0, 10**6),
+)
 @settings(max_examples=400, deadline=None)
 def test_bounds_hold_are_nested_and_certificates_are_true(n_logits, features, share, seed):
     n = max(1, min(features - 1, round(share * features)))
@@ -43,9 +53,16 @@ def test_bounds_hold_are_nested_and_certificates_are_true(n_logits, features, sh
     assert found.certified_fraction == found.certified.double().mean()
 
 
-@given(n_logits=st.integers(1, 5), features=st.integers(5, 60), share=st.floats(0.05, 0.99), seed=st.integers(0, 10**6))
+@given(
+    n_logits=st.integers(1, 5),
+    features=st.integers(5, 60),
+    share=st.floats(0.05, 0.99),
+    seed=st.integers(0, 10**6),
+)
 @settings(max_examples=200, deadline=None)
-def test_bounds_from_the_gram_matrix_s_diagonal_hold_and_are_never_tighter(n_logits, features, share, seed):
+def test_bounds_from_the_gram_matrix_s_diagonal_hold_and_are_never_tighter(
+    n_logits, features, share, seed
+):
     n = max(1, min(features - 1, round(share * features)))
     oracle, student, gram, prior, variance, *_ = random_features(n_logits, features, n, 200, seed)
     exact = bounds(oracle, student, gram, prior, variance)
@@ -83,7 +100,9 @@ def test_settings_go_in_leading_axes():
     risks = expected_transfer_risk(student, torch.ones(2, 3, dtype=torch.float64), variance)
     for k, part in enumerate(parts):
         assert both.risk_bound[k] == bounds(*part[:3], prior, variance).risk_bound
-        assert_close(risks[k], expected_transfer_risk(part[1], torch.ones(3, dtype=torch.float64), variance))
+        assert_close(
+            risks[k], expected_transfer_risk(part[1], torch.ones(3, dtype=torch.float64), variance)
+        )
 
 
 @pytest.mark.parametrize("n_logits", [1, 2, 4])
@@ -92,8 +111,14 @@ def test_expected_risk_is_the_share_of_drawn_functions_that_decide_otherwise(n_l
     student, variance = rng.normal(size=(6, n_logits)), rng.uniform(0.1, 1, 6)
     scale = rng.uniform(0.3, 2, n_logits)
     draws = student + rng.normal(size=(200_000, 6, n_logits)) * np.sqrt(variance[:, None] * scale)
-    share = ((draws > 0) != (student > 0)).mean() if n_logits == 1 else (draws.argmax(-1) != student.argmax(-1)).mean()
-    ours = expected_transfer_risk(torch.as_tensor(student), torch.as_tensor(scale), torch.as_tensor(variance))
+    share = (
+        ((draws > 0) != (student > 0)).mean()
+        if n_logits == 1
+        else (draws.argmax(-1) != student.argmax(-1)).mean()
+    )
+    ours = expected_transfer_risk(
+        torch.as_tensor(student), torch.as_tensor(scale), torch.as_tensor(variance)
+    )
     assert ours.item() == pytest.approx(share, abs=2e-3)
 
 
@@ -131,4 +156,7 @@ def test_expected_risk_is_zero_where_nothing_is_unknown():
 
 def test_the_scale_is_the_mean_square_of_the_last_third():
     u = torch.arange(1.0, 13.0, dtype=torch.float64)[:, None]
-    assert_close(prequential_scale(u, [2, 6, 12])[:, 0], torch.tensor([4.0, (25 + 36) / 2, (81 + 100 + 121 + 144) / 4]))
+    assert_close(
+        prequential_scale(u, [2, 6, 12])[:, 0],
+        torch.tensor([4.0, (25 + 36) / 2, (81 + 100 + 121 + 144) / 4]),
+    )

@@ -14,14 +14,21 @@ from tutelage.version import __version__
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
 
 INTERRUPTED = "Interrupted; nothing half-written was left."
-_NO_MEMORY = "The memory does not suffice for this plan; use fewer samples, settings or classes, or --dtype float32."
+_NO_MEMORY = (
+    "The memory does not suffice for this plan; use fewer samples, settings or classes, or --dtype"
+    " float32."
+)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run a command line; give its exit code: 0 done, 1 our defect, 2 bad input, 130 interrupted."""
+    """Run a command line; give its exit code: 0 done, 1 our defect, 2 bad input, 130
+    interrupted.
+    """
     try:
         code = int(app(list(arguments), prog_name="tutelage", standalone_mode=False) or 0)
-        return _complain(INTERRUPTED, code) if code == 130 else code  # typer turns Ctrl-C into a code, and says nothing
+        return (
+            _complain(INTERRUPTED, code) if code == 130 else code
+        )  # typer turns Ctrl-C into a code, and says nothing
     except TutelageError as error:
         return _complain(str(error), 2)
     except TyperException as error:
@@ -35,7 +42,11 @@ def run(arguments: Sequence[str]) -> int:
         if "not enough memory" in str(error) or "can't allocate memory" in str(error):
             return _complain(_NO_MEMORY, 2)
         traceback.print_exc()
-        return _complain("This is a defect of tutelage, not of your input; please report it with the lines above.", 1)
+        return _complain(
+            "This is a defect of tutelage, not of your input; please report it with the lines"
+            " above.",
+            1,
+        )
 
 
 def _version(asked: bool) -> None:

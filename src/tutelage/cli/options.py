@@ -8,7 +8,14 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from tutelage import datasets, lab
 from tutelage.exceptions import OutputError, SettingError, nearest
@@ -16,17 +23,28 @@ from tutelage.progress import Advance
 from tutelage.progress import Progress as Reports
 from tutelage.task import Task
 
-Out = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Folder for plan.json, curves.nc, report.html.")]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", metavar="DIR", help="Folder for plan.json, curves.nc, report.html."),
+]
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Of every random draw.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print plan.json on stdout, all else on stderr.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors (and what --json asks for).")]
+AsJson = Annotated[
+    bool, typer.Option("--json", help="Print plan.json on stdout, all else on stderr.")
+]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", help="Print nothing but errors (and what --json asks for).")
+]
 
 
 def task_of(name: str, seed: int, progress: Reports) -> Task:
     """A task file, or a built-in data set with a quick teacher."""
     path = Path(name)
     plain = path.name == name and not path.suffix  # neither a path nor a file's name
-    if plain and (name in datasets.BUILT_IN or nearest(name, datasets.BUILT_IN)) and not path.exists():
+    if (
+        plain
+        and (name in datasets.BUILT_IN or nearest(name, datasets.BUILT_IN))
+        and not path.exists()
+    ):
         return lab.quick_task(name, seed=seed, progress=progress)
     return Task.load(path)
 
@@ -47,7 +65,9 @@ def numbers(text: str, option: str, kind: Callable[[str], float]) -> list:  # ty
         return [kind(part) for part in text.split(",")]
     except ValueError:
         what = "whole numbers" if kind is int else "numbers"
-        raise SettingError(f"{option} is {text!r}; expected {what} with commas between them.") from None
+        raise SettingError(
+            f"{option} is {text!r}; expected {what} with commas between them."
+        ) from None
 
 
 def training_of(epochs: str, learning_rate: float | None) -> lab.Training:
@@ -55,7 +75,9 @@ def training_of(epochs: str, learning_rate: float | None) -> lab.Training:
     if epochs == "auto":
         return lab.Training(learning_rate=learning_rate)
     if not epochs.isdecimal() or int(epochs) < 1:
-        raise SettingError(f"--warm-epochs is {epochs!r}; expected a whole number of 1 or more, or auto.")
+        raise SettingError(
+            f"--warm-epochs is {epochs!r}; expected a whole number of 1 or more, or auto."
+        )
     return lab.Training(epochs=int(epochs), learning_rate=learning_rate)
 
 
@@ -91,7 +113,9 @@ def bars(quiet: bool) -> Iterator[Reports]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Progress(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as drawn:
+    with Progress(
+        *columns, console=console, transient=True, disable=quiet or not console.is_terminal
+    ) as drawn:
 
         @contextmanager
         def progress(name: str, total: float) -> Iterator[Advance]:

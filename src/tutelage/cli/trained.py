@@ -19,60 +19,97 @@ from tutelage.report import verification_summary
 
 Seeds = Annotated[int, typer.Option("--seeds", metavar="K", help="Students for each setting.")]
 Epochs = Annotated[
-    int | None, typer.Option("--epochs", metavar="N", min=1, help="Epochs of training. [default: the plan's, or 60]")
+    int | None,
+    typer.Option(
+        "--epochs", metavar="N", min=1, help="Epochs of training. [default: the plan's, or 60]"
+    ),
 ]
 LearningRate = Annotated[
-    float | None, typer.Option("--learning-rate", metavar="LR", help="[default: found by range tests]")
+    float | None,
+    typer.Option("--learning-rate", metavar="LR", help="[default: found by range tests]"),
 ]
 BatchSize = Annotated[int, typer.Option("--batch-size", metavar="B", min=1)]
 Spec = Annotated[
-    str | None, typer.Option("--student", metavar="SPEC", help="mlp:width=512, cnn:width=32, or my_module:factory.")
+    str | None,
+    typer.Option(
+        "--student", metavar="SPEC", help="mlp:width=512, cnn:width=32, or my_module:factory."
+    ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the result on stdout as JSON, all else on stderr.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the result on stdout as JSON, all else on stderr.")
+]
 
 
 @app.command()
 def teach(
-    data: Annotated[str, typer.Argument(metavar="DATA", help="cifar10, fashion-mnist, digits or waves.")],
+    data: Annotated[
+        str, typer.Argument(metavar="DATA", help="cifar10, fashion-mnist, digits or waves.")
+    ],
     folder: Annotated[
         Path | None,
-        typer.Option(metavar="DIR", help="Where the data lies. [default: where it is installed, or downloaded]"),
+        typer.Option(
+            metavar="DIR",
+            help="Where the data lies. [default: where it is installed, or downloaded]",
+        ),
     ] = None,
     pair: Annotated[str | None, typer.Option(metavar="A,B", help="Two classes only.")] = None,
     network: Annotated[
         str | None,
-        typer.Option(metavar="SPEC", help="[default: resnet:width=16 for images, mlp:width=256 for vectors]"),
+        typer.Option(
+            metavar="SPEC", help="[default: resnet:width=16 for images, mlp:width=256 for vectors]"
+        ),
     ] = None,
     teacher: Annotated[int, typer.Option(metavar="N", help="Samples that teach.")] = 5000,
-    pool: Annotated[int, typer.Option(metavar="N", help="Samples of the pool, none of which taught.")] = 2000,
+    pool: Annotated[
+        int, typer.Option(metavar="N", help="Samples of the pool, none of which taught.")
+    ] = 2000,
     test: Annotated[int, typer.Option(metavar="N", help="Samples of the test part.")] = 2000,
-    in_sample: Annotated[bool, typer.Option("--in-sample", help="Let the pool be a part of what taught.")] = False,
+    in_sample: Annotated[
+        bool, typer.Option("--in-sample", help="Let the pool be a part of what taught.")
+    ] = False,
     epochs: Annotated[int, typer.Option(metavar="N")] = 20,
     keep: Annotated[
         str | None, typer.Option(metavar="N,N,…", help="Epochs to keep logits of, beside the last.")
     ] = None,
     batch_size: Annotated[int, typer.Option(metavar="B")] = 64,
     learning_rate: Annotated[float, typer.Option(metavar="LR")] = 0.05,
-    devices: Annotated[int, typer.Option(metavar="N", help="GPUs, or processes, that share each batch.")] = 1,
+    devices: Annotated[
+        int, typer.Option(metavar="N", help="GPUs, or processes, that share each batch.")
+    ] = 1,
     seed: Seed = 0,
     out: Annotated[
         Path,
-        typer.Option("--out", metavar="DIR", help="Folder for task.npz, teacher.json and teacher.safetensors."),
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Folder for task.npz, teacher.json and teacher.safetensors.",
+        ),
     ] = Path("tutelage-teacher"),
     quiet: Quiet = False,
 ) -> None:
-    """Train a teacher, and write the task of its logits; started again after a kill, it goes on where it was."""
+    """Train a teacher, and write the task of its logits; started again after a kill, it goes on
+    where it was.
+    """
     check_writable(out)
     kept = [] if keep is None else numbers(keep, "--keep", int)
     teaching = lab.Teaching(epochs, kept, batch_size, learning_rate, seed=seed)
     known = datasets.load(data, folder)
     if pair is not None:
         known = known.pair(*_pair(pair, known))
-    parts = datasets.split(known, teacher=teacher, pool=pool, test=test, seed=seed, in_sample=in_sample)
+    parts = datasets.split(
+        known, teacher=teacher, pool=pool, test=test, seed=seed, in_sample=in_sample
+    )
     spec = network or ("resnet:width=16" if known.x.ndim > 2 else "mlp:width=256")
     with bars(quiet) as progress:
         made = lab.teach(
-            known, parts, lab.network_of(spec).factory, spec, teaching, folder=out, devices=devices, progress=progress
+            known,
+            parts,
+            lab.network_of(spec).factory,
+            spec,
+            teaching,
+            folder=out,
+            devices=devices,
+            progress=progress,
         )
     made.save(out / "task.npz")
     if not quiet:
@@ -86,14 +123,26 @@ def teach(
 
 @app.command()
 def distil(
-    task: Annotated[str, typer.Argument(metavar="TASK", help="A task file or folder; or digits or fashion-mnist.")],
+    task: Annotated[
+        str,
+        typer.Argument(metavar="TASK", help="A task file or folder; or digits or fashion-mnist."),
+    ],
     student: Annotated[
-        str, typer.Option("--student", metavar="SPEC", help="mlp:width=512, cnn:width=32, or my_module:factory.")
+        str,
+        typer.Option(
+            "--student", metavar="SPEC", help="mlp:width=512, cnn:width=32, or my_module:factory."
+        ),
     ] = "mlp:width=512",
-    soft_ratio: Annotated[str, typer.Option(metavar="ρ,ρ,…", help="0 is training on the labels alone.")] = "0.5",
+    soft_ratio: Annotated[
+        str, typer.Option(metavar="ρ,ρ,…", help="0 is training on the labels alone.")
+    ] = "0.5",
     temperature: Annotated[str, typer.Option(metavar="T,T,…")] = "4",
-    t_power: Annotated[int, typer.Option(metavar="0|2", help="Power of T before the teacher's term.")] = 2,
-    sizes: Annotated[str | None, typer.Option(metavar="N,N,…", help="Sample sizes. [default: the pool]")] = None,
+    t_power: Annotated[
+        int, typer.Option(metavar="0|2", help="Power of T before the teacher's term.")
+    ] = 2,
+    sizes: Annotated[
+        str | None, typer.Option(metavar="N,N,…", help="Sample sizes. [default: the pool]")
+    ] = None,
     seeds: Seeds = 2,
     epochs: Epochs = None,
     learning_rate: LearningRate = None,
@@ -103,21 +152,34 @@ def distil(
         bool, typer.Option("--standardise/--no-standardise", help="Centre and scale inputs.")
     ] = True,
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder for students.nc and the students' weights.")
+        Path,
+        typer.Option(
+            "--out", metavar="DIR", help="Folder for students.nc and the students' weights."
+        ),
     ] = Path("tutelage-students"),
     quiet: Quiet = False,
 ) -> None:
     """Train real students with the distillation loss, at one setting or a grid."""
     check_writable(out)
-    ratios, temperatures = numbers(soft_ratio, "--soft-ratio", float), numbers(temperature, "--temperature", float)
+    ratios, temperatures = (
+        numbers(soft_ratio, "--soft-ratio", float),
+        numbers(temperature, "--temperature", float),
+    )
     training = lab.Training(learning_rate=learning_rate, batch_size=batch_size)
     network = lab.network_of(student, training=training, epochs=epochs)
     with bars(quiet) as progress:
         found = lab.distil(
-            task_of(task, seed, progress), network, [(rho, t) for rho in ratios for t in temperatures],
-            seeds=seeds, t_power=t_power, sizes=None if sizes is None else numbers(sizes, "--sizes", int), seed=seed,
-            standardise=standardise, out=out, progress=progress,
-        )  # fmt: skip
+            task_of(task, seed, progress),
+            network,
+            [(rho, t) for rho in ratios for t in temperatures],
+            seeds=seeds,
+            t_power=t_power,
+            sizes=None if sizes is None else numbers(sizes, "--sizes", int),
+            seed=seed,
+            standardise=standardise,
+            out=out,
+            progress=progress,
+        )
     save_curves(found, out / "students.nc")
     if not quiet:
         console = Console(highlight=False)
@@ -127,10 +189,16 @@ def distil(
 
 @app.command()
 def verify(
-    planned: Annotated[Path, typer.Argument(metavar="PLAN", help="The folder of a plan, or its plan.json.")],
-    task: Annotated[str | None, typer.Option(metavar="TASK", help="The plan's task, if it has moved.")] = None,
+    planned: Annotated[
+        Path, typer.Argument(metavar="PLAN", help="The folder of a plan, or its plan.json.")
+    ],
+    task: Annotated[
+        str | None, typer.Option(metavar="TASK", help="The plan's task, if it has moved.")
+    ] = None,
     student: Spec = None,
-    grid: Annotated[bool, typer.Option("--grid", help="Train every setting of the plan's grid, too.")] = False,
+    grid: Annotated[
+        bool, typer.Option("--grid", help="Train every setting of the plan's grid, too.")
+    ] = False,
     seeds: Seeds = 2,
     epochs: Epochs = None,
     learning_rate: LearningRate = None,
@@ -149,7 +217,9 @@ def verify(
     with bars(quiet) as progress:
         loaded = task_of(task or _source(document), int(document["seed"]), progress)
         made = plan(loaded, curves)
-        found, students = lab.verify(loaded, made, network, grid=grid, seeds=seeds, seed=seed, progress=progress)
+        found, students = lab.verify(
+            loaded, made, network, grid=grid, seeds=seeds, seed=seed, progress=progress
+        )
     save_curves(students, folder / "students.nc")
     text = found.to_json(folder / "verification.json")
     made.to_html(folder / "report.html", found.as_dict())
@@ -163,11 +233,20 @@ def verify(
 
 @app.command("reproduce")
 def reproduce_command(
-    claim: Annotated[str, typer.Argument(metavar="CLAIM", help=f"One of {', '.join(lab.CLAIMS)}; or all.")],
-    fast: Annotated[bool, typer.Option("--fast", help="Smaller pools and networks: a minute or so each.")] = False,
+    claim: Annotated[
+        str, typer.Argument(metavar="CLAIM", help=f"One of {', '.join(lab.CLAIMS)}; or all.")
+    ],
+    fast: Annotated[
+        bool, typer.Option("--fast", help="Smaller pools and networks: a minute or so each.")
+    ] = False,
     seed: Seed = 0,
     out: Annotated[
-        Path, typer.Option("--out", metavar="DIR", help="Folder for the figure (PNG, SVG), its data and the verdict.")
+        Path,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            help="Folder for the figure (PNG, SVG), its data and the verdict.",
+        ),
     ] = Path("tutelage-claims"),
     quiet: Quiet = False,
 ) -> None:
@@ -183,9 +262,19 @@ def reproduce_command(
 
 def _pair(text: str, data: datasets.Dataset) -> tuple[int, int]:
     names = [name.strip() for name in text.split(",")]
-    found = [data.classes.index(n) if n in data.classes else int(n) if n.isdecimal() else -1 for n in names]
-    if len(found) != 2 or found[0] == found[1] or not all(0 <= k < len(data.classes) for k in found):
-        raise SettingError(f"--pair is {text!r}; expected two of {', '.join(data.classes)}, with a comma between them.")
+    found = [
+        data.classes.index(n) if n in data.classes else int(n) if n.isdecimal() else -1
+        for n in names
+    ]
+    if (
+        len(found) != 2
+        or found[0] == found[1]
+        or not all(0 <= k < len(data.classes) for k in found)
+    ):
+        raise SettingError(
+            f"--pair is {text!r}; expected two of {', '.join(data.classes)}, with a comma between"
+            " them."
+        )
     return found[0], found[1]
 
 
@@ -194,7 +283,9 @@ def _document(folder: Path) -> dict:  # type: ignore[type-arg]
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise TaskError(f"{folder} holds no plan.json; give the folder that tutelage plan wrote (--out).") from error
+        raise TaskError(
+            f"{folder} holds no plan.json; give the folder that tutelage plan wrote (--out)."
+        ) from error
     except ValueError as error:
         raise TaskError(f"{path} is not JSON ({error}); make the plan again.") from error
     if not isinstance(found, dict) or not {"student", "seed", "task"} <= set(found):
@@ -205,18 +296,34 @@ def _document(folder: Path) -> dict:  # type: ignore[type-arg]
 def _source(document: dict) -> str:  # type: ignore[type-arg]
     source = document["task"].get("source")
     if source is None:
-        raise SettingError("The plan does not say which task file it was made from; give it with --task.")
+        raise SettingError(
+            "The plan does not say which task file it was made from; give it with --task."
+        )
     return str(source)
 
 
 def _students(found: object) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("soft ratio", "temperature", "samples", "error", "≠ teacher", "fit to teacher", "s"):
+    for title in (
+        "soft ratio",
+        "temperature",
+        "samples",
+        "error",
+        "≠ teacher",
+        "fit to teacher",
+        "s",
+    ):
         table.add_column(title, justify="right")
     frame = found.mean("seed").drop_vars("decision", errors="ignore").to_dataframe().reset_index()  # type: ignore[attr-defined]
     for row in frame.to_dict("records"):
-        shares = [f"{100 * row[k]:.1f} %" if k in row else "–" for k in ("error", "transfer_risk", "fit")]
+        shares = [
+            f"{100 * row[k]:.1f} %" if k in row else "–" for k in ("error", "transfer_risk", "fit")
+        ]
         table.add_row(
-            f"{row['soft_ratio']:g}", f"{row['temperature']:g}", f"{row['n']:,}", *shares, f"{row['seconds']:.0f}"
+            f"{row['soft_ratio']:g}",
+            f"{row['temperature']:g}",
+            f"{row['n']:,}",
+            *shares,
+            f"{row['seconds']:.0f}",
         )
     return table

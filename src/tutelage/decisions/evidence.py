@@ -1,4 +1,6 @@
-"""What the rules look at: one teacher epoch's settings at n = N, flattened, with paired mistakes."""
+"""What the rules look at: one teacher epoch's settings at n = N, flattened, with paired
+mistakes.
+"""
 
 from dataclasses import dataclass
 
@@ -16,12 +18,12 @@ class Evidence:
     ----------
     soft_ratio, temperature : array of shape (S,)
     mistakes : bool array of shape (S, R, M)
-        Which held-out samples each setting's student gets wrong, for each of its R starts (1 for a closed
-        form); paired, as all settings see the same ones.
+        Which held-out samples each setting's student gets wrong, for each of its R starts (1 for a
+        closed form); paired, as all settings see the same ones.
     inefficiency, inefficiency_se : array of shape (S,)
     effort, effort_se : array of shape (S,)
-        What makes one of two equally good settings the harder to learn: data inefficiency, or for a network that
-        is linearised the distance ‖Δŵ_N‖ that it must travel.
+        What makes one of two equally good settings the harder to learn: data inefficiency, or for a
+        network that is linearised the distance ‖Δŵ_N‖ that it must travel.
     truth : integer array of shape (M,)
         What the held-out samples are, or without labels what the teacher says they are.
     against_labels : bool
@@ -45,14 +47,20 @@ class Evidence:
         decided, part = (data.decision, "test") if from_test else (data.decision_loo, "train")
         labels = task.y_test if from_test else task.y_train
         truth = labels if labels is not None else task.teacher_decisions(part)[epoch]  # type: ignore[index]
-        ratios, temperatures = np.meshgrid(data.soft_ratio.values, data.temperature.values, indexing="ij")
+        ratios, temperatures = np.meshgrid(
+            data.soft_ratio.values, data.temperature.values, indexing="ij"
+        )
         at_pool = data.isel(n=-1)
         inefficiency = at_pool.data_inefficiency.mean("ordering").values.ravel()
         inefficiency_se = at_pool.data_inefficiency_se.mean("ordering").values.ravel()
-        effort, effort_se = _distance(data) if data.attrs["finite"] else (inefficiency, inefficiency_se)
+        effort, effort_se = (
+            _distance(data) if data.attrs["finite"] else (inefficiency, inefficiency_se)
+        )
         known = np.ones(len(truth), bool)
         if not from_test:
-            known = (decided.values >= 0).all((0, 1))  # a start that has seen a sample cannot tell it left out
+            known = (decided.values >= 0).all(
+                (0, 1)
+            )  # a start that has seen a sample cannot tell it left out
             known &= data.copy_of.values == np.arange(len(truth))  # copies count once
             decided = decided.expand_dims("start")
         answers = decided.transpose(..., "start", decided.dims[-1]).values
@@ -91,7 +99,9 @@ class Evidence:
 
 def _distance(data: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
     starts = data.sizes["ordering"]
-    spread = data.distance.std("ordering", ddof=1) / starts**0.5 if starts > 1 else 0 * data.distance[0]
+    spread = (
+        data.distance.std("ordering", ddof=1) / starts**0.5 if starts > 1 else 0 * data.distance[0]
+    )
     return data.distance.mean("ordering").values.ravel(), spread.values.ravel()
 
 
@@ -103,7 +113,9 @@ def within_one_se(mistakes: np.ndarray, best: np.ndarray) -> bool:
 
 
 def paired(mistakes: np.ndarray, others: np.ndarray) -> tuple[float, float]:
-    """Mean difference of mistakes (R, M) on the same samples, and its standard error over samples and starts."""
+    """Mean difference of mistakes (R, M) on the same samples, and its standard error over samples
+    and starts.
+    """
     difference = mistakes.astype(float) - others
     return float(difference.mean()), standard_error(difference)
 

@@ -36,9 +36,14 @@ def peers(soft_ratio: float, temperature: float, t_power: int) -> dict[str, Argu
     share = _tidy(squared / (squared + hard))  # where the weights must sum to one
     pure = soft_ratio == 1.0
     return {
-        # With alpha 0 or None torchdistill leaves the temperature's square out: a factor, as nothing else is weighed.
+        # With alpha 0 or None torchdistill leaves the temperature's square out: a factor, as
+        # nothing else is weighed.
         "torchdistill": {"alpha": hard, "beta": squared, "temperature": t},
-        "mdistiller": {"KD.TEMPERATURE": t, "KD.LOSS.KD_WEIGHT": squared, "KD.LOSS.CE_WEIGHT": hard},
+        "mdistiller": {
+            "KD.TEMPERATURE": t,
+            "KD.LOSS.KD_WEIGHT": squared,
+            "KD.LOSS.CE_WEIGHT": hard,
+        },
         "RepDistiller": {"--distill": "kd", "-r": hard, "-a": squared, "-b": 0, "--kd_T": t},
         "TextBrewer": {
             "kd_loss_type": "ce",
@@ -54,7 +59,9 @@ def peers(soft_ratio: float, temperature: float, t_power: int) -> dict[str, Argu
         "TRL GKDTrainer": {"beta": 0.0, "lmbda": 0.0} if pure and t == 1 else None,
         "keras.distillation": {
             "student_loss_weight": _tidy(1 - share),
-            "distillation_losses": f"LogitsDistillation(temperature={t:g}, loss=keras.losses.KLDivergence())",
+            "distillation_losses": (
+                f"LogitsDistillation(temperature={t:g}, loss=keras.losses.KLDivergence())"
+            ),
         },
         "DistillKit": {
             "loss_functions": [

@@ -43,7 +43,8 @@ class Forecast:
 
 @dataclass(frozen=True)
 class Samples:
-    """The recommended setting over n; lists go with `sizes`, None where there are no labels or no teacher, or nothing to measure on.
+    """The recommended setting over n; lists go with `sizes`, None where there are no labels or no
+    teacher, or nothing to measure on.
 
     `next_1000` forecasts the error after 1,000 more samples.
     """
@@ -108,10 +109,11 @@ def samples(data: xr.Dataset, target_error: float | None, seed: int) -> Samples:
 
 @dataclass(frozen=True)
 class Curve:
-    """Error over n, with its kinds of noise: the held-out samples' (shared by all n), the orderings', and the pool's.
+    """Error over n, with its kinds of noise: the held-out samples' (shared by all n), the
+    orderings', and the pool's.
 
-    `pool_se` is how much the error at N would differ had another pool been drawn: what orderings differ by at
-    smaller n, freed of their sharing a pool, and shrunk to N as 1/n.
+    `pool_se` is how much the error at N would differ had another pool been drawn: what orderings
+    differ by at smaller n, freed of their sharing a pool, and shrunk to N as 1/n.
     """
 
     sizes: np.ndarray
@@ -129,8 +131,12 @@ class Curve:
         counted = np.clip(mean, 0.5 / data.evaluated.values, 1 - 0.5 / data.evaluated.values)
         sampling = np.sqrt(counted * (1 - counted) / data.evaluated.values)
         between = values.std(0, ddof=1) / orderings**0.5 if orderings > 1 else 0.5 * sampling
-        between[-1] = between[-1] if orderings > 1 else 0.0  # every ordering ends with the whole pool
-        return cls(data.n.values.astype(float), mean, sampling, between, _pool_se(data.n.values, values))
+        between[-1] = (
+            between[-1] if orderings > 1 else 0.0
+        )  # every ordering ends with the whole pool
+        return cls(
+            data.n.values.astype(float), mean, sampling, between, _pool_se(data.n.values, values)
+        )
 
     @property
     def standard_error(self) -> np.ndarray:
@@ -142,12 +148,16 @@ class Curve:
         rng = np.random.default_rng(seed)
         shared = rng.standard_normal((_DRAWS, 1)) * self.sampling_se
         shared = shared + rng.standard_normal((_DRAWS, 1)) * self.pool_se
-        own = rng.standard_normal((_DRAWS, len(self.sizes))) * np.hypot(self.ordering_se, 0.25 * self.sampling_se)
+        own = rng.standard_normal((_DRAWS, len(self.sizes))) * np.hypot(
+            self.ordering_se, 0.25 * self.sampling_se
+        )
         return np.clip(self.error + shared + own, 0, 1)
 
 
 def _pool_se(sizes: np.ndarray, values: np.ndarray) -> float:
-    """From curves (orderings, sizes); a sample of n out of N varies by 1 - n/N of what a sample of n from afresh does."""
+    """From curves (orderings, sizes); a sample of n out of N varies by 1 - n/N of what a sample of
+    n from afresh does.
+    """
     share = sizes / sizes[-1]
     middle = (share >= 0.1) & (share <= 0.7)
     if len(values) < 2 or not middle.any():
@@ -156,8 +166,11 @@ def _pool_se(sizes: np.ndarray, values: np.ndarray) -> float:
     return float(variance.mean() ** 0.5)
 
 
-def power_law(sizes: np.ndarray, errors: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Fit a + b n^-c to curves (draws, sizes) by weighted least squares; a, b >= 0 and c in [0.05, 2].
+def power_law(
+    sizes: np.ndarray, errors: np.ndarray, weights: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fit a + b n^-c to curves (draws, sizes) by weighted least squares; a, b >= 0 and c in [0.05,
+    2].
 
     For a given c the rest is linear, so that c is found on a grid and a, b in closed form.
     """
@@ -195,7 +208,9 @@ def _extrapolate(curve: Curve, errors: np.ndarray, n: int) -> np.ndarray:
 
 
 def _law_from_last(curve: Curve, errors: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Move on from the last point, which no ordering blurs, by what the fitted law says is still to be gained."""
+    """Move on from the last point, which no ordering blurs, by what the fitted law says is still to
+    be gained.
+    """
     _, b, c = power_law(curve.sizes, errors, 1 / curve.standard_error**2)
     return errors[:, -1] - b * curve.sizes[-1] ** -c, b, c
 
@@ -226,7 +241,9 @@ def _crossing(curve: Curve, errors: np.ndarray, target: float) -> np.ndarray:
             found[row] = curve.sizes[0]
             continue
         above, below = falling[row, k - 1], falling[row, k]
-        found[row] = np.exp(log_n[k - 1] + (log_n[k] - log_n[k - 1]) * (above - target) / (above - below))
+        found[row] = np.exp(
+            log_n[k - 1] + (log_n[k] - log_n[k - 1]) * (above - target) / (above - below)
+        )
     return found
 
 

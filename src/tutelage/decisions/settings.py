@@ -17,7 +17,8 @@ class Choice:
     ----------
     chosen : int
     equally_good : list of int
-        Every setting whose error is within one paired standard error of the least, the chosen one among them.
+        Every setting whose error is within one paired standard error of the least, the chosen one
+        among them.
     verdict : {"clear", "flat", "labels suffice"}
     why : str
         A sentence.
@@ -33,8 +34,8 @@ def choose(evidence: Evidence) -> Choice:
     """Choose among settings whose error is within one standard error of the least.
 
     Of those the one that takes the least effort: the lowest data inefficiency, or for a network the
-    least distance to travel. Efforts closer than their own standard error are ties, and ties go to the
-    higher temperature, then the higher soft ratio.
+    least distance to travel. Efforts closer than their own standard error are ties, and ties go to
+    the higher temperature, then the higher soft ratio.
 
     Parameters
     ----------
@@ -49,7 +50,8 @@ def choose(evidence: Evidence) -> Choice:
     equal = [s for s in range(len(mistakes)) if within_one_se(mistakes[s], mistakes[best])]
     chosen = easiest(equal, evidence)
     worst = max(
-        range(len(mistakes)), key=lambda s: (evidence.error[s], evidence.soft_ratio[s], -evidence.temperature[s])
+        range(len(mistakes)),
+        key=lambda s: (evidence.error[s], evidence.soft_ratio[s], -evidence.temperature[s]),
     )
     verdict = _verdict(evidence, equal, chosen, worst)
     return Choice(chosen, equal, verdict, _why(evidence, equal, chosen, worst, verdict))
@@ -78,13 +80,16 @@ def _verdict(evidence: Evidence, equal: list[int], chosen: int, worst: int) -> s
 
 
 def _why(evidence: Evidence, equal: list[int], chosen: int, worst: int, verdict: str) -> str:
-    error, what = evidence.error, "error" if evidence.against_labels else "disagreement with the teacher"
+    error, what = (
+        evidence.error,
+        ("error" if evidence.against_labels else "disagreement with the teacher"),
+    )
     count, total = len(equal), len(error)
     low, high = _range(evidence.soft_ratio[equal])
     if not evidence.against_labels:
         return (
-            "Without labels only a soft ratio of 1 can be analysed, and there the temperature does not move the "
-            f"converged student ({what} {_percent(error[chosen])}): do not tune."
+            "Without labels only a soft ratio of 1 can be analysed, and there the temperature does"
+            f" not move the converged student ({what} {_percent(error[chosen])}): do not tune."
         )
     if evidence.soft_ratio.min() == 1:
         return (
@@ -98,20 +103,22 @@ def _why(evidence: Evidence, equal: list[int], chosen: int, worst: int, verdict:
         )
     excess, spread = evidence.excess(worst, chosen)
     lead = (
-        f"Predicted error {_percent(error[chosen])}, against {_percent(error[worst])} for the worst setting "
-        f"({_name(evidence, worst)}; {_points(excess)} ± {_points(spread)} points more); "
+        f"Predicted error {_percent(error[chosen])}, against {_percent(error[worst])} for the worst"
+        f" setting ({_name(evidence, worst)}; {_points(excess)} ± {_points(spread)} points more); "
     )
     if verdict == "labels suffice":
-        return lead + (
-            f"soft ratios down to the grid's smallest ({low:g}) are as good, and 1 is not: the labels do most of the "
-            "work, and the teacher's own logits add little."
+        return (
+            lead
+            + f"soft ratios down to the grid's smallest ({low:g}) are as good, and 1 is not: the"
+            " labels do most of the work, and the teacher's own logits add little."
         )
     if count == 1:
         return lead + "no other setting of the grid is within one standard error."
     cold, hot = _range(evidence.temperature[equal])
-    return lead + (
-        f"{count} of {total} settings are as good, with soft ratios from {low:g} to {high:g} and temperatures from "
-        f"{cold:g} to {hot:g}, and of those this one is the easiest to learn."
+    return (
+        lead
+        + f"{count} of {total} settings are as good, with soft ratios from {low:g} to {high:g} and"
+        f" temperatures from {cold:g} to {hot:g}, and of those this one is the easiest to learn."
     )
 
 

@@ -56,7 +56,9 @@ def choose_epoch(evidences: list[Evidence], choices: list[Choice]) -> int:
     return min(equal, key=lambda e: float(evidences[e].error.mean()))
 
 
-def describe_epoch(task: Task, data: xr.Dataset, index: int, evidence: Evidence, choice: Choice) -> Epoch:
+def describe_epoch(
+    task: Task, data: xr.Dataset, index: int, evidence: Evidence, choice: Choice
+) -> Epoch:
     """Summarise one epoch (`data` has no epoch axis left)."""
     assert task.teacher_epochs is not None
     s, risk = choice.chosen, None
@@ -75,14 +77,24 @@ def describe_epoch(task: Task, data: xr.Dataset, index: int, evidence: Evidence,
     )
 
 
-def disagreements(task: Task, data: xr.Dataset, epoch: int, temperature: float, t_power: int) -> dict[str, object]:
+def disagreements(
+    task: Task, data: xr.Dataset, epoch: int, temperature: float, t_power: int
+) -> dict[str, object]:
     """Split the pool where teacher and label differ, and say how firmly the teacher errs."""
     if task.y_train is None:
-        return {"label_corrects_teacher": [], "teacher_corrects_label": [], "undecided": [], "flip_ratio_quantiles": {}}
+        return {
+            "label_corrects_teacher": [],
+            "teacher_corrects_label": [],
+            "undecided": [],
+            "flip_ratio_quantiles": {},
+        }
     votes = data.decision_loo.sel(temperature=temperature)
     given, labels = task.teacher_decisions("train")[epoch], task.y_train
     split = split_disagreements(
-        *(torch.as_tensor(np.asarray(v)) for v in (given, labels, votes.isel(soft_ratio=0), votes.isel(soft_ratio=-1)))
+        *(
+            torch.as_tensor(np.asarray(v))
+            for v in (given, labels, votes.isel(soft_ratio=0), votes.isel(soft_ratio=-1))
+        )
     )
     return {
         "label_corrects_teacher": split.label_corrects_teacher.tolist(),

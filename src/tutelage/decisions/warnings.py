@@ -11,12 +11,20 @@ from tutelage.decisions.teacher import Teacher
 from tutelage.task import Task
 
 _FEW = 100
-_GAIN, _MUCH_BETTER = 0.1, 1.5  # accuracy that another order of columns has to bring, at least and as a factor
+_GAIN, _MUCH_BETTER = (
+    0.1,
+    1.5,
+)  # accuracy that another order of columns has to bring, at least and as a factor
 _IMBALANCED = 0.4  # of the error of chance
 
 
 def warnings_of(
-    task: Task, epoch: int, teacher: Teacher, evidence: Evidence, chosen: int, attrs: Mapping[str, Any]
+    task: Task,
+    epoch: int,
+    teacher: Teacher,
+    evidence: Evidence,
+    chosen: int,
+    attrs: Mapping[str, Any],
 ) -> list[str]:
     """Give the sentences that a reader of the plan should not miss."""
     soft_ratio = float(evidence.soft_ratio[chosen])
@@ -37,13 +45,17 @@ def warnings_of(
 def _columns_in_another_order(task: Task, epoch: int) -> str | None:
     """A teacher whose columns are classes in another order than the labels'."""
     parts = [
-        (task.teacher_decisions(p), y) for p, y in (("train", task.y_train), ("test", task.y_test)) if y is not None
+        (task.teacher_decisions(p), y)
+        for p, y in (("train", task.y_train), ("test", task.y_test))
+        if y is not None
     ]
     known = [(given[epoch], y) for given, y in parts if given is not None]
     if not known:
         return None
     given, labels = (np.concatenate(v) for v in zip(*known, strict=True))
-    seen, numbers = np.unique(np.concatenate([given, labels]), return_inverse=True)  # of very many classes few are
+    seen, numbers = np.unique(
+        np.concatenate([given, labels]), return_inverse=True
+    )  # of very many classes few are
     counts = np.zeros((len(seen), len(seen)), int)
     np.add.at(counts, tuple(numbers.reshape(2, -1)), 1)
     columns, classes = linear_sum_assignment(counts, maximize=True)
@@ -52,16 +64,24 @@ def _columns_in_another_order(task: Task, epoch: int) -> str | None:
     below = accuracy < chance - 2 * (chance * (1 - chance) / len(labels)) ** 0.5
     if best - accuracy < _GAIN or not (below or best >= _MUCH_BETTER * accuracy):
         return None
-    moved = [(seen[c], seen[k]) for c, k in zip(columns, classes, strict=True) if c != k and counts[c].any()]
-    shown = "column " + ", ".join(f"{c} as class {k}" for c, k in moved[:6]) + (", …" if len(moved) > 6 else "")
+    moved = [
+        (seen[c], seen[k])
+        for c, k in zip(columns, classes, strict=True)
+        if c != k and counts[c].any()
+    ]
+    shown = (
+        "column "
+        + ", ".join(f"{c} as class {k}" for c, k in moved[:6])
+        + (", …" if len(moved) > 6 else "")
+    )
     if task.n_logits == 1:
         shown = "a positive logit as class 0"
     level = f"below chance ({100 * chance:.3g} %)" if below else "far lower than it could be"
     return (
-        f"The teacher is right on {100 * accuracy:.1f} % of the labelled samples, {level}; with its columns in another order it would "
-        f"be right on {100 * best:.1f} % ({shown}). Look there first: its classes are probably not in the order of the "
-        "labels, and "
-        "then nothing that this plan says is of use."
+        f"The teacher is right on {100 * accuracy:.1f} % of the labelled samples, {level}; with its"
+        f" columns in another order it would be right on {100 * best:.1f} % ({shown}). Look there"
+        " first: its classes are probably not in the order of the labels, and then nothing that"
+        " this plan says is of use."
     )
 
 
@@ -70,8 +90,9 @@ def _one_class_only(task: Task, epoch: int) -> str | None:
     if bool((decisions != decisions[0]).any()):
         return None
     return (
-        f"The teacher gives class {decisions[0]} to every sample of the pool. Check that teacher_logits_train are raw scores of these "
-        "inputs" + (", positive for class 1 and negative for class 0." if task.n_logits == 1 else ".")
+        f"The teacher gives class {decisions[0]} to every sample of the pool. Check that"
+        " teacher_logits_train are raw scores of these inputs"
+        + (", positive for class 1 and negative for class 0." if task.n_logits == 1 else ".")
     )
 
 
@@ -80,23 +101,26 @@ def _masked(task: Task) -> str | None:
         return None
     share = float((task.teacher_logits("train") <= task.fill).mean())
     return (
-        f"{100 * share:.0f} % of the teacher's logits are {task.fill:g}, far below all others: classes that were masked, of which the "
-        "teacher says nothing. A student is predicted to give each about a twelfth of the probability of the least class that "
-        "was kept. "
-        "With all of the teacher's logits the prediction is better, and so, as a rule, is the student."
+        f"{100 * share:.0f} % of the teacher's logits are {task.fill:g}, far below all others:"
+        " classes that were masked, of which the teacher says nothing. A student is predicted to"
+        " give each about a twelfth of the probability of the least class that was kept. With all"
+        " of the teacher's logits the prediction is better, and so, as a rule, is the student."
     )
 
 
 def _imbalance(evidence: Evidence, chosen: int) -> str | None:
-    if not evidence.against_labels or evidence.majority_error > _IMBALANCED * (1 - 1 / (int(evidence.truth.max()) + 1)):
+    if not evidence.against_labels or evidence.majority_error > _IMBALANCED * (
+        1 - 1 / (int(evidence.truth.max()) + 1)
+    ):
         return None
     most = int(np.bincount(evidence.truth).argmax())
     return (
-        f"{100 * (1 - evidence.majority_error):.1f} % of the samples that errors are measured on are of class {most}, so that "
-        "always saying "
-        f"{most} errs on {100 * evidence.majority_error:.1f} %. The recommended setting errs on "
-        f"{100 * evidence.error[chosen]:.1f} %, and "
-        f"on {100 * evidence.balanced_error[chosen]:.1f} % if every class counts alike (balanced error)."
+        f"{100 * (1 - evidence.majority_error):.1f} % of the samples that errors are measured on"
+        f" are of class {most}, so that always saying {most} errs on"
+        f" {100 * evidence.majority_error:.1f} %. The recommended setting errs on"
+        f" {100 * evidence.error[chosen]:.1f} %, and on"
+        f" {100 * evidence.balanced_error[chosen]:.1f} % if every class counts alike (balanced"
+        " error)."
     )
 
 
@@ -105,26 +129,39 @@ def _in_sample_teacher(task: Task, epoch: int) -> str | None:
     if train is None or test is None:
         return None
     gap = float(train[epoch] - test[epoch])
-    spread = sum(float(a * (1 - a)) / n for a, n in ((train[epoch], task.n_train), (test[epoch], task.n_test))) ** 0.5
+    spread = (
+        sum(
+            float(a * (1 - a)) / n
+            for a, n in ((train[epoch], task.n_train), (test[epoch], task.n_test))
+        )
+        ** 0.5
+    )
     if gap <= max(0.02, 3 * spread):
         return None
     return (
-        f"The teacher is right on {100 * train[epoch]:.1f} % of the pool but on {100 * test[epoch]:.1f} % of the test part: it was "
-        "probably trained on the pool, and hides its errors there. Soft ratios near 1 then look better than they are; "
-        "use a pool that the teacher has not seen."
+        f"The teacher is right on {100 * train[epoch]:.1f} % of the pool but on"
+        f" {100 * test[epoch]:.1f} % of the test part: it was probably trained on the pool, and"
+        " hides its errors there. Soft ratios near 1 then look better than they are; use a pool"
+        " that the teacher has not seen."
     )
 
 
 def _error_from_pool(task: Task, attrs: Mapping[str, Any]) -> str | None:
     if task.x_test is None or attrs["error_from"] == "test part":
         return None
-    return "The test part has no labels (y_test), so errors come from the pool itself: unseen samples, and leave-one-out at n = N."
+    return (
+        "The test part has no labels (y_test), so errors come from the pool itself: unseen samples,"
+        " and leave-one-out at n = N."
+    )
 
 
 def _converged(attrs: Mapping[str, Any]) -> str | None:
     if attrs["error_from"] == "test part" or not attrs["finite"]:
         return None
-    return "Errors that come from the pool are those of a student that is trained until it has converged."
+    return (
+        "Errors that come from the pool are those of a student that is trained until it has"
+        " converged."
+    )
 
 
 def _few(task: Task, attrs: Mapping[str, Any]) -> str | None:
@@ -132,17 +169,20 @@ def _few(task: Task, attrs: Mapping[str, Any]) -> str | None:
     if count >= _FEW:
         return None
     return (
-        f"Errors are measured on {count} samples only, so that one sample more or less moves them by {100 / count:.2g} points: take "
-        "what is said of settings and sample sizes as a hint."
+        f"Errors are measured on {count} samples only, so that one sample more or less moves them"
+        f" by {100 / count:.2g} points: take what is said of settings and sample sizes as a hint."
     )
 
 
-def _label_noise(task: Task, teacher: Teacher, soft_ratio: float, attrs: Mapping[str, Any]) -> str | None:
+def _label_noise(
+    task: Task, teacher: Teacher, soft_ratio: float, attrs: Mapping[str, Any]
+) -> str | None:
     share = len(teacher.teacher_corrects_label) / task.n_train
     if share < 0.03 or soft_ratio >= 0.5 or "width=inf" not in attrs["student"]:
         return None
     return (
-        f"On {100 * share:.1f} % of the pool, the teacher and students that have not seen the sample agree against its label. If "
-        "those labels are wrong, the recommended soft ratio may be too low: an infinitely wide student shrugs wrong labels off more "
-        "easily than practical networks do."
+        f"On {100 * share:.1f} % of the pool, the teacher and students that have not seen the"
+        " sample agree against its label. If those labels are wrong, the recommended soft ratio"
+        " may be too low: an infinitely wide student shrugs wrong labels off more easily than"
+        " practical networks do."
     )

@@ -17,7 +17,16 @@ from tutelage.kernels.activations import (
 from tutelage.kernels.base import FiniteStudent, Kernel, Tangent, cross, gram
 from tutelage.kernels.empirical import EmpiricalKernel, empirical
 from tutelage.kernels.families import cnn, mlp, resmlp, resnet
-from tutelage.kernels.layers import AvgPool, Conv, Dense, Flatten, GlobalAvgPool, Layer, Normalise, Residual
+from tutelage.kernels.layers import (
+    AvgPool,
+    Conv,
+    Dense,
+    Flatten,
+    GlobalAvgPool,
+    Layer,
+    Normalise,
+    Residual,
+)
 from tutelage.kernels.linearity import Linearity, linearity
 from tutelage.kernels.sequential import Cost, Sequential
 from tutelage.kernels.spec import student

@@ -30,7 +30,9 @@ _LOST = 1e-3  # of an activation's mean square, that its Hermite series may leav
 
 
 class Activation:
-    """A scalar function of each unit; what it follows must be Gaussian: a `Dense` or `Conv`, or sums of them."""
+    """A scalar function of each unit; what it follows must be Gaussian: a `Dense` or `Conv`, or
+    sums of them.
+    """
 
     kind: ClassVar[int]
 
@@ -49,7 +51,9 @@ class Activation:
         return q[None]
 
     def dual(self, k: Tensor, q1: Tensor, q2: Tensor) -> Duals:
-        """Give both duals of a covariance k (overwritten) and variances q1, q2 that broadcast to it."""
+        """Give both duals of a covariance k (overwritten) and variances q1, q2 that broadcast to
+        it.
+        """
         raise NotImplementedError
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -89,7 +93,9 @@ class _Bent(Activation):
 
     @property
     def constants(self) -> tuple[float, float]:
-        """E[a(u) a(v)] = first · s1 s2 (c (asin c + second) + √(1 - c²)), with the correlation c."""
+        """E[a(u) a(v)] = first · s1 s2 (c (asin c + second) + √(1 - c²)), with the correlation
+        c.
+        """
         p, r = self._parts
         return 2 * r * r / math.pi, math.pi * p * p / (2 * r * r)
 
@@ -102,12 +108,17 @@ class _Bent(Activation):
         first, second = self.constants
         scale1, scale2 = q1.sqrt(), q2.sqrt()
         tiny = torch.finfo(k.dtype).tiny
-        # Rounding leaves the cosine of parallel inputs a few ulps short of 1, which the arc sine would turn into an angle of
-        # 1e-8: the factor `snap` lifts it over 1, for the clamp to cut. A zero input has scale 0, and so cosine and value 0.
+        # Rounding leaves the cosine of parallel inputs a few ulps short of 1, which the arc sine
+        # would turn into an angle of 1e-8: the factor `snap` lifts it over 1, for the clamp to cut.
+        # A zero input has scale 0, and so cosine and value 0.
         snap = 1 + 8 * torch.finfo(k.dtype).eps
-        cosine = k.mul_(snap / scale1.clamp_min(tiny)).mul_(1 / scale2.clamp_min(tiny)).clamp_(-1, 1)
+        cosine = (
+            k.mul_(snap / scale1.clamp_min(tiny)).mul_(1 / scale2.clamp_min(tiny)).clamp_(-1, 1)
+        )
         turn = torch.asin(cosine).add_(second)
-        sine = torch.addcmul(torch.ones((), dtype=k.dtype, device=k.device), cosine, cosine, value=-1).sqrt_()
+        sine = torch.addcmul(
+            torch.ones((), dtype=k.dtype, device=k.device), cosine, cosine, value=-1
+        ).sqrt_()
         value = cosine.mul_(turn).add_(sine).mul_(scale1 * first).mul_(scale2)
         return value, turn.mul_(first)
 
@@ -176,7 +187,9 @@ class Erf(Activation):
         """See `Activation`."""
         root1, root2 = (1 + 2 * q1).rsqrt(), (1 + 2 * q2).rsqrt()
         sine = k.mul_(2 * root1).mul_(root2).clamp_(-1, 1)
-        cosine = torch.addcmul(torch.ones((), dtype=k.dtype, device=k.device), sine, sine, value=-1).rsqrt_()
+        cosine = torch.addcmul(
+            torch.ones((), dtype=k.dtype, device=k.device), sine, sine, value=-1
+        ).rsqrt_()
         derivative = cosine.mul_((4 / math.pi) * root1).mul_(root2)
         return sine.asin_().mul_(2 / math.pi), derivative
 
@@ -266,15 +279,17 @@ class Rbf(Activation):
 class Elementwise(Activation):
     """Any scalar function, by Gauss–Hermite quadrature.
 
-    With the Hermite coefficients c_m(q) of the function on N(0, q), computed by quadrature, the duals are series in the
-    correlation c: Σ c_m(q1) c_m(q2) cᵐ, and its derivative. No derivative of the function is needed.
+    With the Hermite coefficients c_m(q) of the function on N(0, q), computed by quadrature, the
+    duals are series in the correlation c: Σ c_m(q1) c_m(q2) cᵐ, and its derivative. No derivative
+    of the function is needed.
 
     Parameters
     ----------
     function : callable
         From a float64 tensor to one of the same shape, element by element, such as `torch.tanh`.
     degree : int
-        Terms of the series. 64 leave an `mlp` of two `torch.tanh` 1e-5 off; functions with kinks converge slowly, to some percent.
+        Terms of the series. 64 leave an `mlp` of two `torch.tanh` 1e-5 off; functions with kinks
+        converge slowly, to some percent.
 
     Raises
     ------
@@ -284,7 +299,8 @@ class Elementwise(Activation):
     Examples
     --------
     >>> one, half = torch.ones(1, dtype=torch.float64), torch.full((1,), 0.5, dtype=torch.float64)
-    >>> found, exact = Elementwise(torch.sin).dual(half.clone(), one, one), Sin().dual(half.clone(), one, one)
+    >>> found = Elementwise(torch.sin).dual(half.clone(), one, one)
+    >>> exact = Sin().dual(half.clone(), one, one)
     >>> bool((found[0] - exact[0]).abs() < 1e-12), bool((found[1] - exact[1]).abs() < 1e-12)
     (True, True)
     """
@@ -297,8 +313,8 @@ class Elementwise(Activation):
     def __post_init__(self) -> None:
         if not callable(self.function) or not 1 <= self.degree <= _HIGHEST:
             raise StudentError(
-                f"An elementwise activation takes a function and a degree in 1 … {_HIGHEST}; they were {self.function!r} and "
-                f"{self.degree!r}."
+                f"An elementwise activation takes a function and a degree in 1 … {_HIGHEST}; they"
+                f" were {self.function!r} and {self.degree!r}."
             )
 
     @property
@@ -314,18 +330,21 @@ class Elementwise(Activation):
             values = self.function((scale[..., None] * nodes.to(q.device)).double()).double()
         except Exception as error:
             raise StudentError(
-                f"The activation {self.function!r} failed ({type(error).__name__}: {error}). Expected a function from a tensor to a "
-                "tensor of its shape."
+                f"The activation {self.function!r} failed ({type(error).__name__}: {error})."
+                " Expected a function from a tensor to a tensor of its shape."
             ) from error
         coefficients = values @ (hermite * weights).mT.to(q.device)
         whole = (values.square() * weights.to(q.device)).sum(-1)
         if not bool(torch.isfinite(whole).all()):
-            raise StudentError(f"The activation {self.function!r} gives values that are not finite numbers.")
+            raise StudentError(
+                f"The activation {self.function!r} gives values that are not finite numbers."
+            )
         lost = float((1 - coefficients.square().sum(-1) / whole.clamp_min(1e-300)).max())
         if lost > _LOST:
             raise StudentError(
-                f"The activation {self.function!r} is too rough for a Hermite series of degree {self.degree}: it leaves out "
-                f"{100 * lost:.1f} % of its mean square. Give a higher degree."
+                f"The activation {self.function!r} is too rough for a Hermite series of degree"
+                f" {self.degree}: it leaves out {100 * lost:.1f} % of its mean square. Give a"
+                " higher degree."
             )
         return torch.cat([scale[None], coefficients.movedim(-1, 0).flip(0)]).to(q.dtype)
 
@@ -346,12 +365,18 @@ class Elementwise(Activation):
 
 
 def _quadrature(degree: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Nodes and weights for N(0, 1), and the orthonormal Hermite polynomials there: (degree, nodes)."""
+    """Nodes and weights for N(0, 1), and the orthonormal Hermite polynomials there: (degree,
+    nodes).
+    """
     nodes, weights = np.polynomial.hermite_e.hermegauss(2 * degree + 32)
     polynomials = [np.ones_like(nodes), nodes]
     for m in range(1, degree):
-        polynomials.append((nodes * polynomials[m] - math.sqrt(m) * polynomials[m - 1]) / math.sqrt(m + 1))
-    found = (torch.as_tensor(v) for v in (nodes, weights / weights.sum(), np.stack(polynomials[:degree])))
+        polynomials.append(
+            (nodes * polynomials[m] - math.sqrt(m) * polynomials[m - 1]) / math.sqrt(m + 1)
+        )
+    found = (
+        torch.as_tensor(v) for v in (nodes, weights / weights.sum(), np.stack(polynomials[:degree]))
+    )
     return tuple(found)  # type: ignore[return-value]
 
 
@@ -374,7 +399,8 @@ def activation(name: str) -> Activation:
     Parameters
     ----------
     name : str
-        One of ``relu``, ``leaky_relu``, ``abs``, ``erf``, ``gelu``, ``sin``, ``identity``, ``gaussian``, ``rbf``.
+        One of ``relu``, ``leaky_relu``, ``abs``, ``erf``, ``gelu``, ``sin``, ``identity``,
+        ``gaussian``, ``rbf``.
 
     Returns
     -------
@@ -395,5 +421,8 @@ def activation(name: str) -> Activation:
     """
     if name not in ACTIVATIONS:
         known = ", ".join(ACTIVATIONS)
-        raise StudentError(f"The activation {name!r} is not known; choose one of {known}{nearest(name, ACTIVATIONS)}.")
+        raise StudentError(
+            f"The activation {name!r} is not known; choose one of"
+            f" {known}{nearest(name, ACTIVATIONS)}."
+        )
     return ACTIVATIONS[name]()

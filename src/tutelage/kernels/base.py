@@ -42,8 +42,9 @@ class Tangent:
     logits : callable
         z_0: from inputs (n, ...) to logits (n, C) there, centred over classes.
     time_per_sample : float
-        How long the student will be trained for each of its samples, t/n of docs/theory.md §8: the sum of
-        learning rate / (1 - momentum) over the steps, divided by the samples. Infinite: until it has converged.
+        How long the student will be trained for each of its samples, t/n of docs/theory.md §8: the
+        sum of learning rate / (1 - momentum) over the steps, divided by the samples. Infinite:
+        until it has converged.
     notes : tuple of str
         What the person who plans should know of it.
     """
@@ -85,7 +86,9 @@ class FiniteStudent(Protocol):
         """Linearise a fresh network, which has seen these samples and no others."""
 
 
-def gram(kernel: Kernel, x: Float[Tensor, "N ..."], *, progress: Progress = silent) -> Float[Tensor, "N N"]:
+def gram(
+    kernel: Kernel, x: Float[Tensor, "N ..."], *, progress: Progress = silent
+) -> Float[Tensor, "N N"]:
     """Θ of a pool against itself, symmetric to the bit, a panel of rows at a time.
 
     Parameters
@@ -117,7 +120,11 @@ def gram(kernel: Kernel, x: Float[Tensor, "N ..."], *, progress: Progress = sile
 
 
 def cross(
-    kernel: Kernel, x1: Float[Tensor, "n1 ..."], x2: Float[Tensor, "n2 ..."], *, progress: Progress = silent
+    kernel: Kernel,
+    x1: Float[Tensor, "n1 ..."],
+    x2: Float[Tensor, "n2 ..."],
+    *,
+    progress: Progress = silent,
 ) -> Float[Tensor, "n1 n2"]:
     """Θ between two sets of inputs, told of as it goes if the kernel can tell.
 

@@ -28,9 +28,10 @@ class Layer:
 class Batch:
     """The gradients of some layers on one batch, and a check that autograd finds the same.
 
-    A layer's rows are right if they add up, with weights of chance on samples and on heads, to its parameters'
-    gradient of the logits with the same weights: one more backward pass shows a row that is another sample's, of
-    a batch that the network has reordered or mixed, or lacks what the layer does elsewhere.
+    A layer's rows are right if they add up, with weights of chance on samples and on heads, to its
+    parameters' gradient of the logits with the same weights: one more backward pass shows a row
+    that is another sample's, of a batch that the network has reordered or mixed, or lacks what the
+    layer does elsewhere.
 
     Attributes
     ----------
@@ -62,12 +63,22 @@ class Batch:
         layers: Sequence[Layer],
         heads: list[Tensor],
     ) -> "Batch":
-        """Of a batch whose calls were recorded, or a `NotALayerError` where some layers were called in another way than when tried."""
-        wrong = [layer.name for layer in layers if layer.name != LOOSE and not _fits(layer, calls[layer.name])]
+        """Of a batch whose calls were recorded, or a `NotALayerError` where some layers were called
+        in another way than when tried.
+        """
+        wrong = [
+            layer.name
+            for layer in layers
+            if layer.name != LOOSE and not _fits(layer, calls[layer.name])
+        ]
         if wrong:
             raise NotALayerError(wrong)
         check_finite(logits, "logits")
-        lefts = {o.name: _augmented(network.layers[o.name], calls[o.name][0].inputs[0]) for o in layers if o.dense}
+        lefts = {
+            o.name: _augmented(network.layers[o.name], calls[o.name][0].inputs[0])
+            for o in layers
+            if o.dense
+        }
         samples = weights_of_chance(len(logits), logits.detach())
         by_head = weights_of_chance(len(heads), logits.detach(), seed=1)
         return cls(network, batch, logits, calls, layers, heads, lefts, samples, by_head.tolist())
@@ -77,14 +88,20 @@ class Batch:
         watched = [layer for layer in self.layers if layer.name != LOOSE]
         seen = {o.name: self._prepared(o) for o in watched if not o.dense}
         for head, weight in zip(self.heads, self.head_weights, strict=True):
-            given = iter(_at_outputs(self.logits @ head, [self.calls[layer.name] for layer in watched]))
+            given = iter(
+                _at_outputs(self.logits @ head, [self.calls[layer.name] for layer in watched])
+            )
             found = []
             for layer in self.layers:
                 if layer.name == LOOSE:
                     row = _sample_by_sample(self.network, self.batch, head)
                 else:
                     at_output = next(given)
-                    row = at_output[0] if layer.dense else self._ruled(layer, seen[layer.name], at_output)
+                    row = (
+                        at_output[0]
+                        if layer.dense
+                        else self._ruled(layer, seen[layer.name], at_output)
+                    )
                     self._add(layer, row, weight)
                 check_finite(row, f"gradients of {layer.name or 'its only layer'}")
                 found.append(row)
@@ -105,10 +122,17 @@ class Batch:
         modules = [self.network.layers[layer.name] for layer in watched]
         parameters = [[p for p in module.parameters() if p.requires_grad] for module in modules]
         head = torch.stack(self.heads, 1) @ torch.tensor(self.head_weights).to(self.logits)
-        flat = iter(_gradients(self.sample_weights @ self.logits @ head, [p for own in parameters for p in own]))
+        flat = iter(
+            _gradients(
+                self.sample_weights @ self.logits @ head, [p for own in parameters for p in own]
+            )
+        )
         allowed, wrong = tolerance(self.logits.dtype), []
         for layer, own in zip(watched, parameters, strict=True):
-            expected, found = torch.cat([next(flat).flatten() for _ in own]), self._in_parameters(layer)
+            expected, found = (
+                torch.cat([next(flat).flatten() for _ in own]),
+                self._in_parameters(layer),
+            )
             scale = max(self.scales[layer.name], float(torch.linalg.norm(expected)))
             same_shape = found.shape == expected.shape
             if not same_shape or not float(torch.linalg.norm(found - expected)) <= allowed * scale:
@@ -118,7 +142,9 @@ class Batch:
 
     def _prepared(self, layer: Layer) -> list[Sequence[Tensor]]:
         module = self.network.layers[layer.name]
-        return [_tried(layer.name, prepared, module, call.inputs) for call in self.calls[layer.name]]
+        return [
+            _tried(layer.name, prepared, module, call.inputs) for call in self.calls[layer.name]
+        ]
 
     def _ruled(self, layer: Layer, seen: list[Sequence[Tensor]], gradients: list[Tensor]) -> Tensor:
         row: Tensor = _tried(layer.name, _summed, self.network.layers[layer.name], seen, gradients)
@@ -127,7 +153,9 @@ class Batch:
         return row
 
     def _add(self, layer: Layer, row: Tensor, weight: float) -> None:
-        """To the weighted sums of rows; of a dense layer over heads only. The first head tells how long rows are."""
+        """To the weighted sums of rows; of a dense layer over heads only. The first head tells how
+        long rows are.
+        """
         summed = weight * row if layer.dense else weight * (self.sample_weights @ row)
         if layer.name in self.sums:
             self.sums[layer.name].add_(summed)
@@ -136,14 +164,18 @@ class Batch:
         lengths = row.square().sum(1)
         if layer.dense:
             lengths *= self.lefts[layer.name].square().sum(1)
-        self.scales[layer.name] = float((self.sample_weights.square() @ lengths).sqrt()) * len(self.heads) ** 0.5
+        self.scales[layer.name] = (
+            float((self.sample_weights.square() @ lengths).sqrt()) * len(self.heads) ** 0.5
+        )
 
     def _in_parameters(self, layer: Layer) -> Tensor:
         """The sums in the order of the layer's parameters."""
         if not layer.dense:
             return self.sums[layer.name]
         summed = (self.sums[layer.name] * self.sample_weights[:, None]).mT @ self.lefts[layer.name]
-        names = [n for n, p in self.network.layers[layer.name].named_parameters() if p.requires_grad]
+        names = [
+            n for n, p in self.network.layers[layer.name].named_parameters() if p.requires_grad
+        ]
         weight = summed[:, :-1] if "bias" in names else summed
         parts = {"weight": weight.flatten(), "bias": summed[:, -1]}
         return torch.cat([parts[name] for name in names])
@@ -151,10 +183,12 @@ class Batch:
 
 def check_finite(values: Tensor, what: str) -> None:
     """Raise a `NumericsError` where not all values are finite numbers."""
-    if not bool(torch.isfinite(values.detach().sum())) and not bool(torch.isfinite(values.detach()).all()):
+    if not bool(torch.isfinite(values.detach().sum())) and not bool(
+        torch.isfinite(values.detach()).all()
+    ):
         raise NumericsError(
-            f"The network's {what} are not all finite numbers. Look at the scale of the inputs and of the network's weights, or use "
-            "float64."
+            f"The network's {what} are not all finite numbers. Look at the scale of the inputs and"
+            " of the network's weights, or use float64."
         )
 
 
@@ -162,7 +196,15 @@ def _tried(name: str, rule: Callable[..., Any], *arguments: Any) -> Any:
     """A rule's result; that the rule does not fit makes its module no layer."""
     try:
         return rule(*arguments)
-    except (RuntimeError, ValueError, TypeError, NotImplementedError, KeyError, IndexError, AttributeError) as error:
+    except (
+        RuntimeError,
+        ValueError,
+        TypeError,
+        NotImplementedError,
+        KeyError,
+        IndexError,
+        AttributeError,
+    ) as error:
         if "memory" in str(error):
             raise
         raise NotALayerError([name]) from error
@@ -191,7 +233,9 @@ def _augmented(layer: nn.Module, inputs: Tensor) -> Tensor:
 
 
 def _at_outputs(logit: Tensor, calls: list[list[Call]]) -> list[list[Tensor]]:
-    """The gradient of one logit at the output of every call; samples do not mix, so that their sum will do."""
+    """The gradient of one logit at the output of every call; samples do not mix, so that their sum
+    will do.
+    """
     found = iter(_gradients(logit.sum(), [call.output for of_layer in calls for call in of_layer]))
     return [[next(found) for _ in of_layer] for of_layer in calls]
 
@@ -199,7 +243,9 @@ def _at_outputs(logit: Tensor, calls: list[list[Call]]) -> list[list[Tensor]]:
 def _gradients(value: Tensor, of: Sequence[Tensor]) -> list[Tensor]:
     """As `torch.autograd.grad`: dense, and 0 where nothing depends on it."""
     reached = [tensor for tensor in of if tensor.requires_grad]
-    found = iter(torch.autograd.grad(value, reached, retain_graph=True, allow_unused=True) if reached else ())
+    found = iter(
+        torch.autograd.grad(value, reached, retain_graph=True, allow_unused=True) if reached else ()
+    )
     given = [next(found) if tensor.requires_grad else None for tensor in of]
     whole = [torch.zeros_like(t) if g is None else g for t, g in zip(of, given, strict=True)]
     return [g.to_dense() if g.is_sparse else g for g in whole]

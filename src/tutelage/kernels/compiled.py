@@ -1,11 +1,13 @@
 """Covariances of pixel pairs through a network, compiled.
 
-For a pair of images and a displacement d between pixels, the covariances of all pixel pairs (p, p + d) are one map, and
-convolutions, activations and sums take that map to a map of the next layer without looking at other displacements: a convolution
-is a box filter, as both pixels move together. So a whole network runs on one small map that stays in cache, and memory does not
-grow with the square of the pixels. Only average pooling mixes displacements; it ends a segment.
+For a pair of images and a displacement d between pixels, the covariances of all pixel pairs (p, p +
+d) are one map, and convolutions, activations and sums take that map to a map of the next layer
+without looking at other displacements: a convolution is a box filter, as both pixels move together.
+So a whole network runs on one small map that stays in cache, and memory does not grow with the
+square of the pixels. Only average pooling mixes displacements; it ends a segment.
 
-Many images stand side by side as lanes: every array is (pixels, lanes), and inner loops run along a row of a map and its lanes.
+Many images stand side by side as lanes: every array is (pixels, lanes), and inner loops run along a
+row of a map and its lanes.
 """
 
 import numpy as np
@@ -29,14 +31,23 @@ def _add_three(to, first, second, third, weight, n):
 
 @compiled
 def _sum_row(out, inp, width_out, width_in, stride, start, size, wrap, lanes):
-    """Sum a window of pixels of a row for each pixel of the next: out[x] = sum_o in[stride·x + start + o]."""
+    """Sum a window of pixels of a row for each pixel of the next: out[x] = sum_o in[stride·x +
+    start + o].
+    """
     out[: width_out * lanes] = 0
     low, high = 0, 0
     if size == 3 and stride == 1:  # pixels whose whole window lies in the row
         low, high = max(0, -start), min(width_out, width_in - start - 2)
         if low < high:
             one = inp[(low + start) * lanes :]
-            _add_three(out[low * lanes :], one, one[lanes:], one[2 * lanes :], one.dtype.type(1), (high - low) * lanes)
+            _add_three(
+                out[low * lanes :],
+                one,
+                one[lanes:],
+                one[2 * lanes :],
+                one.dtype.type(1),
+                (high - low) * lanes,
+            )
         else:
             low, high = 0, 0
     for x in range(width_out):
@@ -70,9 +81,29 @@ def _convolve(op, val, dy, dx, wrap, k, t, spare_k, spare_t, lanes):
     row_in, row_out = width_in * lanes, width_out * lanes
     start = stride * ox0 - left - ix0
     for y in range(height_in):
-        _sum_row(spare_k[y * row_out :], k[y * row_in :], width_out, width_in, stride, start, size, wrap, lanes)
+        _sum_row(
+            spare_k[y * row_out :],
+            k[y * row_in :],
+            width_out,
+            width_in,
+            stride,
+            start,
+            size,
+            wrap,
+            lanes,
+        )
         if not fresh:
-            _sum_row(spare_t[y * row_out :], t[y * row_in :], width_out, width_in, stride, start, size, wrap, lanes)
+            _sum_row(
+                spare_t[y * row_out :],
+                t[y * row_in :],
+                width_out,
+                width_in,
+                stride,
+                start,
+                size,
+                wrap,
+                lanes,
+            )
     weight, bias = k.dtype.type(val[0] / (size * size)), k.dtype.type(val[1])
     for y in range(oy1 - oy0):
         to_k, to_t = k[y * row_out : (y + 1) * row_out], t[y * row_out : (y + 1) * row_out]
@@ -173,7 +204,9 @@ def _load_pooled(height, width, dy, dx, wrap, k, t, pooled_k, pooled_t, lanes):
 
 @compiled
 def _pool(height, width, high, wide, dy, dx, wrap, k, t, pooled_k, pooled_t, lanes):
-    """Add a map to the means over windows of high × wide pixels; pixels that fill no window are left out."""
+    """Add a map to the means over windows of high × wide pixels; pixels that fill no window are
+    left out.
+    """
     y0, y1 = _range(height, dy, wrap)
     left, right = _range(width, dx, wrap)
     rows, columns = height // high, width // wide
@@ -209,7 +242,9 @@ def _sum_all(area, share, k, to, lanes):
 
 
 @compiled
-def _network(ops, values, start, stop, dy, dx, wrap, eps, tiny, k, t, kept, features1, features2, lanes):
+def _network(
+    ops, values, start, stop, dy, dx, wrap, eps, tiny, k, t, kept, features1, features2, lanes
+):
     """Run operations on the map of one displacement; dy and dx are those at the end."""
     for o in range(start, stop):
         op, val = ops[o], values[o]
@@ -234,7 +269,9 @@ def _network(ops, values, start, stop, dy, dx, wrap, eps, tiny, k, t, kept, feat
 
 @compiled
 def _fill(to, of, index, first, lanes):
-    """Copy images into lanes: one image into all of them, or (index < 0) one each, from `first` on."""
+    """Copy images into lanes: one image into all of them, or (index < 0) one each, from `first`
+    on.
+    """
     for p in range(of.shape[0]):
         if index >= 0:
             to[p * lanes : (p + 1) * lanes] = of[p, index]
@@ -244,9 +281,25 @@ def _fill(to, of, index, first, lanes):
 
 @compiled
 def run(
-    ops, values, segments, wrap, channels, slots, room, pooled_room, eps, tiny, x1, x2, features1, features2,
-    items, width, out_k, out_t,
-):  # fmt: skip
+    ops,
+    values,
+    segments,
+    wrap,
+    channels,
+    slots,
+    room,
+    pooled_room,
+    eps,
+    tiny,
+    x1,
+    x2,
+    features1,
+    features2,
+    items,
+    width,
+    out_k,
+    out_t,
+):
     """Give NNGP and NTK of pairs of images.
 
     Parameters
@@ -261,7 +314,8 @@ def run(
     x1, x2 : arrays (channels · pixels, images)
     features1, features2 : arrays (·, images)
     items : int array (m, 3)
-        Row of x1, and first and last column of x2; row -1 pairs each image of x1 with the same one of x2.
+        Row of x1, and first and last column of x2; row -1 pairs each image of x1 with the same one
+        of x2.
     width : int
         Lanes at most.
     out_k, out_t : arrays (pixels at the end, rows, columns)
@@ -270,7 +324,10 @@ def run(
     kept = np.empty((1 + slots, 2, room * width), x1.dtype)
     pooled = np.empty((2, 2, pooled_room * width), x1.dtype)
     lanes1, lanes2 = np.empty(len(x1) * width, x1.dtype), np.empty(len(x1) * width, x1.dtype)
-    own1, own2 = np.empty(len(features1) * width, x1.dtype), np.empty(len(features1) * width, x1.dtype)
+    own1, own2 = (
+        np.empty(len(features1) * width, x1.dtype),
+        np.empty(len(features1) * width, x1.dtype),
+    )
     for item in range(len(items)):
         row, first, last = items[item]
         lanes = last - first
@@ -279,29 +336,80 @@ def run(
         _fill(own1, features1, row, first, lanes)
         _fill(own2, features2, -1, first, lanes)
         for s in range(len(segments)):
-            start, stop, height, across, high, wide, reach_y, reach_x, end, rows, window_y, window_x, ahead = segments[
-                s
-            ]
-            to_k, to_t, of_k, of_t = pooled[s % 2, 0], pooled[s % 2, 1], pooled[1 - s % 2, 0], pooled[1 - s % 2, 1]
+            (
+                start,
+                stop,
+                height,
+                across,
+                high,
+                wide,
+                reach_y,
+                reach_x,
+                end,
+                rows,
+                window_y,
+                window_x,
+                ahead,
+            ) = segments[s]
+            to_k, to_t, of_k, of_t = (
+                pooled[s % 2, 0],
+                pooled[s % 2, 1],
+                pooled[1 - s % 2, 0],
+                pooled[1 - s % 2, 1],
+            )
             to_k[: rows * rows * lanes] = 0
             to_t[: rows * rows * lanes] = 0
             around = wrap and reach_y + reach_x > 0
-            for dy in range(0 if wrap else -reach_y, (high if around else 1) if wrap else reach_y + 1):
-                for dx in range(0 if wrap else -reach_x, (wide if around else 1) if wrap else reach_x + 1):
+            for dy in range(
+                0 if wrap else -reach_y, (high if around else 1) if wrap else reach_y + 1
+            ):
+                for dx in range(
+                    0 if wrap else -reach_x, (wide if around else 1) if wrap else reach_x + 1
+                ):
                     if s == 0:
                         _load_images(
-                            channels, height, across, dy * ahead, dx * ahead, wrap, k, t, lanes1, lanes2, lanes
+                            channels,
+                            height,
+                            across,
+                            dy * ahead,
+                            dx * ahead,
+                            wrap,
+                            k,
+                            t,
+                            lanes1,
+                            lanes2,
+                            lanes,
                         )
                     else:
-                        _load_pooled(height, across, dy * ahead, dx * ahead, wrap, k, t, of_k, of_t, lanes)
-                    _network(ops, values, start, stop, dy, dx, wrap, eps, tiny, k, t, kept, own1, own2, lanes)
+                        _load_pooled(
+                            height, across, dy * ahead, dx * ahead, wrap, k, t, of_k, of_t, lanes
+                        )
+                    _network(
+                        ops,
+                        values,
+                        start,
+                        stop,
+                        dy,
+                        dx,
+                        wrap,
+                        eps,
+                        tiny,
+                        k,
+                        t,
+                        kept,
+                        own1,
+                        own2,
+                        lanes,
+                    )
                     if end == POOL and not (window_y == high and window_x == wide):
                         _pool(high, wide, window_y, window_x, dy, dx, wrap, k, t, to_k, to_t, lanes)
                     elif end != END:
                         y0, y1 = _range(high, dy, wrap)
                         x0, x1_ = _range(wide, dx, wrap)
                         area = (y1 - y0) * (x1_ - x0)
-                        share = 1 / (high * wide) if end == FLATTEN else 1 / (window_y * window_x) ** 2
+                        share = (
+                            1 / (high * wide) if end == FLATTEN else 1 / (window_y * window_x) ** 2
+                        )
                         _sum_all(area, share, k, to_k, lanes)
                         _sum_all(area, share, t, to_t, lanes)
                     else:

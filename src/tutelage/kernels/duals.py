@@ -1,4 +1,6 @@
-"""Duals of activations, compiled; `activations.py` has the same for torch, and says where they come from."""
+"""Duals of activations, compiled; `activations.py` has the same for torch, and says where they come
+from.
+"""
 
 import math
 
@@ -10,7 +12,8 @@ from tutelage.kernels.codes import ARC, ERF, GAUSSIAN, GELU, LINEAR, RBF, SIN
 
 # Reordering sums and fusing products is allowed; NaN stays NaN.
 _FAST = {"contract", "reassoc", "nsz", "arcp"}
-# Division by zero gives infinity, as in numpy: the check for it would keep loops from being vectorised.
+# Division by zero gives infinity, as in numpy: the check for it would keep loops from being
+# vectorised.
 _OPTIONS = {"fastmath": _FAST, "error_model": "numpy"}
 compiled = njit(nogil=True, cache=True, **_OPTIONS)
 
@@ -23,8 +26,17 @@ def _asin(x: float) -> float:
 @overload(_asin, jit_options=_OPTIONS)
 def _asin_of(x):
     if x == types.float32:
-        p0, p1, p2 = np.float32(1.6666586697e-01), np.float32(-4.2743422091e-02), np.float32(-8.6563630030e-03)
-        q1, half, one, turn = np.float32(-7.0662963390e-01), np.float32(0.5), np.float32(1), np.float32(np.pi / 2)
+        p0, p1, p2 = (
+            np.float32(1.6666586697e-01),
+            np.float32(-4.2743422091e-02),
+            np.float32(-8.6563630030e-03),
+        )
+        q1, half, one, turn = (
+            np.float32(-7.0662963390e-01),
+            np.float32(0.5),
+            np.float32(1),
+            np.float32(np.pi / 2),
+        )
         two = np.float32(2)
 
         def single(x):
@@ -41,8 +53,11 @@ def _asin_of(x):
         -4.00555345006794114027e-02, 7.91534994289814532176e-04, 3.47933107596021167570e-05,
     )  # fmt: skip
     q1, q2, q3, q4 = (
-        -2.40339491173441421878e00, 2.02094576023350569471e00, -6.88283971605453293030e-01, 7.70381505559019352791e-02
-    )  # fmt: skip
+        -2.40339491173441421878e00,
+        2.02094576023350569471e00,
+        -6.88283971605453293030e-01,
+        7.70381505559019352791e-02,
+    )
     turn = np.pi / 2
 
     def double(x):
@@ -59,7 +74,9 @@ def _asin_of(x):
 
 @compiled
 def dual(kind, first, second, degree, eps, tiny, k, t, a, b, stride):
-    """Overwrite covariances k with E[φφ] and tangents t with t · E[φ'φ'], given the features of both sides."""
+    """Overwrite covariances k with E[φφ] and tangents t with t · E[φ'φ'], given the features of
+    both sides.
+    """
     one, two, half = k.dtype.type(1), k.dtype.type(2), k.dtype.type(0.5)
     first, second, zero = k.dtype.type(first), k.dtype.type(second), k.dtype.type(0)
     n = len(k)
@@ -89,7 +106,9 @@ def dual(kind, first, second, degree, eps, tiny, k, t, a, b, stride):
             root = math.sqrt(gap)
             angle = _asin(min(max(c / math.sqrt(plus), -one), one))
             k[e] = first * ((c * c + product * gap) / (plus * root) + c * angle) + quarter * c
-            t[e] *= first * (c * (one / gap + (one - product) / plus + one) / root + angle) + quarter
+            t[e] *= (
+                first * (c * (one / gap + (one - product) / plus + one) / root + angle) + quarter
+            )
     elif kind == SIN:
         for e in range(n):
             middle = (a[e] + b[e]) * half
@@ -107,7 +126,9 @@ def dual(kind, first, second, degree, eps, tiny, k, t, a, b, stride):
         for e in range(n):
             k[e] = math.exp(two * k[e] - a[e] - b[e])
             t[e] *= two * k[e]
-    else:  # SERIES: the first feature is the scale, the others are Hermite coefficients from the highest degree down
+    # SERIES: the first feature is the scale, the others are Hermite coefficients from the highest
+    # degree down
+    else:
         for e in range(n):
             scale = a[e] * b[e]
             cosine = min(max(k[e] / max(scale, tiny), -one), one)

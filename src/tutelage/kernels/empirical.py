@@ -31,15 +31,23 @@ class EmpiricalKernel:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if not (self.outputs in ("mean", "full") or (isinstance(self.outputs, int) and self.outputs >= 0)):
+        if not (
+            self.outputs in ("mean", "full")
+            or (isinstance(self.outputs, int) and self.outputs >= 0)
+        ):
             raise StudentError(
-                f"outputs is {self.outputs!r}; expected mean, full, or the number of one output, from 0."
+                f"outputs is {self.outputs!r}; expected mean, full, or the number of one output,"
+                " from 0."
             )
         if self.projected is not None and self.projected < 1:
-            raise StudentError(f"projected is {self.projected}; expected a number of dimensions, 1 or more.")
+            raise StudentError(
+                f"projected is {self.projected}; expected a number of dimensions, 1 or more."
+            )
 
     def __call__(self, x1: Inputs, x2: Inputs | None = None) -> Tensor:
-        """Θ(x1, x2); a dict of tensors holds one tensor for each argument of the network's `forward`."""
+        """Θ(x1, x2); a dict of tensors holds one tensor for each argument of the network's
+        `forward`.
+        """
         return self.gram(x1) if x2 is None else self._like(x1, self._settled(_Work.block, x1, x2))
 
     def gram(self, x: Inputs, *, progress: Progress = silent) -> Tensor:
@@ -57,12 +65,16 @@ class EmpiricalKernel:
         return self._like(x, self._settled(_Work.diagonal, x))
 
     def projection_error(self, x: Inputs) -> float:
-        """How far the projected kernel lies from the exact one: relative Frobenius norm over these inputs."""
+        """How far the projected kernel lies from the exact one: relative Frobenius norm over these
+        inputs.
+        """
         exact = replace(self, projected=None)(x)
         return float(torch.linalg.norm(self(x) - exact) / torch.linalg.norm(exact))
 
     def _settled(self, compute: Callable[..., Tensor], *inputs: Inputs) -> Tensor:
-        """Compute, and begin again without the modules that turn out in some batch to be no layers."""
+        """Compute, and begin again without the modules that turn out in some batch to be no
+        layers.
+        """
         work = _Work.of(self, *inputs)
         while True:
             try:
@@ -71,7 +83,9 @@ class EmpiricalKernel:
                 work = work.loosened(error.names)
 
     def _like(self, x: Inputs, found: Tensor) -> Tensor:
-        """Where floating inputs are, and in their dtype; not in half precision, whose range kernels leave."""
+        """Where floating inputs are, and in their dtype; not in half precision, whose range kernels
+        leave.
+        """
         if not isinstance(x, Tensor) or not x.is_floating_point():
             return found
         return found.to(x.device, x.dtype if x.dtype.itemsize >= 4 else found.dtype)
@@ -93,9 +107,13 @@ class _Work:
             classes = kernel.network(rows(inputs[0], slice(0, 2))).shape[1]
         chosen = [kernel.outputs] if isinstance(kernel.outputs, int) else list(range(classes))
         if chosen[-1] >= classes:
-            raise StudentError(f"Output {chosen[-1]} was asked for; the network has {classes}, counted from 0.")
+            raise StudentError(
+                f"Output {chosen[-1]} was asked for; the network has {classes}, counted from 0."
+            )
         network, layers = layered(kernel.network, *inputs)
-        return cls(kernel, network, layers, chosen, 1 / classes if kernel.outputs == "mean" else 1.0)
+        return cls(
+            kernel, network, layers, chosen, 1 / classes if kernel.outputs == "mean" else 1.0
+        )
 
     def loosened(self, names: Iterable[str]) -> "_Work":
         """The same without some layers, whose gradients are taken sample by sample."""
@@ -108,12 +126,16 @@ class _Work:
         parts, full = [], self.kernel.outputs == "full"
         for span in self.spans(length(x)):
             passes = self.passes(len_of(span))
-            blocks = [f.diagonal(full=full) for part in passes for f in self.features(rows(x, span), part)]
+            blocks = [
+                f.diagonal(full=full) for part in passes for f in self.features(rows(x, span), part)
+            ]
             parts.append(torch.stack(blocks).sum(0))
         return torch.cat(parts)
 
     def square(self, x: Inputs, *, progress: Progress) -> Tensor:
-        """Of samples with each other, (n, n), on and below the diagonal; or (n, n, C, C) with all blocks."""
+        """Of samples with each other, (n, n), on and below the diagonal; or (n, n, C, C) with all
+        blocks.
+        """
         spans, full = self.spans(length(x)), self.kernel.outputs == "full"
         pairs = [(a, b) for a in spans for b in spans if full or b.start <= a.start]
         return self._in_pairs(x, x, pairs, progress, lower=not full)
@@ -124,12 +146,22 @@ class _Work:
         return self._in_pairs(x1, x2, pairs, silent, lower=False)
 
     def _in_pairs(
-        self, x1: Inputs, x2: Inputs, pairs: list[tuple[slice, slice]], progress: Progress, *, lower: bool
+        self,
+        x1: Inputs,
+        x2: Inputs,
+        pairs: list[tuple[slice, slice]],
+        progress: Progress,
+        *,
+        lower: bool,
     ) -> Tensor:
         full, network = self.kernel.outputs == "full", self.network
         blocks = (len(self.outputs),) * 2 if full else ()
-        result = torch.zeros(length(x1), length(x2), *blocks, dtype=network.dtype, device=network.device)
-        with progress("kernel of the network", sum(len_of(a) * len_of(b) for a, b in pairs)) as advance:
+        result = torch.zeros(
+            length(x1), length(x2), *blocks, dtype=network.dtype, device=network.device
+        )
+        with progress(
+            "kernel of the network", sum(len_of(a) * len_of(b) for a, b in pairs)
+        ) as advance:
             for a, b in pairs:
                 same = lower and a == b
                 passes = self.passes(len_of(a) + (0 if same else len_of(b)))
@@ -151,13 +183,17 @@ class _Work:
 
     @property
     def _room(self) -> float:
-        """Numbers that may be kept: half of the memory, as the other half goes to passing batches through."""
+        """Numbers that may be kept: half of the memory, as the other half goes to passing batches
+        through.
+        """
         return self.kernel.memory / 2 / torch.finfo(self.network.dtype).bits * 8
 
     def spans(self, n: int) -> list[slice]:
         """Samples whose features of the largest layer, two spans at a time, fit in memory."""
         n_outputs = len(self.outputs) if self.kernel.outputs == "full" else 1
-        step = max(1, int(self._room / 2 / max(self._numbers(layer, n_outputs) for layer in self.layers)))
+        step = max(
+            1, int(self._room / 2 / max(self._numbers(layer, n_outputs) for layer in self.layers))
+        )
         return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
     def passes(self, n: int) -> list[tuple[list[Layer], list[int]]]:
@@ -165,11 +201,21 @@ class _Work:
         found: list[tuple[list[Layer], list[int]]] = []
         together: list[Layer] = []
         for layer in self.layers:
-            count = max(1, int((self._room / n - layer.once) // max(1, self._numbers(layer, 1) - layer.once)))
+            count = max(
+                1,
+                int((self._room / n - layer.once) // max(1, self._numbers(layer, 1) - layer.once)),
+            )
             if count < len(self.outputs) and self.kernel.outputs != "full":
-                found += [([layer], self.outputs[k : k + count]) for k in range(0, len(self.outputs), count)]
+                found += [
+                    ([layer], self.outputs[k : k + count])
+                    for k in range(0, len(self.outputs), count)
+                ]
                 continue
-            if together and n * sum(self._numbers(o, len(self.outputs)) for o in [*together, layer]) > self._room:
+            if (
+                together
+                and n * sum(self._numbers(o, len(self.outputs)) for o in [*together, layer])
+                > self._room
+            ):
                 found.append((together, self.outputs))
                 together = []
             together = [*together, layer]
@@ -178,7 +224,9 @@ class _Work:
     def features(self, x: Inputs, part: tuple[list[Layer], list[int]]) -> list[Features]:
         """Of one pass."""
         layers, outputs = part
-        return collect(self.network, x, layers, outputs, self.kernel.projected, self.kernel.seed, self._room)
+        return collect(
+            self.network, x, layers, outputs, self.kernel.projected, self.kernel.seed, self._room
+        )
 
 
 def empirical(
@@ -191,18 +239,20 @@ def empirical(
 ) -> EmpiricalKernel:
     """Give the neural tangent kernel of a network of torch at the weights that it has now, (1.1).
 
-    Exact: a dense layer on vectors costs two Gram matrices and no per-sample gradient; convolutions,
-    embeddings, normalisations, attention and any other layer go by their per-sample gradients.
+    Exact: a dense layer on vectors costs two Gram matrices and no per-sample gradient;
+    convolutions, embeddings, normalisations, attention and any other layer go by their per-sample
+    gradients.
 
     Parameters
     ----------
     network : torch.nn.Module
-        Random, pretrained or trained; it is copied, and put in evaluation mode (no dropout, batch norm
-        with its running averages). Frozen parameters are not part of the kernel. Its output is (n,),
-        (n, C), or has `logits`.
+        Random, pretrained or trained; it is copied, and put in evaluation mode (no dropout, batch
+        norm with its running averages). Frozen parameters are not part of the kernel. Its output is
+        (n,), (n, C), or has `logits`.
     outputs : {"mean", "full"} or int
-        Which of the C × C output blocks: the mean of the C diagonal ones (one kernel for all classes, as
-        in infinite width), that of one output, or all of them, shape (n1, n2, C, C), for small cases.
+        Which of the C × C output blocks: the mean of the C diagonal ones (one kernel for all
+        classes, as in infinite width), that of one output, or all of them, shape (n1, n2, C, C),
+        for small cases.
     memory : int
         Bytes that features may take beyond the kernel.
     projected : int, optional
@@ -214,8 +264,9 @@ def empirical(
     Returns
     -------
     EmpiricalKernel
-        Callable on (x1, x2=None), with `.diag(x)`; inputs are tensors, or dicts of tensors with one for
-        each argument of `forward`. In the dtype of floating inputs, computed in the network's own.
+        Callable on (x1, x2=None), with `.diag(x)`; inputs are tensors, or dicts of tensors with one
+        for each argument of `forward`. In the dtype of floating inputs, computed in the network's
+        own.
 
     Raises
     ------

@@ -9,7 +9,9 @@ _DEEPEST = 1000
 HEADS: dict[str, Layer] = {"flatten": Flatten(), "global_avg_pool": GlobalAvgPool()}
 
 
-def mlp(depth: int = 3, activation: str = "relu", weight_var: float = 2.0, bias_var: float = 0.1) -> Sequential:
+def mlp(
+    depth: int = 3, activation: str = "relu", weight_var: float = 2.0, bias_var: float = 0.1
+) -> Sequential:
     """Give the kernel of an infinitely wide fully-connected student, in closed form.
 
     Parameters
@@ -45,8 +47,11 @@ def mlp(depth: int = 3, activation: str = "relu", weight_var: float = 2.0, bias_
     return Sequential(Flatten(), *(weights, named(activation)) * depth, weights, spec=spec)
 
 
-def resmlp(blocks: int = 3, activation: str = "relu", weight_var: float = 1.5, bias_var: float = 0.05) -> Sequential:
-    """Give the kernel of a residual MLP: a dense layer, blocks x + W a(x), a last activation and the readout.
+def resmlp(
+    blocks: int = 3, activation: str = "relu", weight_var: float = 1.5, bias_var: float = 0.05
+) -> Sequential:
+    """Give the kernel of a residual MLP: a dense layer, blocks x + W a(x), a last activation and
+    the readout.
 
     Parameters
     ----------
@@ -69,16 +74,30 @@ def resmlp(blocks: int = 3, activation: str = "relu", weight_var: float = 1.5, b
     >>> resmlp(blocks=2).spec
     'resmlp:blocks=2,activation=relu,weight_var=1.5,bias_var=0.05,width=inf'
     """
-    blocks, weights, act = _count("A residual MLP's blocks", blocks, 0), Dense(weight_var, bias_var), named(activation)
+    blocks, weights, act = (
+        _count("A residual MLP's blocks", blocks, 0),
+        Dense(weight_var, bias_var),
+        named(activation),
+    )
     spec = f"resmlp:blocks={blocks},{_common(activation, weights)},width=inf"
-    return Sequential(Flatten(), weights, *[Residual(act, weights)] * blocks, act, weights, spec=spec)
+    return Sequential(
+        Flatten(), weights, *[Residual(act, weights)] * blocks, act, weights, spec=spec
+    )
 
 
 def cnn(
-    depth: int = 3, activation: str = "relu", weight_var: float = 2.0, bias_var: float = 0.1, kernel_size: int = 3,
-    stride: int = 1, padding: str = "same", avg_pool: int = 1, head: str = "flatten",
-) -> Sequential:  # fmt: skip
-    """Give the kernel of a convolutional student: `depth` convolutions with activations, a head and the readout.
+    depth: int = 3,
+    activation: str = "relu",
+    weight_var: float = 2.0,
+    bias_var: float = 0.1,
+    kernel_size: int = 3,
+    stride: int = 1,
+    padding: str = "same",
+    avg_pool: int = 1,
+    head: str = "flatten",
+) -> Sequential:
+    """Give the kernel of a convolutional student: `depth` convolutions with activations, a head and
+    the readout.
 
     Parameters
     ----------
@@ -90,7 +109,8 @@ def cnn(
     avg_pool : int
         Window of the average pooling after each activation; 1 is none.
     head : {"flatten", "global_avg_pool"}
-        Flattening costs as much as the pixels, for each pair of images; any pooling as much as their square.
+        Flattening costs as much as the pixels, for each pair of images; any pooling as much as
+        their square.
 
     Returns
     -------
@@ -113,17 +133,23 @@ def cnn(
     pool: list[Layer] = [] if avg_pool == 1 else [AvgPool(avg_pool)]
     readout = Dense(weights.weight_var, weights.bias_var)
     spec = (
-        f"cnn:depth={depth},{_common(activation, readout)},kernel_size={kernel_size},stride={stride},padding={padding},"
+        f"cnn:depth={depth},{_common(activation, readout)},kernel_size={kernel_size},"
+        f"stride={stride},padding={padding},"
         f"avg_pool={avg_pool},head={head},width=inf"
     )
     return Sequential(*(weights, act, *pool) * depth, last, readout, spec=spec)
 
 
 def resnet(
-    blocks: int = 2, activation: str = "relu", weight_var: float = 1.5, bias_var: float = 0.05, kernel_size: int = 3,
+    blocks: int = 2,
+    activation: str = "relu",
+    weight_var: float = 1.5,
+    bias_var: float = 0.05,
+    kernel_size: int = 3,
     head: str = "flatten",
-) -> Sequential:  # fmt: skip
-    """Give the kernel of a residual CNN: a convolution, blocks x + Conv(a(Conv(a(x)))), a last activation, a head, the readout.
+) -> Sequential:
+    """Give the kernel of a residual CNN: a convolution, blocks x + Conv(a(Conv(a(x)))), a last
+    activation, a head, the readout.
 
     Parameters
     ----------
@@ -149,12 +175,17 @@ def resnet(
     blocks, last, act = _count("A ResNet's blocks", blocks, 0), _head(head), named(activation)
     weights = Conv(kernel_size, weight_var=float(weight_var), bias_var=float(bias_var))
     readout = Dense(weights.weight_var, weights.bias_var)
-    spec = f"resnet:blocks={blocks},{_common(activation, readout)},kernel_size={kernel_size},head={head},width=inf"
-    return Sequential(weights, *[Residual(act, weights, act, weights)] * blocks, act, last, readout, spec=spec)
+    common = f"{_common(activation, readout)},kernel_size={kernel_size}"
+    spec = f"resnet:blocks={blocks},{common},head={head},width=inf"
+    return Sequential(
+        weights, *[Residual(act, weights, act, weights)] * blocks, act, last, readout, spec=spec
+    )
 
 
 def _common(activation: str, weights: Dense) -> str:
-    return f"activation={activation},weight_var={weights.weight_var:g},bias_var={weights.bias_var:g}"
+    return (
+        f"activation={activation},weight_var={weights.weight_var:g},bias_var={weights.bias_var:g}"
+    )
 
 
 def _count(what: str, value: int, least: int) -> int:

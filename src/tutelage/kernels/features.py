@@ -1,4 +1,6 @@
-"""The tangent features of a network, layer by layer: the gradients whose inner products are its kernel."""
+"""The tangent features of a network, layer by layer: the gradients whose inner products are its
+kernel.
+"""
 
 from collections.abc import Sequence
 from contextlib import suppress
@@ -32,10 +34,11 @@ class Features:
     right: Tensor
 
     def add_to(self, kernel: Tensor, other: "Features", *, lower: bool) -> None:
-        """Add the inner products to Θ of shape (n1, n2), summed over outputs; or only below the diagonal.
+        """Add the inner products to Θ of shape (n1, n2), summed over outputs; or only below the
+        diagonal.
 
-        A dense layer's gradient is the outer product of its input and of the gradient at its output, so
-        that its kernel is the elementwise product of two Gram matrices.
+        A dense layer's gradient is the outer product of its input and of the gradient at its
+        output, so that its kernel is the elementwise product of two Gram matrices.
         """
         right, other_right = self.right.flatten(1), other.right.flatten(1)
         for start in range(0, len(kernel), _PANEL):
@@ -56,7 +59,11 @@ class Features:
 
     def diagonal(self, *, full: bool) -> Tensor:
         """Each sample with itself: (n,), or (n, C, C) with all blocks."""
-        found = torch.einsum("iap,ibp->iab", self.right, self.right) if full else self.right.square().sum((1, 2))
+        found = (
+            torch.einsum("iap,ibp->iab", self.right, self.right)
+            if full
+            else self.right.square().sum((1, 2))
+        )
         if self.left is None:
             return found
         length = self.left.square().sum(1)
@@ -64,11 +71,13 @@ class Features:
 
 
 def layered(network: Network, x: Inputs, *others: Inputs) -> tuple[Network, list[Layer]]:
-    """Try the network on a few samples, to see which of its modules are layers and how large their features are.
+    """Try the network on a few samples, to see which of its modules are layers and how large their
+    features are.
 
-    A module whose calls do not explain the gradient of its parameters (they are used elsewhere, too, it is of a
-    kind of its own, or its first axis is not the samples') has them among the loose ones, which are always right.
-    That a module passes here does not mean that it is trusted: `collect` checks every batch.
+    A module whose calls do not explain the gradient of its parameters (they are used elsewhere,
+    too, it is of a kind of its own, or its first axis is not the samples') has them among the loose
+    ones, which are always right. That a module passes here does not mean that it is trusted:
+    `collect` checks every batch.
 
     Raises
     ------
@@ -97,7 +106,10 @@ def loose(network: Network) -> Layer:
 def _trial(x: Inputs, *others: Inputs) -> Inputs:
     """A few samples of all inputs, in an order of chance."""
     generator = torch.Generator().manual_seed(0)
-    parts = [rows(part, torch.randperm(length(part), generator=generator)[:_TRIED]) for part in (x, *others)]
+    parts = [
+        rows(part, torch.randperm(length(part), generator=generator)[:_TRIED])
+        for part in (x, *others)
+    ]
     try:
         if isinstance(x, dict):
             joined: Inputs = {name: torch.cat([part[name] for part in parts]) for name in x}  # type: ignore[index]
@@ -109,7 +121,9 @@ def _trial(x: Inputs, *others: Inputs) -> Inputs:
 
 
 def check_independent(network: Network, trial: Inputs) -> Tensor:
-    """Give the logits of a few samples, or raise a `StudentError` where those of one depend on the others."""
+    """Give the logits of a few samples, or raise a `StudentError` where those of one depend on the
+    others.
+    """
     with torch.enable_grad():  # what a module computes and keeps has to have a gradient later
         together = network(trial).detach()
     check_finite(together, "logits")
@@ -121,14 +135,20 @@ def check_independent(network: Network, trial: Inputs) -> Tensor:
 def _check_alone(network: Network, batch: Inputs, together: Tensor, i: int) -> None:
     """That a sample's logits are the same without the others of its batch."""
     alone = None
-    with torch.enable_grad(), suppress(StudentError):  # batch statistics do without no others at all
+    with (
+        torch.enable_grad(),
+        suppress(StudentError),
+    ):  # batch statistics do without no others at all
         alone = network(rows(batch, slice(i, i + 1)))[0].detach()
     allowed, together = tolerance(together.dtype), together.detach()
     scale = float(together.abs().max())
-    if alone is None or not torch.allclose(together[i], alone, rtol=allowed, atol=allowed * scale, equal_nan=True):
+    if alone is None or not torch.allclose(
+        together[i], alone, rtol=allowed, atol=allowed * scale, equal_nan=True
+    ):
         raise StudentError(
-            "The network's logits for a sample depend on the others of its batch, or on chance, even in evaluation mode; its kernel "
-            "is that of single samples. Look for batch statistics (track_running_stats=False) or dropout that is always on."
+            "The network's logits for a sample depend on the others of its batch, or on chance,"
+            " even in evaluation mode; its kernel is that of single samples. Look for batch"
+            " statistics (track_running_stats=False) or dropout that is always on."
         )
 
 
@@ -141,10 +161,13 @@ def collect(
     seed: int,
     room: float,
 ) -> list[Features]:
-    """Give the features of some layers for some outputs, a batch of samples at a time; `room` numbers fit in a batch."""
+    """Give the features of some layers for some outputs, a batch of samples at a time; `room`
+    numbers fit in a batch.
+    """
     n, like = length(x), next(network.module.parameters()).detach()
     sizes = [
-        layer.per_output if layer.dense or projected is None else min(layer.per_output, projected) for layer in layers
+        layer.per_output if layer.dense or projected is None else min(layer.per_output, projected)
+        for layer in layers
     ]
     rights = [like.new_empty(n, len(outputs), size) for size in sizes]
     lefts = [like.new_empty(n, layer.once) if layer.dense else None for layer in layers]
@@ -183,9 +206,9 @@ def _layer(name: str, module: nn.Module, calls: list[Call]) -> Layer:
 class _Sketch:
     """A sparse Johnson-Lindenstrauss map: every parameter goes to one bucket, with a sign.
 
-    Inner products are kept on average, with a standard error of about √(2/D) of the lengths' product.
-    Weinberger et al., *Feature hashing*, ICML 2009; Kane and Nelson, *Sparser Johnson-Lindenstrauss
-    transforms*, JACM 2014.
+    Inner products are kept on average, with a standard error of about √(2/D) of the lengths'
+    product. Weinberger et al., *Feature hashing*, ICML 2009; Kane and Nelson, *Sparser
+    Johnson-Lindenstrauss transforms*, JACM 2014.
     """
 
     buckets: Tensor | None
@@ -206,4 +229,6 @@ class _Sketch:
         if self.buckets is None or self.signs is None:
             return gradients
         result = gradients.new_zeros(len(gradients), self.size)
-        return result.index_add_(1, self.buckets.to(gradients.device), gradients * self.signs.to(gradients))
+        return result.index_add_(
+            1, self.buckets.to(gradients.device), gradients * self.signs.to(gradients)
+        )

@@ -17,10 +17,13 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 def rule_of(layer: nn.Module) -> type[nn.Module]:
     """Which kind's rule a layer goes by: its own, or that of any module.
 
-    A subclass may compute anything, with parameters of its own (adapters, gains), and so goes by the general rule.
+    A subclass may compute anything, with parameters of its own (adapters, gains), and so goes by
+    the general rule.
     """
     kind = type(layer)
-    if kind is NonDynamicallyQuantizableLinear:  # what torch's attention projects with: a dense layer by another name
+    if (
+        kind is NonDynamicallyQuantizableLinear
+    ):  # what torch's attention projects with: a dense layer by another name
         return nn.Linear
     return kind if kind in _GRADIENTS else nn.Module
 
@@ -30,7 +33,9 @@ def prepared(layer: nn.Module, inputs: Sequence[Tensor]) -> Sequence[Tensor]:
     return _PREPARED.get(rule_of(layer), _as_they_are)(layer, inputs)
 
 
-def parameter_gradients(layer: nn.Module, inputs: Sequence[Tensor], gradient: Tensor) -> dict[str, Tensor]:
+def parameter_gradients(
+    layer: nn.Module, inputs: Sequence[Tensor], gradient: Tensor
+) -> dict[str, Tensor]:
     """Give the gradient of each parameter for each sample, (n, ...).
 
     Parameters
@@ -59,14 +64,18 @@ def _any_module(layer: nn.Module, inputs: Sequence[Tensor], gradient: Tensor) ->
 
     def one(gradient_of_one: Tensor, *inputs_of_one: Tensor) -> dict[str, Tensor]:
         def forward(values: dict[str, Tensor]) -> Tensor:
-            found: Tensor = torch.func.functional_call(layer, values, tuple(x[None] for x in inputs_of_one))
+            found: Tensor = torch.func.functional_call(
+                layer, values, tuple(x[None] for x in inputs_of_one)
+            )
             return found
 
         _, pull_back = torch.func.vjp(forward, {name: p.detach() for name, p in parameters.items()})  # type: ignore[misc]
         found: dict[str, Tensor] = pull_back(gradient_of_one[None])[0]
         return found
 
-    with warnings.catch_warnings():  # torch says that it loops over samples where it has no better way
+    with (
+        warnings.catch_warnings()
+    ):  # torch says that it loops over samples where it has no better way
         warnings.filterwarnings("ignore", "There is a performance drop")
         result: dict[str, Tensor] = torch.func.vmap(one)(gradient, *inputs)
     return result
@@ -102,7 +111,9 @@ def _normalised(layer: nn.LayerNorm, inputs: Sequence[Tensor]) -> Sequence[Tenso
     return (functional.layer_norm(inputs[0], layer.normalized_shape, eps=layer.eps),)
 
 
-def _layer_norm(layer: nn.LayerNorm, inputs: Sequence[Tensor], gradient: Tensor) -> dict[str, Tensor]:
+def _layer_norm(
+    layer: nn.LayerNorm, inputs: Sequence[Tensor], gradient: Tensor
+) -> dict[str, Tensor]:
     axes = tuple(range(1, gradient.ndim - len(layer.normalized_shape)))
 
     def summed(x: Tensor) -> Tensor:
@@ -111,7 +122,9 @@ def _layer_norm(layer: nn.LayerNorm, inputs: Sequence[Tensor], gradient: Tensor)
     return _trainable(layer, lambda: summed(inputs[0] * gradient), lambda: summed(gradient))
 
 
-def _embedding(layer: nn.Embedding, inputs: Sequence[Tensor], gradient: Tensor) -> dict[str, Tensor]:
+def _embedding(
+    layer: nn.Embedding, inputs: Sequence[Tensor], gradient: Tensor
+) -> dict[str, Tensor]:
     tokens = inputs[0].reshape(len(inputs[0]), -1)
     out = gradient.reshape(*tokens.shape, -1)
     if layer.padding_idx is not None:

@@ -38,7 +38,9 @@ def pairs(
     *,
     ntk: bool,
 ) -> Float[Tensor, "n1 n2"]:
-    """Give NTK or NNGP of all pairs; without x2 of x1 with itself, of which the lower half is computed."""
+    """Give NTK or NNGP of all pairs; without x2 of x1 with itself, of which the lower half is
+    computed.
+    """
     columns = x1 if x2 is None else x2
     kernel = torch.empty(len(x1), len(columns), dtype=x1.dtype)
     previous, left = None, None
@@ -57,7 +59,11 @@ def pairs(
 def beside(program: Program, x: Float[Tensor, "n c h w"]) -> int:
     """Bytes held beside the result: two blocks of features, and each thread's maps."""
     pixels = x.shape[1] * x.shape[2] * x.shape[3]
-    maps = (2 + 2 * (1 + program.slots)) * program.room + 4 * program.pooled_room + 2 * (pixels + program.features)
+    maps = (
+        (2 + 2 * (1 + program.slots)) * program.room
+        + 4 * program.pooled_room
+        + 2 * (pixels + program.features)
+    )
     threads = torch.get_num_threads() * _LANE_BYTES * maps
     return int(2 * BLOCK * (pixels + program.features) * x.dtype.itemsize + threads)
 
@@ -70,13 +76,17 @@ class _Side:
 
     @classmethod
     def of(cls, program: Program, x: Tensor) -> "_Side":
-        """Work out the features, activation by activation, each from the variances that those before it lead to."""
+        """Work out the features, activation by activation, each from the variances that those
+        before it lead to.
+        """
         images = np.ascontiguousarray(x.flatten(1).numpy().T)
         side = cls(images, np.ones((max(1, program.features), len(x)), images.dtype), x.shape[1])
         for use in program.uses:
             variances, _ = _run_diagonal(program.until(use), side)
             found = use.activation.features(torch.as_tensor(variances)).numpy()
-            side.features[use.offset : use.offset + use.activation.n_features * use.pixels] = found.reshape(-1, len(x))
+            side.features[use.offset : use.offset + use.activation.n_features * use.pixels] = (
+                found.reshape(-1, len(x))
+            )
         return side
 
 
@@ -96,30 +106,58 @@ def _run(
     """Give NNGP and NTK of all pairs, or at least of those on and below the diagonal."""
     rows, n, lanes = left.images.shape[1], right.images.shape[1], _lanes(left.images.dtype)
     k, t = (np.empty((1, rows, n), left.images.dtype) for _ in range(2))
-    items = [(i, j, min(j + lanes, n)) for i in range(rows) for j in range(0, i + 1 if symmetric else n, lanes)]
+    items = [
+        (i, j, min(j + lanes, n))
+        for i in range(rows)
+        for j in range(0, i + 1 if symmetric else n, lanes)
+    ]
     _in_threads(program, left, right, np.array(items), (k, t), advance)
     return k[0], t[0]
 
 
 def _in_threads(
-    program: Program, left: _Side, right: _Side, items: np.ndarray, out: tuple[np.ndarray, ...], advance: Advance
+    program: Program,
+    left: _Side,
+    right: _Side,
+    items: np.ndarray,
+    out: tuple[np.ndarray, ...],
+    advance: Advance,
 ) -> None:
-    """Share items out among as many threads as torch uses; what was not begun is dropped when one fails."""
+    """Share items out among as many threads as torch uses; what was not begun is dropped when one
+    fails.
+    """
     limits = np.finfo(left.images.dtype)
     eps, tiny = left.images.dtype.type(limits.eps), left.images.dtype.type(limits.tiny)
     lanes = _lanes(left.images.dtype)
 
     def work(chunk: np.ndarray) -> int:
         compiled.run(
-            program.ops, program.values, program.segments, program.wrap, left.channels, program.slots, program.room,
-            program.pooled_room, eps, tiny, left.images, right.images, left.features, right.features, chunk, lanes, *out,
-        )  # fmt: skip
+            program.ops,
+            program.values,
+            program.segments,
+            program.wrap,
+            left.channels,
+            program.slots,
+            program.room,
+            program.pooled_room,
+            eps,
+            tiny,
+            left.images,
+            right.images,
+            left.features,
+            right.features,
+            chunk,
+            lanes,
+            *out,
+        )
         return int((chunk[:, 2] - chunk[:, 1]).sum())  # pairs, a few of them above the diagonal
 
     each = max(1, int(_CHUNK / max(1, lanes * program.work)))
     chunks: Iterator[np.ndarray] = (items[k : k + each] for k in range(0, len(items), each))
     with ThreadPoolExecutor(torch.get_num_threads()) as threads:
-        running = {threads.submit(work, chunk) for chunk in islice(chunks, 2 * torch.get_num_threads())}
+        running = {
+            threads.submit(work, chunk) for chunk in islice(chunks, 2 * torch.get_num_threads())
+        }
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for found in done:
@@ -141,15 +179,18 @@ def check(x: Tensor) -> Tensor:
     """
     if x.ndim not in (3, 4):
         raise StudentError(
-            f"This student takes images (samples, channels, height, width); inputs of shape {tuple(x.shape)} are none. Give images, "
-            "or a student for vectors, such as mlp or resmlp."
+            "This student takes images (samples, channels, height, width); inputs of shape"
+            f" {tuple(x.shape)} are none. Give images, or a student for vectors, such as mlp or"
+            " resmlp."
         )
     if x.ndim == 3 and min(x.shape[1:]) <= _CHANNELS < max(x.shape[1:]):
         raise StudentError(
-            f"This student takes images, and inputs of shape {tuple(x.shape[1:])} look like signals of {min(x.shape[1:])} "
-            "channels, not "
-            "like grey images. Give images a channel axis, (samples, 1, height, width), or a student for vectors, such as mlp."
+            f"This student takes images, and inputs of shape {tuple(x.shape[1:])} look like signals"
+            f" of {min(x.shape[1:])} channels, not like grey images. Give images a channel axis,"
+            " (samples, 1, height, width), or a student for vectors, such as mlp."
         )
     if x.dtype not in (torch.float32, torch.float64):
-        raise StudentError(f"Kernels of images are computed in float32 or float64; the inputs are {x.dtype}.")
+        raise StudentError(
+            f"Kernels of images are computed in float32 or float64; the inputs are {x.dtype}."
+        )
     return (x[:, None] if x.ndim == 3 else x).cpu()

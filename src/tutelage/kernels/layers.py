@@ -1,8 +1,9 @@
 """The layers of an infinitely wide network, in NTK parameterisation with fan-in scaling.
 
-Each is a description; what it does to covariances is in `program.py` and `compiled.py` for images, in `vectors.py` for vectors.
-Padding is PyTorch's: `same` puts (kernel_size - 1) // 2 zeros before and the rest after, whatever the stride. (XLA's SAME, which
-neural-tangents uses, pads less at a stride above 1 and puts the odd zero after; at stride 1 both are one.)
+Each is a description; what it does to covariances is in `program.py` and `compiled.py` for images,
+in `vectors.py` for vectors. Padding is PyTorch's: `same` puts (kernel_size - 1) // 2 zeros before
+and the rest after, whatever the stride. (XLA's SAME, which neural-tangents uses, pads less at a
+stride above 1 and puts the odd zero after; at stride 1 both are one.)
 """
 
 from dataclasses import dataclass
@@ -28,7 +29,8 @@ class Dense:
 
 @dataclass(frozen=True)
 class Conv:
-    """A two-dimensional convolution: as `Dense`, of the mean over the window, which zeros of the padding count in.
+    """A two-dimensional convolution: as `Dense`, of the mean over the window, which zeros of the
+    padding count in.
 
     Parameters
     ----------
@@ -48,11 +50,13 @@ class Conv:
     def __post_init__(self) -> None:
         _check_variances("convolution", self.weight_var, self.bias_var)
         if self.padding not in PADDINGS:
-            raise StudentError(f"A convolution's padding is one of {', '.join(PADDINGS)}; it was {self.padding!r}.")
+            raise StudentError(
+                f"A convolution's padding is one of {', '.join(PADDINGS)}; it was {self.padding!r}."
+            )
         if not (_whole(self.kernel_size) and _whole(self.stride)):
             raise StudentError(
-                f"A convolution's kernel_size and stride are whole numbers of 1 or more; they were {self.kernel_size!r} and "
-                f"{self.stride!r}."
+                "A convolution's kernel_size and stride are whole numbers of 1 or more; they were"
+                f" {self.kernel_size!r} and {self.stride!r}."
             )
 
     @property
@@ -68,13 +72,17 @@ class Conv:
 
 @dataclass(frozen=True)
 class AvgPool:
-    """The mean over windows of pixels, side by side; as PyTorch's, it leaves out pixels that fill no window."""
+    """The mean over windows of pixels, side by side; as PyTorch's, it leaves out pixels that fill
+    no window.
+    """
 
     window: int = 2
 
     def __post_init__(self) -> None:
         if not _whole(self.window):
-            raise StudentError(f"A pooling window is a whole number of 1 or more; it was {self.window!r}.")
+            raise StudentError(
+                f"A pooling window is a whole number of 1 or more; it was {self.window!r}."
+            )
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,9 @@ class Flatten:
 
 @dataclass(frozen=True)
 class Normalise:
-    """Each input, divided by the root of its mean square; a zero input stays zero. Only at the beginning."""
+    """Each input, divided by the root of its mean square; a zero input stays zero. Only at the
+    beginning.
+    """
 
 
 @dataclass(frozen=True, init=False)
@@ -99,7 +109,8 @@ class Residual:
     Parameters
     ----------
     *branch : layers
-        One of branch and shortcut ends with a `Dense` or `Conv`, whose fresh weights make the two uncorrelated.
+        One of branch and shortcut ends with a `Dense` or `Conv`, whose fresh weights make the two
+        uncorrelated.
     shortcut : sequence of layers
         By default x itself.
     """
@@ -112,11 +123,14 @@ class Residual:
         object.__setattr__(self, "shortcut", check_layers(shortcut))
         if not (_ends_fresh(self.branch) or _ends_fresh(self.shortcut)):
             raise StudentError(
-                "In a residual sum, branch or shortcut must end with a Dense or Conv, so that the two are uncorrelated."
+                "In a residual sum, branch or shortcut must end with a Dense or Conv, so that the"
+                " two are uncorrelated."
             )
         for layer in (*self.branch, *self.shortcut):
             if isinstance(layer, AvgPool | GlobalAvgPool | Flatten | Normalise):
-                raise StudentError(f"A {type(layer).__name__} cannot stand inside a residual sum; put it outside.")
+                raise StudentError(
+                    f"A {type(layer).__name__} cannot stand inside a residual sum; put it outside."
+                )
 
 
 Layer = Dense | Conv | AvgPool | GlobalAvgPool | Flatten | Normalise | Residual | Activation
@@ -132,7 +146,9 @@ def check_layers(layers: tuple[Any, ...]) -> tuple[Layer, ...]:
     return tuple(layers)
 
 
-def check_gaussian(layers: tuple[Layer, ...], *, gaussian: bool = False, first: bool = True) -> bool:
+def check_gaussian(
+    layers: tuple[Layer, ...], *, gaussian: bool = False, first: bool = True
+) -> bool:
     """See that what activations follow is Gaussian, and whether the last layer's output is.
 
     Raises
@@ -146,8 +162,8 @@ def check_gaussian(layers: tuple[Layer, ...], *, gaussian: bool = False, first: 
         elif isinstance(layer, Activation):
             if not gaussian:
                 raise StudentError(
-                    f"{type(layer).__name__} follows what is not Gaussian, such as inputs, another activation or a Flatten; put a "
-                    "Dense or Conv before it."
+                    f"{type(layer).__name__} follows what is not Gaussian, such as inputs, another"
+                    " activation or a Flatten; put a Dense or Conv before it."
                 )
             gaussian = False
         elif isinstance(layer, Flatten):
@@ -155,7 +171,10 @@ def check_gaussian(layers: tuple[Layer, ...], *, gaussian: bool = False, first: 
         elif isinstance(layer, Normalise) and not first:
             raise StudentError("Normalise is for inputs: it can only be the first layer.")
         elif isinstance(layer, Residual):
-            ends = [check_gaussian(part, gaussian=gaussian, first=False) for part in (layer.branch, layer.shortcut)]
+            ends = [
+                check_gaussian(part, gaussian=gaussian, first=False)
+                for part in (layer.branch, layer.shortcut)
+            ]
             gaussian = all(ends)
         first = False
     return gaussian
@@ -168,8 +187,8 @@ def _ends_fresh(layers: tuple[Layer, ...]) -> bool:
 def _check_variances(what: str, weight_var: float, bias_var: float) -> None:
     if not (0 < weight_var < inf and 0 <= bias_var < inf):
         raise StudentError(
-            f"A {what}'s weight_var is positive and its bias_var at least 0, both finite; they were {weight_var:g} "
-            f"and {bias_var:g}."
+            f"A {what}'s weight_var is positive and its bias_var at least 0, both finite; they were"
+            f" {weight_var:g} and {bias_var:g}."
         )
 
 

@@ -24,8 +24,8 @@ class Linearity:
     kernel_change : float
         1 less the cosine between the two kernels, 0 (the same but for scale) to 1.
     prediction_error : float
-        Distance of the linearised predictions from the real ones, over how far these moved: 0 is a network
-        that is linear in its weights, 1 a linearisation that tells nothing of the change.
+        Distance of the linearised predictions from the real ones, over how far these moved: 0 is a
+        network that is linear in its weights, 1 a linearisation that tells nothing of the change.
     decision_agreement : float
         Share of the inputs that the linearised network decides as the real one.
     """
@@ -37,16 +37,24 @@ class Linearity:
     @property
     def words(self) -> str:
         """The three numbers as a sentence."""
-        trust = "well" if self.prediction_error < 0.3 else "roughly" if self.prediction_error < 0.7 else "poorly"
+        trust = (
+            "well"
+            if self.prediction_error < 0.3
+            else "roughly"
+            if self.prediction_error < 0.7
+            else "poorly"
+        )
         return (
-            f"In a further short training the linearised student follows the real one {trust}: its predictions miss "
-            f"{100 * self.prediction_error:.0f} % of the change, {100 * self.decision_agreement:.1f} % of its decisions agree, and "
-            f"the kernel turns by {100 * self.kernel_change:.0f} %."
+            f"In a further short training the linearised student follows the real one {trust}: its"
+            f" predictions miss {100 * self.prediction_error:.0f} % of the change,"
+            f" {100 * self.decision_agreement:.1f} % of its decisions agree, and the kernel turns"
+            f" by {100 * self.kernel_change:.0f} %."
         )
 
 
 def linearity(before: nn.Module, after: nn.Module, x: Tensor) -> Linearity:
-    """Measure how much a network's kernel and its linearised predictions move from one set of weights to another.
+    """Measure how much a network's kernel and its linearised predictions move from one set of
+    weights to another.
 
     Parameters
     ----------
@@ -75,9 +83,14 @@ def linearity(before: nn.Module, after: nn.Module, x: Tensor) -> Linearity:
     (0.0, 0.0, 1.0)
     """
     start_network, moved_network = Network.of(before), Network.of(after)
-    old, new = (dict(network.module.named_parameters()) for network in (start_network, moved_network))
+    old, new = (
+        dict(network.module.named_parameters()) for network in (start_network, moved_network)
+    )
     if {n: p.shape for n, p in old.items()} != {n: p.shape for n, p in new.items()}:
-        raise StudentError("The two networks have different parameters; give one network before and after training.")
+        raise StudentError(
+            "The two networks have different parameters; give one network before and after"
+            " training."
+        )
     step = {name: new[name].detach() - old[name].detach() for name in old}
     with torch.no_grad():
         start = start_network(x).detach()  # of a compiled script it can have a graph even so
@@ -91,7 +104,9 @@ def linearity(before: nn.Module, after: nn.Module, x: Tensor) -> Linearity:
     if float(change) == 0:
         raise StudentError("The two networks give the same logits; train the second one further.")
     theta, theta_after = (EmpiricalKernel(Network.of(m))(x) for m in (before, moved_network.module))
-    cosine = (theta * theta_after).sum() / (torch.linalg.norm(theta) * torch.linalg.norm(theta_after))
+    cosine = (theta * theta_after).sum() / (
+        torch.linalg.norm(theta) * torch.linalg.norm(theta_after)
+    )
     return Linearity(
         float((1 - cosine).clamp_min(0)),
         float(torch.linalg.norm(real - start - turn) / change),
@@ -109,9 +124,16 @@ def _turn(network: Network, step: dict[str, Tensor], x: Tensor) -> Tensor:
         return found.reshape(len(x), -1)
 
     try:
-        with sdpa_kernel(SDPBackend.MATH), _no_fast_path():  # the fused kernels of attention have no forward derivative
+        with (
+            sdpa_kernel(SDPBackend.MATH),
+            _no_fast_path(),
+        ):  # the fused kernels of attention have no forward derivative
             turn: Tensor = torch.func.jvp(logits, (weights,), (step,))[1]
-    except (RuntimeError, NotImplementedError, AttributeError):  # nor have some layers, and compiled scripts
+    except (
+        RuntimeError,
+        NotImplementedError,
+        AttributeError,
+    ):  # nor have some layers, and compiled scripts
         turn = _difference(network, step, x)
     return turn
 
@@ -120,7 +142,8 @@ def _difference(network: Network, step: dict[str, Tensor], x: Tensor) -> Tensor:
     """The same by a central difference."""
     moved, found, weights = Network.of(network.module), [], dict(network.module.named_parameters())
     for share in (_SHARE, -_SHARE):
-        moved.module.train().eval()  # which makes modules forget what they have kept of other weights
+        # which makes modules forget what they have kept of other weights
+        moved.module.train().eval()
         with torch.no_grad():
             for name, parameter in moved.module.named_parameters():
                 parameter.copy_(weights[name] + share * step[name])

@@ -14,12 +14,16 @@ from tutelage.exceptions import StudentError
 
 Inputs = Tensor | dict[str, Tensor]
 
-_INDICES = re.compile("indices|index tensor|scalar types?:? Long|tensors used as indices", re.IGNORECASE)
+_INDICES = re.compile(
+    "indices|index tensor|scalar types?:? Long|tensors used as indices", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
 class Call:
-    """One call of a layer on a batch: what went in, and what came out before anything could overwrite it."""
+    """One call of a layer on a batch: what went in, and what came out before anything could
+    overwrite it.
+    """
 
     inputs: tuple[Tensor, ...]
     output: Tensor
@@ -32,13 +36,14 @@ class Network:
     Attributes
     ----------
     module : torch.nn.Module
-        Dropout is off, batch norm uses its running averages; the user's own module is left as it is. Half precision is
-        made float32, as gradients overflow in it.
+        Dropout is off, batch norm uses its running averages; the user's own module is left as it
+        is. Half precision is made float32, as gradients overflow in it.
     layers : dict of str to Module
         Every module that holds trainable parameters of its own, without those in `loose`.
     loose : dict of str to Tensor
-        Parameters that no single layer call explains: shared between layers, computed before each call, or used by a
-        module that also holds others. Their gradients are taken sample by sample.
+        Parameters that no single layer call explains: shared between layers, computed before each
+        call, or used by a module that also holds others. Their gradients are taken sample by
+        sample.
     """
 
     module: nn.Module
@@ -52,9 +57,15 @@ class Network:
             own_copy(module).train().eval()
         )  # by way of training mode, in which modules forget what they have computed and kept
         if not any(p.requires_grad for p in own.parameters()):
-            raise StudentError("The network has no parameters that can be trained, so its kernel is zero everywhere.")
+            raise StudentError(
+                "The network has no parameters that can be trained, so its kernel is zero"
+                " everywhere."
+            )
         if any(p.is_meta for p in own.parameters()):
-            raise StudentError("The network has no weights yet (its device is meta); load or initialise them first.")
+            raise StudentError(
+                "The network has no weights yet (its device is meta); load or initialise them"
+                " first."
+            )
         owners: dict[int, list[str]] = {}
         for name, part in own.named_modules(remove_duplicate=False):
             for parameter in _direct(part).values():
@@ -69,7 +80,9 @@ class Network:
                 layers[name] = part
             else:
                 held = {id(p) for p in loose.values()}
-                loose |= {f"{name}.{key}".lstrip("."): p for key, p in direct.items() if id(p) not in held}
+                loose |= {
+                    f"{name}.{key}".lstrip("."): p for key, p in direct.items() if id(p) not in held
+                }
         return cls(own, layers, loose)
 
     @property
@@ -96,7 +109,8 @@ class Network:
         if not isinstance(out, Tensor) or out.ndim not in (1, 2) or len(out) != length(x):
             shape = tuple(out.shape) if isinstance(out, Tensor) else type(out).__name__
             raise StudentError(
-                f"The network gave {shape} for {length(x)} samples; expected logits of shape (n,) or (n, C)."
+                f"The network gave {shape} for {length(x)} samples; expected logits of shape (n,)"
+                " or (n, C)."
             )
         return out.reshape(len(out), -1)
 
@@ -116,23 +130,36 @@ class Network:
             except StudentError as error:
                 if not shared:
                     raise
-                raise NotALayerError(shared) from error  # the network needs the row that was given to every sample
+                raise NotALayerError(
+                    shared
+                ) from error  # the network needs the row that was given to every sample
 
     def loosened(self, names: Iterable[str]) -> "Network":
         """The same network with some layers' parameters among the loose ones."""
         names = set(names)
         rest = {name: layer for name, layer in self.layers.items() if name not in names}
         freed = {
-            f"{name}.{key}".lstrip("."): p for name in sorted(names) for key, p in _direct(self.layers[name]).items()
+            f"{name}.{key}".lstrip("."): p
+            for name in sorted(names)
+            for key, p in _direct(self.layers[name]).items()
         }
         return Network(self.module, rest, self.loose | freed)
 
     @contextmanager
     def _recording(self, calls: dict[str, list[Call]], n: int, shared: set[str]) -> Iterator[None]:
         def keep(name: str) -> Any:
-            def hook(_: nn.Module, given: tuple[Any, ...], named: dict[str, Any], output: Any) -> Any:
-                inputs = tuple(i.detach() for i in (*given, *named.values()) if isinstance(i, Tensor))
-                if not isinstance(output, Tensor) or not output.ndim or len(output) not in (1, n) or not inputs:
+            def hook(
+                _: nn.Module, given: tuple[Any, ...], named: dict[str, Any], output: Any
+            ) -> Any:
+                inputs = tuple(
+                    i.detach() for i in (*given, *named.values()) if isinstance(i, Tensor)
+                )
+                if (
+                    not isinstance(output, Tensor)
+                    or not output.ndim
+                    or len(output) not in (1, n)
+                    or not inputs
+                ):
                     raise NotALayerError([name])
                 if len(output) < n:  # shared by the samples, as positions are: each gets its own
                     shared.add(name)
@@ -143,7 +170,10 @@ class Network:
 
             return hook
 
-        handles = [layer.register_forward_hook(keep(name), with_kwargs=True) for name, layer in self.layers.items()]
+        handles = [
+            layer.register_forward_hook(keep(name), with_kwargs=True)
+            for name, layer in self.layers.items()
+        ]
         try:
             yield
         finally:
@@ -184,7 +214,9 @@ def called(module: nn.Module, x: Inputs) -> Any:
 
 
 def logits_of(out: Any) -> Any:
-    """Give the logits of what a network returned: a tensor, the `logits` of an object or a dict, or the first of a tuple."""
+    """Give the logits of what a network returned: a tensor, the `logits` of an object or a dict, or
+    the first of a tuple.
+    """
     if isinstance(out, Mapping) and "logits" in out:
         return out["logits"]
     found = getattr(out, "logits", out)
@@ -203,7 +235,8 @@ def unwrapped(module: nn.Module) -> nn.Module:
 
 
 def own_copy(module: nn.Module) -> nn.Module:
-    """Give a copy to work with: unwrapped, in float32 at least, gradients of embeddings as whole tables.
+    """Give a copy to work with: unwrapped, in float32 at least, gradients of embeddings as whole
+    tables.
 
     Raises
     ------
@@ -219,15 +252,18 @@ def own_copy(module: nn.Module) -> nn.Module:
 
 
 def copied(module: nn.Module) -> nn.Module:
-    """Copy a network, also one whose weights are computed from others before each call (weight norm, pruning)."""
+    """Copy a network, also one whose weights are computed from others before each call (weight
+    norm, pruning).
+    """
     held = (value for part in module.modules() for value in vars(part).values())
     computed = {id(value): value.detach().clone() for value in _tensors(held) if not value.is_leaf}
     try:
         own: nn.Module = copy.deepcopy(module, computed)
     except Exception as error:
         raise StudentError(
-            f"The network cannot be copied ({type(error).__name__}: {error}). Give one that copy.deepcopy can copy: without open "
-            "files, locks, or tensors that were computed and kept."
+            f"The network cannot be copied ({type(error).__name__}: {error}). Give one that"
+            " copy.deepcopy can copy: without open files, locks, or tensors that were computed and"
+            " kept."
         ) from error
     for parameter in own.parameters():
         if not parameter.is_leaf:  # a compiled script's copy
@@ -248,25 +284,40 @@ def _tensors(values: Iterable[Any]) -> Iterator[Tensor]:
 def _can_be_watched(part: nn.Module) -> bool:
     """Whether a module's calls can tell what its own parameters did."""
     scripted = isinstance(part, torch.jit.ScriptModule)
-    # What hooks compute before a call (old weight norm, pruning) or change after it, the rules do not see.
+    # What hooks compute before a call (old weight norm, pruning) or change after it, the rules do
+    # not see.
     hooked = bool(part._forward_pre_hooks or part._forward_hooks)
     return not scripted and not hooked and not any(True for _ in part.children())
 
 
 def _failure(error: Exception, x: Inputs) -> str:
     shapes = (
-        ", ".join(f"{name} {tuple(part.shape)}" for name, part in x.items()) if isinstance(x, dict) else tuple(x.shape)
+        ", ".join(f"{name} {tuple(part.shape)}" for name, part in x.items())
+        if isinstance(x, dict)
+        else tuple(x.shape)
     )
     text = str(error).strip().splitlines()
-    said = f"The network fails on inputs of shape {shapes} with {type(error).__name__}: {text[0] if text else 'no message'}."
+    said = (
+        f"The network fails on inputs of shape {shapes} with {type(error).__name__}:"
+        f" {text[0] if text else 'no message'}."
+    )
     if not isinstance(x, Tensor):
         return said
-    if x.is_floating_point() and isinstance(error, IndexError | RuntimeError) and _INDICES.search(str(error)):
+    if (
+        x.is_floating_point()
+        and isinstance(error, IndexError | RuntimeError)
+        and _INDICES.search(str(error))
+    ):
         return (
-            f"{said} It takes token ids, and gets floating-point numbers, which are standardised by default. Give --no-standardise "
-            "(standardise=False), and let its forward begin with x = x.long()."
+            f"{said} It takes token ids, and gets floating-point numbers, which are standardised by"
+            " default. Give --no-standardise (standardise=False), and let its forward begin with x"
+            " = x.long()."
         )
-    images = ", images channels-first; how a task's are stored its image_layout says" if x.ndim in (4, 5) else ""
+    images = (
+        ", images channels-first; how a task's are stored its image_layout says"
+        if x.ndim in (4, 5)
+        else ""
+    )
     return f"{said} It gets floating-point inputs{images}."
 
 

@@ -6,13 +6,35 @@ import numpy as np
 
 from tutelage.exceptions import StudentError
 from tutelage.kernels.activations import Activation
-from tutelage.kernels.codes import ACTIVATION, ADD, CONV, END, FLATTEN, LOAD, OPERATION, POOL, SAVE, SEGMENT
-from tutelage.kernels.layers import AvgPool, Conv, Dense, Flatten, GlobalAvgPool, Layer, Normalise, Residual
+from tutelage.kernels.codes import (
+    ACTIVATION,
+    ADD,
+    CONV,
+    END,
+    FLATTEN,
+    LOAD,
+    OPERATION,
+    POOL,
+    SAVE,
+    SEGMENT,
+)
+from tutelage.kernels.layers import (
+    AvgPool,
+    Conv,
+    Dense,
+    Flatten,
+    GlobalAvgPool,
+    Layer,
+    Normalise,
+    Residual,
+)
 
 
 @dataclass(frozen=True)
 class Use:
-    """An activation where it stands: its operation, and where its features lie among those of all."""
+    """An activation where it stands: its operation, and where its features lie among those of
+    all.
+    """
 
     activation: Activation
     segment: int
@@ -23,7 +45,8 @@ class Use:
 
 @dataclass
 class Program:
-    """Operations in segments, each ended by what mixes displacements; see `codes.py` for the columns.
+    """Operations in segments, each ended by what mixes displacements; see `codes.py` for the
+    columns.
 
     Attributes
     ----------
@@ -54,7 +77,8 @@ class Program:
         """Pixels of the largest map."""
         sizes = [self._column("height") * self._column("width")]
         sizes += [
-            self.ops[:, k] * self.ops[:, k + 1] for k in (OPERATION.index("height"), OPERATION.index("height_out"))
+            self.ops[:, k] * self.ops[:, k + 1]
+            for k in (OPERATION.index("height"), OPERATION.index("height_out"))
         ]
         return int(max(size.max(initial=1) for size in sizes))
 
@@ -72,13 +96,22 @@ class Program:
         return sum(use.activation.n_features * use.pixels for use in self.uses)
 
     def until(self, use: Use) -> "Program":
-        """Give the part before an activation, which ends with the variances that it is applied to."""
+        """Give the part before an activation, which ends with the variances that it is applied
+        to.
+        """
         ops, segments = self.ops.copy(), self.segments[: use.segment + 1].copy()
         last, at = segments[-1], dict(zip(OPERATION, ops[use.operation], strict=True))
         own = slice(last[0], use.operation)
-        # In this segment only displacement 0 is looked at, so that what is multiplied by is of no account.
+        # In this segment only displacement 0 is looked at, so that what is multiplied by is of no
+        # account.
         ops[own, OPERATION.index("ahead")] = 1
-        values = {"stop": use.operation, "height_out": at["height"], "width_out": at["width"], "end": END, "pixels": 1}
+        values = {
+            "stop": use.operation,
+            "height_out": at["height"],
+            "width_out": at["width"],
+            "end": END,
+            "pixels": 1,
+        }
         for name, value in values.items():
             last[SEGMENT.index(name)] = value
         return Program(ops, self.values, _with_reach(segments), self.uses, self.slots, self.wrap)
@@ -96,7 +129,9 @@ class Program:
                     total += op["height"] * op["width"] * displacements
                 else:
                     ahead = op["ahead"]
-                    total += _pairs(op["height"], reach_y, ahead) * _pairs(op["width"], reach_x, ahead)
+                    total += _pairs(op["height"], reach_y, ahead) * _pairs(
+                        op["width"], reach_x, ahead
+                    )
         return total
 
 
@@ -116,8 +151,12 @@ def program(layers: tuple[Layer, ...], height: int, width: int) -> Program:
     builder = _Builder(height, width, wrap=_wraps(layers))
     builder.add(layers)
     builder.finish()
-    segments = _with_reach(np.array([[s[name] for name in SEGMENT] for s in builder.segments], dtype=np.int64))
-    ops = np.array([[op[name] for name in OPERATION] for op in builder.ops], dtype=np.int64).reshape(-1, len(OPERATION))
+    segments = _with_reach(
+        np.array([[s[name] for name in SEGMENT] for s in builder.segments], dtype=np.int64)
+    )
+    ops = np.array(
+        [[op[name] for name in OPERATION] for op in builder.ops], dtype=np.int64
+    ).reshape(-1, len(OPERATION))
     values = np.array(builder.values, dtype=np.float64).reshape(-1, 2)
     return Program(ops, values, segments, builder.uses, builder.slots, builder.wrap)
 
@@ -143,7 +182,8 @@ class _Builder:
         for layer in layers:
             if self.flat and not isinstance(layer, Dense | Activation | Residual):
                 raise StudentError(
-                    f"A {type(layer).__name__} needs pixels, which the layers before it have taken away."
+                    f"A {type(layer).__name__} needs pixels, which the layers before it have taken"
+                    " away."
                 )
             if isinstance(layer, Conv):
                 self._conv(layer)
@@ -156,7 +196,9 @@ class _Builder:
             elif isinstance(layer, AvgPool):
                 self._end(POOL, layer.window, layer.window)
             elif isinstance(layer, GlobalAvgPool | Flatten):
-                self._end(POOL if isinstance(layer, GlobalAvgPool) else FLATTEN, self.height, self.width)
+                self._end(
+                    POOL if isinstance(layer, GlobalAvgPool) else FLATTEN, self.height, self.width
+                )
                 self.flat = True
             else:
                 assert isinstance(layer, Normalise)
@@ -164,7 +206,8 @@ class _Builder:
     def finish(self) -> None:
         if not self.flat:
             raise StudentError(
-                "The network ends with an image; put a Flatten() or GlobalAvgPool() and a Dense() at its end."
+                "The network ends with an image; put a Flatten() or GlobalAvgPool() and a Dense()"
+                " at its end."
             )
         self._close(END, 1, 0, 0)
 
@@ -174,12 +217,14 @@ class _Builder:
             room = size + layer.both - layer.kernel_size
             if room < 0:
                 raise StudentError(
-                    f"A window of {layer.kernel_size} × {layer.kernel_size} does not fit into images of {self.height} × {self.width}."
+                    f"A window of {layer.kernel_size} × {layer.kernel_size} does not fit into"
+                    f" images of {self.height} × {self.width}."
                 )
             if self.wrap and (size % layer.stride or layer.kernel_size > size):
                 raise StudentError(
-                    f"On images of {self.height} × {self.width}, a circular convolution's stride must divide the size, and its window "
-                    f"fit in; they were {layer.stride} and {layer.kernel_size}."
+                    f"On images of {self.height} × {self.width}, a circular convolution's stride"
+                    f" must divide the size, and its window fit in; they were {layer.stride} and"
+                    f" {layer.kernel_size}."
                 )
             sizes.append(room // layer.stride + 1)
         self._weights(layer, sizes[0], sizes[1], layer.kernel_size, layer.stride, layer.left)
@@ -187,11 +232,14 @@ class _Builder:
     def _dense(self, layer: Dense) -> None:
         if not self.flat:
             raise StudentError(
-                "A Dense layer takes vectors, and these are images; put a Flatten() or GlobalAvgPool() before it."
+                "A Dense layer takes vectors, and these are images; put a Flatten() or"
+                " GlobalAvgPool() before it."
             )
         self._weights(layer, 1, 1, 1, 1, 0)
 
-    def _weights(self, layer: Conv | Dense, height: int, width: int, size: int, stride: int, left: int) -> None:
+    def _weights(
+        self, layer: Conv | Dense, height: int, width: int, size: int, stride: int, left: int
+    ) -> None:
         self.behind *= stride
         self._op(
             CONV,
@@ -208,7 +256,13 @@ class _Builder:
         offset = sum(use.activation.n_features * use.pixels for use in self.uses)
         pixels = self.height * self.width
         self.uses.append(Use(layer, len(self.segments) - 1, len(self.ops), offset, pixels))
-        self._op(ACTIVATION, layer.constants, argument=layer.kind, feature=offset, features=layer.n_features)
+        self._op(
+            ACTIVATION,
+            layer.constants,
+            argument=layer.kind,
+            feature=offset,
+            features=layer.n_features,
+        )
 
     def _residual(self, layer: Residual) -> None:
         start, before, after = self._where, self._slot(), self._slot()
@@ -224,7 +278,8 @@ class _Builder:
             start, self.fresh = self._where, self.fresh and fresh
         if start[:3] != end[:3]:
             raise StudentError(
-                f"A residual sum's branch gives {end[0]} × {end[1]} pixels, and its shortcut {start[0]} × {start[1]}; they must agree."
+                f"A residual sum's branch gives {end[0]} × {end[1]} pixels, and its shortcut"
+                f" {start[0]} × {start[1]}; they must agree."
             )
         self._op(ADD, argument=after if layer.shortcut else before)
 
@@ -237,22 +292,32 @@ class _Builder:
         return self.slots
 
     def _op(self, code: int, values: tuple[float, float] = (0.0, 0.0), **columns: int) -> None:
-        at = {"code": code, "height": self.height, "width": self.width, "fresh": int(self.fresh), "ahead": self.behind}
+        at = {
+            "code": code,
+            "height": self.height,
+            "width": self.width,
+            "fresh": int(self.fresh),
+            "ahead": self.behind,
+        }
         self.ops.append(dict.fromkeys(OPERATION, 0) | at | columns)
         self.values.append(values)
 
     def _begin(self) -> None:
         self.behind = 1
         self.segments.append(
-            dict.fromkeys(SEGMENT, 0) | {"start": len(self.ops), "height": self.height, "width": self.width}
+            dict.fromkeys(SEGMENT, 0)
+            | {"start": len(self.ops), "height": self.height, "width": self.width}
         )
 
     def _end(self, end: int, window_y: int, window_x: int) -> None:
-        height, width = (1, 1) if end == FLATTEN else (self.height // window_y, self.width // window_x)
+        height, width = (
+            (1, 1) if end == FLATTEN else (self.height // window_y, self.width // window_x)
+        )
         if height * width == 0 or (self.wrap and (self.height % window_y or self.width % window_x)):
             fails = "divide" if self.wrap else "fit into"
             raise StudentError(
-                f"A pooling window of {window_y} does not {fails} images of {self.height} × {self.width}."
+                f"A pooling window of {window_y} does not {fails} images of {self.height} ×"
+                f" {self.width}."
             )
         self._close(end, height * width, window_y, window_x)
         self.height, self.width = height, width
@@ -261,9 +326,15 @@ class _Builder:
     def _close(self, end: int, pixels: int, window_y: int, window_x: int) -> None:
         last = self.segments[-1]
         last |= {
-            "stop": len(self.ops), "height_out": self.height, "width_out": self.width, "end": end, "pixels": pixels,
-            "window_y": window_y, "window_x": window_x, "ahead": self.behind,
-        }  # fmt: skip
+            "stop": len(self.ops),
+            "height_out": self.height,
+            "width_out": self.width,
+            "end": end,
+            "pixels": pixels,
+            "window_y": window_y,
+            "window_x": window_x,
+            "ahead": self.behind,
+        }
         for op in self.ops[last["start"] :]:
             op["ahead"] = self.behind // op["ahead"]
 
@@ -286,9 +357,15 @@ def _with_reach(segments: np.ndarray) -> np.ndarray:
 
 def _wraps(layers: tuple[Layer, ...]) -> bool:
     """Whether images are tori: all convolutions pad alike, or not at all."""
-    paddings = {layer.padding == "circular" for layer in _convolutions(layers) if layer.kernel_size * layer.stride > 1}
+    paddings = {
+        layer.padding == "circular"
+        for layer in _convolutions(layers)
+        if layer.kernel_size * layer.stride > 1
+    }
     if len(paddings) == 2:
-        raise StudentError("All convolutions of a network pad circularly, or none does; this one has both.")
+        raise StudentError(
+            "All convolutions of a network pad circularly, or none does; this one has both."
+        )
     return paddings == {True}
 
 

@@ -27,7 +27,11 @@ from tutelage.kernels.layers import (
 from tutelage.kernels.program import Program, program
 from tutelage.progress import Progress, silent
 
-_SIDE, _IMAGES, _SAMPLES = 32, 16, 256  # images, and vectors, of the short run that tells how long the work will take
+_SIDE, _IMAGES, _SAMPLES = (
+    32,
+    16,
+    256,
+)  # images, and vectors, of the short run that tells how long the work will take
 
 
 @dataclass(frozen=True)
@@ -55,33 +59,36 @@ class Cost:
 
 @dataclass(frozen=True, init=False)
 class Sequential:
-    """Layers in a row, infinitely wide; the kernel of that student (NTK), and its covariance at initialisation (NNGP).
+    """Layers in a row, infinitely wide; the kernel of that student (NTK), and its covariance at
+    initialisation (NNGP).
 
-    In NTK parameterisation, with fan-in scaling. For a pair of inputs every layer takes the covariance Σ of its units
-    and the tangent Θ on:
+    In NTK parameterisation, with fan-in scaling. For a pair of inputs every layer takes the
+    covariance Σ of its units and the tangent Θ on:
 
-        weights:     Σ → σ_w² ⟨Σ⟩ + σ_b²,    Θ → Σ_new + σ_w² ⟨Θ⟩,   ⟨·⟩ the mean over a convolution's window,
-        activation:  Σ → E[a(u) a(v)],       Θ → Θ E[a'(u) a'(v)],   (u, v) ~ N(0, Σ),
-        pooling, sums: Σ and Θ alike.
+        weights:     Σ → σ_w² ⟨Σ⟩ + σ_b²,    Θ → Σ_new + σ_w² ⟨Θ⟩,   ⟨·⟩ the mean over a
+        convolution's window, activation:  Σ → E[a(u) a(v)],       Θ → Θ E[a'(u) a'(v)],   (u, v) ~
+        N(0, Σ), pooling, sums: Σ and Θ alike.
 
     Parameters
     ----------
     *layers : layers
-        Of `tutelage.kernels`: `Dense`, `Conv`, activations, `AvgPool`, `GlobalAvgPool`, `Flatten`, `Residual`,
-        `Normalise`. The last ones give a vector.
+        Of `tutelage.kernels`: `Dense`, `Conv`, activations, `AvgPool`, `GlobalAvgPool`, `Flatten`,
+        `Residual`, `Normalise`. The last ones give a vector.
     spec : str, optional
         What results call the student.
 
     Raises
     ------
     StudentError
-        If no closed form holds for the layers in this order; or, when it is called, if they do not fit the inputs.
+        If no closed form holds for the layers in this order; or, when it is called, if they do not
+        fit the inputs.
 
     References
     ----------
-    Jacot, Gabriel and Hongler, *Neural Tangent Kernel*, NeurIPS 2018; Lee et al., *Wide Neural Networks of Any Depth
-    Evolve as Linear Models*, NeurIPS 2019; Arora et al., *On exact computation with an infinitely wide neural net*,
-    NeurIPS 2019; Novak et al., *Bayesian deep convolutional networks with many channels are Gaussian processes*, ICLR 2019.
+    Jacot, Gabriel and Hongler, *Neural Tangent Kernel*, NeurIPS 2018; Lee et al., *Wide Neural
+    Networks of Any Depth Evolve as Linear Models*, NeurIPS 2019; Arora et al., *On exact
+    computation with an infinitely wide neural net*, NeurIPS 2019; Novak et al., *Bayesian deep
+    convolutional networks with many channels are Gaussian processes*, ICLR 2019.
 
     Examples
     --------
@@ -100,7 +107,9 @@ class Sequential:
         object.__setattr__(self, "name", spec)
         ends_gaussian = check_gaussian(self.layers)
         if not any(_has_weights(layer) for layer in self.layers) or not ends_gaussian:
-            raise StudentError("A network ends with the layer that gives its outputs; put a Dense() at the end.")
+            raise StudentError(
+                "A network ends with the layer that gives its outputs; put a Dense() at the end."
+            )
 
     @property
     def spec(self) -> str:
@@ -113,16 +122,24 @@ class Sequential:
         """Θ(x1, x2), block by block; of Θ(x1, x1) only the lower half is computed."""
         return self._pairs(x1, x2)
 
-    def nngp(self, x1: Float[Tensor, "n1 ..."], x2: Float[Tensor, "n2 ..."] | None = None) -> Float[Tensor, "n1 n2"]:
+    def nngp(
+        self, x1: Float[Tensor, "n1 ..."], x2: Float[Tensor, "n2 ..."] | None = None
+    ) -> Float[Tensor, "n1 n2"]:
         """Σ(x1, x2): the covariance of outputs at initialisation."""
         return self._pairs(x1, x2, ntk=False)
 
-    def gram(self, x: Float[Tensor, "n ..."], *, progress: Progress = silent) -> Float[Tensor, "n n"]:
+    def gram(
+        self, x: Float[Tensor, "n ..."], *, progress: Progress = silent
+    ) -> Float[Tensor, "n n"]:
         """Θ(x, x), told of as it goes."""
         return self._pairs(x, None, progress)
 
     def cross(
-        self, x1: Float[Tensor, "n1 ..."], x2: Float[Tensor, "n2 ..."], *, progress: Progress = silent
+        self,
+        x1: Float[Tensor, "n1 ..."],
+        x2: Float[Tensor, "n2 ..."],
+        *,
+        progress: Progress = silent,
     ) -> Float[Tensor, "n1 n2"]:
         """Θ(x1, x2), told of as it goes."""
         return self._pairs(x1, x2, progress)
@@ -136,9 +153,15 @@ class Sequential:
         return vectors.diagonals(network, inputs)
 
     def cost(
-        self, input_shape: tuple[int, ...], n: int, others: int | None = None, *, dtype: torch.dtype = torch.float64
+        self,
+        input_shape: tuple[int, ...],
+        n: int,
+        others: int | None = None,
+        *,
+        dtype: torch.dtype = torch.float64,
     ) -> Cost:
-        """Say what Θ of n inputs with themselves, or with so many others, will cost on this machine.
+        """Say what Θ of n inputs with themselves, or with so many others, will cost on this
+        machine.
 
         Parameters
         ----------
@@ -167,20 +190,29 @@ class Sequential:
         result = n * (n if others is None else others) * dtype.itemsize
         inputs, network = self._prepared(torch.ones(1, *input_shape, dtype=dtype))
         if isinstance(network, Program):
-            per_unit = _seconds_per_unit(tuple(_activations(self.layers)[:1]), inputs.shape[1], dtype)
-            return Cost(pairs, pairs * network.work * per_unit, result + _images().beside(network, inputs))
+            per_unit = _seconds_per_unit(
+                tuple(_activations(self.layers)[:1]), inputs.shape[1], dtype
+            )
+            return Cost(
+                pairs, pairs * network.work * per_unit, result + _images().beside(network, inputs)
+            )
         few = min(n, _SAMPLES)
-        per_pair = _seconds(self, torch.ones(few, *input_shape, dtype=dtype)) / (few * (few + 1) / 2)
+        per_pair = _seconds(self, torch.ones(few, *input_shape, dtype=dtype)) / (
+            few * (few + 1) / 2
+        )
         return Cost(pairs, pairs * per_pair, result + 8 * vectors.BLOCK**2 * dtype.itemsize)
 
     @torch.no_grad()
-    def _pairs(self, x1: Tensor, x2: Tensor | None, progress: Progress = silent, *, ntk: bool = True) -> Tensor:
+    def _pairs(
+        self, x1: Tensor, x2: Tensor | None, progress: Progress = silent, *, ntk: bool = True
+    ) -> Tensor:
         left, network = self._prepared(x1)
         right = None if x2 is None else self._prepared(x2)[0]
         n, others = len(left), len(left if right is None else right)
         name, total = "kernel", n * others if right is not None else n * (n + 1) / 2
         if progress is not silent and isinstance(network, Program):
-            name = f"kernel: {self.cost(tuple(x1.shape[1:]), n, None if right is None else others, dtype=x1.dtype)}"
+            other = None if right is None else others
+            name = f"kernel: {self.cost(tuple(x1.shape[1:]), n, other, dtype=x1.dtype)}"
         with progress(name, total) as advance:
             if isinstance(network, Program):
                 return _images().pairs(network, left, right, advance, ntk=ntk).to(x1.device)
@@ -191,13 +223,19 @@ class Sequential:
         first = next((layer for layer in self.layers if not isinstance(layer, Normalise)), None)
         dense = isinstance(first, Flatten) or not _takes_images(self.layers)
         inputs: Tensor = x.flatten(1) if dense else _images().check(x)
-        network = vectors.dense_layers(self.layers) if dense else program(self.layers, inputs.shape[2], inputs.shape[3])
+        network = (
+            vectors.dense_layers(self.layers)
+            if dense
+            else program(self.layers, inputs.shape[2], inputs.shape[3])
+        )
         return _normalised(inputs) if isinstance(self.layers[0], Normalise) else inputs, network
 
 
 def _normalised(x: Tensor) -> Tensor:
     scale = (
-        torch.linalg.vector_norm(x.flatten(1), dim=1).div(math.sqrt(x[0].numel())).clamp_min(torch.finfo(x.dtype).tiny)
+        torch.linalg.vector_norm(x.flatten(1), dim=1)
+        .div(math.sqrt(x[0].numel()))
+        .clamp_min(torch.finfo(x.dtype).tiny)
     )
     return x / scale.reshape(-1, *[1] * (x.ndim - 1))
 
@@ -211,7 +249,9 @@ def _takes_images(layers: tuple[Layer, ...]) -> bool:
 
 
 def _has_weights(layer: Layer) -> bool:
-    return isinstance(layer, Dense | Conv) or (isinstance(layer, Residual) and any(map(_has_weights, layer.branch)))
+    return isinstance(layer, Dense | Conv) or (
+        isinstance(layer, Residual) and any(map(_has_weights, layer.branch))
+    )
 
 
 def _activations(layers: tuple[Layer, ...]) -> list[Activation]:
@@ -225,14 +265,18 @@ def _activations(layers: tuple[Layer, ...]) -> list[Activation]:
 
 
 def _images() -> ModuleType:
-    """The compiler takes a third of a second to load, which a student for vectors need not wait for."""
+    """The compiler takes a third of a second to load, which a student for vectors need not wait
+    for.
+    """
     from tutelage.kernels import images
 
     return images
 
 
 @lru_cache
-def _seconds_per_unit(activation: tuple[Activation, ...], channels: int, dtype: torch.dtype) -> float:
+def _seconds_per_unit(
+    activation: tuple[Activation, ...], channels: int, dtype: torch.dtype
+) -> float:
     """Of the work of a pair of images; timed once, as a plan asks more than once."""
     small = Sequential(Conv(), *activation, Conv(), *activation, GlobalAvgPool(), Dense())
     seconds = _seconds(small, torch.ones(_IMAGES, channels, _SIDE, _SIDE, dtype=dtype))

@@ -9,7 +9,12 @@ from tutelage.exceptions import StudentError, nearest
 from tutelage.kernels.base import Kernel
 from tutelage.kernels.families import cnn, mlp, resmlp, resnet
 
-_FAMILIES: dict[str, Callable[..., Kernel]] = {"mlp": mlp, "cnn": cnn, "resnet": resnet, "resmlp": resmlp}
+_FAMILIES: dict[str, Callable[..., Kernel]] = {
+    "mlp": mlp,
+    "cnn": cnn,
+    "resnet": resnet,
+    "resmlp": resmlp,
+}
 
 
 def student(spec: str) -> Kernel:
@@ -38,16 +43,20 @@ def student(spec: str) -> Kernel:
     family, _, tail = spec.partition(":")
     if family not in _FAMILIES:
         raise StudentError(
-            f"The student {family!r} is not known; choose one of {', '.join(_FAMILIES)}{nearest(family, _FAMILIES)}."
+            f"The student {family!r} is not known; choose one of"
+            f" {', '.join(_FAMILIES)}{nearest(family, _FAMILIES)}."
         )
     make = _FAMILIES[family]
-    defaults = {name: parameter.default for name, parameter in inspect.signature(make).parameters.items()}
+    defaults = {
+        name: parameter.default for name, parameter in inspect.signature(make).parameters.items()
+    }
     arguments = {}
     for item in tail.split(",") if tail else []:
         name, equals, text = item.partition("=")
         if not equals or not text:
             raise StudentError(
-                f"The student {spec!r} cannot be read at {item!r}; expected {family}:name=value,name=value."
+                f"The student {spec!r} cannot be read at {item!r}; expected"
+                f" {family}:name=value,name=value."
             )
         if name in arguments:
             raise StudentError(f"The student {spec!r} gives {name} twice; give it once.")
@@ -58,7 +67,8 @@ def student(spec: str) -> Kernel:
         else:
             known = [*defaults, "width"]
             raise StudentError(
-                f"The student {family} takes no {name!r}{nearest(name, known)}; it takes {', '.join(known)}."
+                f"The student {family} takes no {name!r}{nearest(name, known)}; it takes"
+                f" {', '.join(known)}."
             )
     return make(**arguments)
 
@@ -79,8 +89,11 @@ def _infinite(text: str) -> None:
     try:
         width = float(text)
     except ValueError:
-        raise StudentError(f"The student's width is {text!r}; expected a whole number, or inf.") from None
+        raise StudentError(
+            f"The student's width is {text!r}; expected a whole number, or inf."
+        ) from None
     if width != math.inf:
         raise StudentError(
-            f"A closed form has infinite width; {text} was given. A network of finite width is read by tutelage.lab.student."
+            f"A closed form has infinite width; {text} was given. A network of finite width is read"
+            " by tutelage.lab.student."
         )

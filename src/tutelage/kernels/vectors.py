@@ -26,8 +26,9 @@ def dense_layers(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
         for inner in (*layer.branch, *layer.shortcut) if isinstance(layer, Residual) else (layer,):
             if not isinstance(inner, Dense | Activation | Residual | Flatten | Normalise):
                 raise StudentError(
-                    f"A {type(inner).__name__} layer takes images, and the inputs are vectors here; give images (samples, channels, "
-                    "height, width), or a student for vectors, such as mlp or resmlp."
+                    f"A {type(inner).__name__} layer takes images, and the inputs are vectors here;"
+                    " give images (samples, channels, height, width), or a student for vectors,"
+                    " such as mlp or resmlp."
                 )
     return tuple(layer for layer in layers if not isinstance(layer, Flatten | Normalise))
 
@@ -47,14 +48,21 @@ def pairs(
     *,
     ntk: bool,
 ) -> Float[Tensor, "n1 n2"]:
-    """Give NTK or NNGP of all pairs; without x2 of x1 with itself, of which the lower half is computed."""
+    """Give NTK or NNGP of all pairs; without x2 of x1 with itself, of which the lower half is
+    computed.
+    """
     columns = x1 if x2 is None else x2
     kernel = torch.empty(len(x1), len(columns), dtype=x1.dtype, device=x1.device)
     own = variances(layers, x1)
     others = own if x2 is None else variances(layers, x2)
     for i, j in blocks(len(x1), len(columns), BLOCK, symmetric=x2 is None):
         covariance = (x1[i] @ columns[j].mT).div_(x1.shape[1])
-        block = _of(ntk, _propagate(layers, covariance, None, (q[i, None] for q in own), (q[None, j] for q in others)))
+        block = _of(
+            ntk,
+            _propagate(
+                layers, covariance, None, (q[i, None] for q in own), (q[None, j] for q in others)
+            ),
+        )
         kernel[i, j] = block
         if x2 is None:
             kernel[j, i] = block.mT if i != j else block.tril() + block.tril(-1).mT
@@ -94,7 +102,9 @@ def _propagate(
     q2: Iterator[Tensor] | None,
 ) -> tuple[Tensor, Tensor | None]:
     """Without q2, k are variances themselves, which are kept in the list q1."""
-    slope: Tensor | None = None  # E[φ'φ'], until it is multiplied with t, which a Dense does in one go
+    slope: Tensor | None = (
+        None  # E[φ'φ'], until it is multiplied with t, which a Dense does in one go
+    )
     for layer in layers:
         if isinstance(layer, Dense):
             bias = k.new_tensor(layer.bias_var)
@@ -123,7 +133,9 @@ def _propagate(
     return k, t if t is None or slope is None else t.mul_(slope)
 
 
-def blocks(n_rows: int, n_columns: int, size: int, *, symmetric: bool) -> Iterator[tuple[slice, slice]]:
+def blocks(
+    n_rows: int, n_columns: int, size: int, *, symmetric: bool
+) -> Iterator[tuple[slice, slice]]:
     """Cut a matrix, or the lower half of one, into blocks."""
     for start in range(0, n_rows, size):
         rows = slice(start, min(start + size, n_rows))

@@ -48,8 +48,9 @@ def distil(
     task : Task
         With a test part. Of several teacher epochs the last one teaches.
     student : TorchStudent
-        Its `training` gives batch size and learning rate, its `epochs` how long; annealed along a cosine. A
-        learning rate that is not given is found once, by range tests at a middling setting, for all students.
+        Its `training` gives batch size and learning rate, its `epochs` how long; annealed along a
+        cosine. A learning rate that is not given is found once, by range tests at a middling
+        setting, for all students.
     settings : sequence of (soft ratio, temperature)
         A soft ratio of 0 is training on the labels alone.
     seeds : int
@@ -69,8 +70,9 @@ def distil(
     Returns
     -------
     xarray.Dataset
-        Dims `setting`, `n`, `seed` (and `test_sample`): `error` against true labels, `transfer_risk` against the
-        teacher, `fit`: agreement with the teacher on the pool, `decision`, `seconds`.
+        Dims `setting`, `n`, `seed` (and `test_sample`): `error` against true labels,
+        `transfer_risk` against the teacher, `fit`: agreement with the teacher on the pool,
+        `decision`, `seconds`.
 
     Raises
     ------
@@ -85,7 +87,9 @@ def distil(
     order = torch.as_tensor(np.random.default_rng([seed, 0]).permutation(task.n_train))
     teacher = torch.as_tensor(task.teacher_logits("train")[-1]).float()
     labels = None if task.y_train is None else torch.as_tensor(task.y_train)
-    student = student.tuned(pool, teacher, labels, seed=seed)  # as a plan tunes it, so that both have one learning rate
+    student = student.tuned(
+        pool, teacher, labels, seed=seed
+    )  # as a plan tunes it, so that both have one learning rate
     examples = Examples(pool, teacher, labels).chosen(order)
     counts = [task.n_train] if sizes is None else sorted(set(sizes))
     training = replace(student.training, epochs=int(student.epochs), annealed=True)
@@ -99,11 +103,15 @@ def distil(
                     started, own_seed = time.perf_counter(), _FIRST_SEED + 100 * seed + s
                     own = examples.chosen(torch.arange(n))
                     network = student.fresh(tuple(pool.shape[1:]), teacher.shape[1], own_seed)
-                    done = train(network, own, DistillationLoss(rho, t, t_power), training, seed=own_seed)
+                    done = train(
+                        network, own, DistillationLoss(rho, t, t_power), training, seed=own_seed
+                    )
                     rates[k, j, s] = done.learning_rate
                     seconds[k, j, s] = time.perf_counter() - started
                     decided[k, j, s] = _decisions(network, test)
-                    fit[k, j, s] = (_decisions(network, own.x) == decide(own.teacher).numpy()).mean()
+                    fit[k, j, s] = (
+                        _decisions(network, own.x) == decide(own.teacher).numpy()
+                    ).mean()
                     if out is not None:
                         _save(network, out / f"student-{rho:g}-{t:g}-n{n}-seed{s}.safetensors")
                     advance(1)
@@ -121,11 +129,16 @@ def distil(
 
 
 def _check(
-    task: Task, student: TorchStudent, settings: Sequence[Setting], seeds: int, sizes: Sequence[int] | None
+    task: Task,
+    student: TorchStudent,
+    settings: Sequence[Setting],
+    seeds: int,
+    sizes: Sequence[int] | None,
 ) -> None:
     if task.x_test is None:
         raise SettingError(
-            "Real students are evaluated on a test part, which this task has not; add x_test and y_test."
+            "Real students are evaluated on a test part, which this task has not; add x_test and"
+            " y_test."
         )
     if not np.isfinite(student.epochs):
         raise SettingError("Real students are trained for a number of epochs; inf was given.")
@@ -133,14 +146,18 @@ def _check(
         raise SettingError(f"{seeds} seeds were asked for; expected 1 or more.")
     if task.y_train is None and any(rho < 1 for rho, _ in settings):
         raise SettingError(
-            "The task has no labels (y_train), so that students can only be trained at a soft ratio of 1."
+            "The task has no labels (y_train), so that students can only be trained at a soft ratio"
+            " of 1."
         )
     if sizes is not None and not (sizes and all(2 <= n <= task.n_train for n in sizes)):
         raise SettingError(
-            f"Sizes are {list(sizes)}; the pool has {task.n_train} samples, so they lie in 2 … {task.n_train}."
+            f"Sizes are {list(sizes)}; the pool has {task.n_train} samples, so they lie in 2 …"
+            f" {task.n_train}."
         )
     if not settings:
-        raise SettingError("No setting was given; expected at least one soft ratio and temperature.")
+        raise SettingError(
+            "No setting was given; expected at least one soft ratio and temperature."
+        )
 
 
 def _decisions(network: nn.Module, x: Tensor) -> np.ndarray:
@@ -154,7 +171,11 @@ def _save(network: nn.Module, path: Path) -> None:
 
 
 def _labelled(
-    task: Task, settings: Sequence[Setting], sizes: list[int], decided: np.ndarray, **others: np.ndarray
+    task: Task,
+    settings: Sequence[Setting],
+    sizes: list[int],
+    decided: np.ndarray,
+    **others: np.ndarray,
 ) -> xr.Dataset:
     dims = ("setting", "n", "seed")
     teacher = task.teacher_decisions("test")
@@ -178,7 +199,9 @@ def _labelled(
 _NAMES: dict[str, str] = {
     "decision": "class given to each test sample",
     "error": "share of test samples on which the student misses the true label",
-    "transfer_risk": "share of test samples on which the student decides otherwise than the teacher",
+    "transfer_risk": (
+        "share of test samples on which the student decides otherwise than the teacher"
+    ),
     "fit": "share of its own samples on which the student decides as the teacher",
     "learning_rate": "learning rate, a third of the common one where that diverged",
     "seconds": "seconds that training took",

@@ -17,6 +17,7 @@ def lightning() -> Any:
         import lightning as found
     except ImportError as error:
         raise MissingExtraError(
-            "Training a student needs Lightning, which is not installed: pip install 'tutelage[lab]' -c constraints.txt"
+            "Training a student needs Lightning, which is not installed: pip install"
+            " 'tutelage[lab]' -c constraints.txt"
         ) from error
     return found

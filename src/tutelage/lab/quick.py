@@ -65,7 +65,12 @@ def _split_off_test(
 
 
 def _teacher(
-    x: np.ndarray, y: np.ndarray, parts: list[np.ndarray], n_classes: int, seed: int, progress: Progress
+    x: np.ndarray,
+    y: np.ndarray,
+    parts: list[np.ndarray],
+    n_classes: int,
+    seed: int,
+    progress: Progress,
 ) -> list[np.ndarray]:
     """Logits of each part at each of the stopping epochs, (E, n, C)."""
     scale = float(x.max())
@@ -76,7 +81,8 @@ def _teacher(
             network.partial_fit(x.reshape(len(x), -1) / scale, y, classes=np.arange(n_classes))
             if epoch in EPOCHS:
                 for kept, part in zip(found, parts, strict=True):
-                    # Log-probabilities are the logits up to a constant per sample, which no loss sees.
+                    # Log-probabilities are the logits up to a constant per sample, which no loss
+                    # sees.
                     p = network.predict_proba(part.reshape(len(part), -1) / scale)
                     kept.append(np.log(np.maximum(p, 1e-30)))
             advance(1)

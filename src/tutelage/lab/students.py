@@ -22,14 +22,15 @@ _WIDTH, _CHANNELS = 512, 64  # that stand for infinity where a real student is t
 def student(
     spec: str, *, linearise: str = "warm", training: Training | None = None, epochs: float = EPOCHS
 ) -> Kernel | FiniteStudent:
-    """Read a SPEC: ``mlp:depth=3``, ``cnn:depth=2``, ``mlp:width=512,depth=3``, ``cnn:width=32`` or ``package.module:factory``.
+    """Read a SPEC: ``mlp:depth=3``, ``cnn:depth=2``, ``mlp:width=512,depth=3``, ``cnn:width=32`` or
+    ``package.module:factory``.
 
     Parameters
     ----------
     spec : str
-        Without a width, or with ``width=inf``, the closed form of infinite width. A factory is called as
-        ``factory(input_shape, n_outputs)`` and returns a `torch.nn.Module`; its module is looked for in the
-        current folder, too.
+        Without a width, or with ``width=inf``, the closed form of infinite width. A factory is
+        called as ``factory(input_shape, n_outputs)`` and returns a `torch.nn.Module`; its module is
+        looked for in the current folder, too.
     linearise : {"warm", "init"}
         Where a network of finite width is linearised.
     training : Training, optional
@@ -51,21 +52,26 @@ def student(
     factory = _own(spec, family, tail) if named else _small(family, tail)
     if factory is None and family not in FAMILIES:
         raise StudentError(
-            f"The student {family!r} is not known; choose one of {', '.join(FAMILIES)} or package.module:factory"
-            f"{nearest(family, FAMILIES)}."
+            f"The student {family!r} is not known; choose one of {', '.join(FAMILIES)} or"
+            f" package.module:factory{nearest(family, FAMILIES)}."
         )
     if factory is None:
         return kernels.student(spec)
-    return TorchStudent(factory, _in_full(spec, linearise, epochs), linearise, training or Training(), epochs)
+    return TorchStudent(
+        factory, _in_full(spec, linearise, epochs), linearise, training or Training(), epochs
+    )
 
 
-def network_of(spec: str, *, training: Training | None = None, epochs: float | None = None) -> TorchStudent:
+def network_of(
+    spec: str, *, training: Training | None = None, epochs: float | None = None
+) -> TorchStudent:
     """Give a network that can be trained for a student as a plan spells it.
 
     Parameters
     ----------
     spec : str
-        The plan's `student`. An infinitely wide one is trained at a width of 512, or of 64 channels.
+        The plan's `student`. An infinitely wide one is trained at a width of 512, or of 64
+        channels.
     training : Training, optional
         Batch size and learning rate.
     epochs : float, optional
@@ -94,7 +100,9 @@ def network_of(spec: str, *, training: Training | None = None, epochs: float | N
         return network_of(standard, training=training, epochs=long)
     width = _CHANNELS if any(isinstance(layer, kernels.Conv) for layer in found.layers) else _WIDTH
     name = found.spec.replace("width=inf", f"width={width}")
-    return TorchStudent(wide(found, width), _in_full(name, "warm", long), "warm", training or Training(), long)
+    return TorchStudent(
+        wide(found, width), _in_full(name, "warm", long), "warm", training or Training(), long
+    )
 
 
 def _small(family: str, tail: str) -> Factory | None:
@@ -103,24 +111,31 @@ def _small(family: str, tail: str) -> Factory | None:
     if family in FAMILIES and not math.isfinite(_number(arguments.get("width", "inf"))):
         return None
     if family == "mlp":
-        return networks.mlp(**_whole(arguments, ("width", "depth"), ("activation", "parametrisation"), "mlp"))
+        return networks.mlp(
+            **_whole(arguments, ("width", "depth"), ("activation", "parametrisation"), "mlp")
+        )
     if family == "cnn":
         return networks.cnn(**_whole(arguments, ("width",), (), "cnn"))
     if family == "resnet":
         return networks.resnet(**_whole(arguments, ("width", "blocks"), (), "resnet"))
     if family == "resmlp":
         raise StudentError(
-            f"A resmlp is known in infinite width only; width={arguments['width']} was given. Leave the width out, or give a network "
-            "of your own as package.module:factory."
+            f"A resmlp is known in infinite width only; width={arguments['width']} was given. Leave"
+            " the width out, or give a network of your own as package.module:factory."
         )
     return None
 
 
-def _whole(arguments: dict[str, str], numbers: tuple[str, ...], texts: tuple[str, ...], family: str) -> dict[str, Any]:
+def _whole(
+    arguments: dict[str, str], numbers: tuple[str, ...], texts: tuple[str, ...], family: str
+) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, text in arguments.items():
         if name not in numbers + texts:
-            raise StudentError(f"A {family} of finite width takes no {name!r}; it takes {', '.join(numbers + texts)}.")
+            raise StudentError(
+                f"A {family} of finite width takes no {name!r}; it takes"
+                f" {', '.join(numbers + texts)}."
+            )
         if name in numbers and not text.isdecimal():
             raise StudentError(f"The student's {name} is {text!r}; expected a whole number.")
         found[name] = int(text) if name in numbers else text
@@ -134,14 +149,16 @@ def _own(spec: str, module: str, name: str) -> Factory:
         found = getattr(importlib.import_module(module), name, None)
     except Exception as error:
         raise StudentError(
-            f"The student {spec!r} names the module {module!r}, which cannot be imported ({type(error).__name__}: {error}). "
-            "Expected package.module:factory, "
-            f"found in the current folder or installed; or one of {', '.join(FAMILIES)}."
+            f"The student {spec!r} names the module {module!r}, which cannot be imported"
+            f" ({type(error).__name__}: {error}). Expected package.module:factory, found in the"
+            f" current folder or installed; or one of {', '.join(FAMILIES)}."
         ) from error
     finally:
         sys.path.remove(here)
     if not callable(found):
-        raise StudentError(f"The module {module!r} has no function {name!r}; expected package.module:factory.")
+        raise StudentError(
+            f"The module {module!r} has no function {name!r}; expected package.module:factory."
+        )
     factory: Factory = found
     return factory
 

@@ -30,7 +30,8 @@ _BATCH = 512
 
 @dataclass(frozen=True)
 class Teaching:
-    """How a teacher is trained: SGD with momentum 0.9, weight decay, the learning rate annealed along a cosine.
+    """How a teacher is trained: SGD with momentum 0.9, weight decay, the learning rate annealed
+    along a cosine.
 
     Attributes
     ----------
@@ -47,13 +48,20 @@ class Teaching:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1 or self.learning_rate <= 0 or self.weight_decay < 0:
+        if (
+            self.epochs < 1
+            or self.batch_size < 1
+            or self.learning_rate <= 0
+            or self.weight_decay < 0
+        ):
             raise SettingError(
-                f"A teacher needs 1 epoch, a batch of 1 and a positive learning rate at least; given were {self.epochs}, "
-                f"{self.batch_size} and {self.learning_rate:g}."
+                "A teacher needs 1 epoch, a batch of 1 and a positive learning rate at least;"
+                f" given were {self.epochs}, {self.batch_size} and {self.learning_rate:g}."
             )
         if any(not 1 <= epoch <= self.epochs for epoch in self.keep):
-            raise SettingError(f"Logits are to be kept at epochs {list(self.keep)}; training lasts {self.epochs}.")
+            raise SettingError(
+                f"Logits are to be kept at epochs {list(self.keep)}; training lasts {self.epochs}."
+            )
 
     @property
     def kept(self) -> list[int]:
@@ -75,8 +83,8 @@ def teach(
 ) -> Task:
     """Train a teacher, and give the task of its logits on the pool and the test part.
 
-    The state of every epoch is kept in `folder`: killed and started again, it goes on at the epoch where it was,
-    and ends with the same task.
+    The state of every epoch is kept in `folder`: killed and started again, it goes on at the epoch
+    where it was, and ends with the same task.
 
     Parameters
     ----------
@@ -89,10 +97,12 @@ def teach(
         What the network is called in `teacher.json`.
     teaching : Teaching, optional
     folder : Path
-        Gets `teacher.json` (the settings, and which samples were taught), `teacher.safetensors` and the checkpoint.
+        Gets `teacher.json` (the settings, and which samples were taught), `teacher.safetensors` and
+        the checkpoint.
     devices : int
-        GPUs of this machine, or processes where there is none. They share each batch, and its gradient is the mean
-        of theirs; only batch norm, which sees a device's own part of a batch, makes another teacher of it.
+        GPUs of this machine, or processes where there is none. They share each batch, and its
+        gradient is the mean of theirs; only batch norm, which sees a device's own part of a batch,
+        makes another teacher of it.
     logger : Lightning logger, optional
         Or a list of them; is told the training loss, as `loss`.
     progress : Progress
@@ -108,19 +118,40 @@ def teach(
     TaskError
         If the folder holds another teacher.
     SettingError
-        If there are fewer devices than were asked for, or a batch has fewer than two samples for each.
+        If there are fewer devices than were asked for, or a batch has fewer than two samples for
+        each.
     """
     teaching = teaching or Teaching()
     _check_devices(devices, teaching.batch_size)
-    _claim(folder, {"data": data.name, "network": name, **asdict(teaching), "keep": teaching.kept, **split.as_dict()})
-    pool, test, taught = (_images(x, data.x) for x in (data.x[split.pool], split.x_test, data.x[split.taught]))
+    _claim(
+        folder,
+        {
+            "data": data.name,
+            "network": name,
+            **asdict(teaching),
+            "keep": teaching.kept,
+            **split.as_dict(),
+        },
+    )
+    pool, test, taught = (
+        _images(x, data.x) for x in (data.x[split.pool], split.x_test, data.x[split.taught])
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(teaching.seed)
         network = factory(tuple(taught.shape[1:]), len(data.classes))
     with progress("teacher", teaching.epochs) as advance:
         keeper = _keeper(network, [pool, test], teaching.kept, folder, advance)
         batches = _Batches(len(taught), teaching.batch_size, teaching.seed, devices)
-        _fit(network, taught, torch.as_tensor(data.y[split.taught]), teaching, batches, folder, keeper, logger)
+        _fit(
+            network,
+            taught,
+            torch.as_tensor(data.y[split.taught]),
+            teaching,
+            batches,
+            folder,
+            keeper,
+            logger,
+        )
     with written(folder / "teacher.safetensors") as partial:
         save_model(network, str(partial))
     logits = [_kept(folder, epoch) for epoch in teaching.kept]
@@ -136,17 +167,20 @@ def teach(
 
 
 def teacher_logits(network: nn.Module, loader: Iterable[Any]) -> np.ndarray:
-    """Give a network's logits on every batch of a loader, for a task file: (n, C), or (n,) for one logit.
+    """Give a network's logits on every batch of a loader, for a task file: (n, C), or (n,) for one
+    logit.
 
     Parameters
     ----------
     network : torch.nn.Module
-        Used in evaluation mode; its output is a tensor, has `logits` (an attribute, as models of Hugging Face have, or a key), or
-        is a tuple that begins with them. It may be wrapped by `torch.compile` or `DataParallel`.
+        Used in evaluation mode; its output is a tensor, has `logits` (an attribute, as models of
+        Hugging Face have, or a key), or is a tuple that begins with them. It may be wrapped by
+        `torch.compile` or `DataParallel`.
     loader : iterable
-        Of tensors, of tuples that begin with the inputs, or of dicts of the arguments of `forward`, such as a
-        `DataLoader` or a Hugging Face data set with its format set to torch gives; `labels`, and columns that `forward`
-        does not name, are left out. A `DataLoader` has to give all samples of its data set in their order.
+        Of tensors, of tuples that begin with the inputs, or of dicts of the arguments of `forward`,
+        such as a `DataLoader` or a Hugging Face data set with its format set to torch gives;
+        `labels`, and columns that `forward` does not name, are left out. A `DataLoader` has to give
+        all samples of its data set in their order.
 
     Returns
     -------
@@ -155,7 +189,8 @@ def teacher_logits(network: nn.Module, loader: Iterable[Any]) -> np.ndarray:
     Raises
     ------
     TaskError
-        If the loader is empty, shuffles or leaves out samples, or the network does not give a row of logits for each.
+        If the loader is empty, shuffles or leaves out samples, or the network does not give a row
+        of logits for each.
 
     Examples
     --------
@@ -180,7 +215,8 @@ def teacher_logits(network: nn.Module, loader: Iterable[Any]) -> np.ndarray:
     columns = sorted({part.shape[1] for part in found})
     if len(columns) > 1:
         raise TaskError(
-            f"The network gave {columns[0]} logits for some samples and {columns[-1]} for others; expected as many for all."
+            f"The network gave {columns[0]} logits for some samples and {columns[-1]} for others;"
+            " expected as many for all."
         )
     logits: np.ndarray = torch.cat(found).numpy()
     return logits[:, 0] if logits.shape[1] == 1 else logits
@@ -204,8 +240,8 @@ def _check_order(loader: Iterable[Any]) -> None:
         return
     how = "leaves out samples" if len(set(given)) < n else "gives the samples in another order"
     raise TaskError(
-        f"The loader {how}, so that logits would stand beside inputs of other samples. Give a DataLoader over all {n} samples with "
-        "shuffle=False, drop_last=False and no sampler."
+        f"The loader {how}, so that logits would stand beside inputs of other samples. Give a"
+        f" DataLoader over all {n} samples with shuffle=False, drop_last=False and no sampler."
     )
 
 
@@ -214,7 +250,8 @@ def _rows_of_logits(out: Any, n: int | None, number: int) -> Tensor:
     logits = logits_of(out)
     if not isinstance(logits, Tensor):
         raise TaskError(
-            f"The network gave {type(logits).__name__} for batch {number}; expected a tensor, or an output with logits."
+            f"The network gave {type(logits).__name__} for batch {number}; expected a tensor, or an"
+            " output with logits."
         )
     found = logits.float().cpu()
     if found.ndim < 2:  # one logit for each sample; or all of the only sample
@@ -222,27 +259,49 @@ def _rows_of_logits(out: Any, n: int | None, number: int) -> Tensor:
     if found.ndim != 2 or (n is not None and len(found) != n):
         samples = "its samples" if n is None else f"{n} samples"
         raise TaskError(
-            f"The network gave {tuple(logits.shape)} for {samples} of batch {number}; expected (n, C), or (n,) for one logit."
+            f"The network gave {tuple(logits.shape)} for {samples} of batch {number}; expected (n,"
+            " C), or (n,) for one logit."
         )
     return found
 
 
 def _fit(
-    network: nn.Module, x: Tensor, y: Tensor, teaching: Teaching, batches: "_Batches", folder: Path, keeper: Any, logger: Any
-) -> None:  # fmt: skip
+    network: nn.Module,
+    x: Tensor,
+    y: Tensor,
+    teaching: Teaching,
+    batches: "_Batches",
+    folder: Path,
+    keeper: Any,
+    logger: Any,
+) -> None:
     """Train on the labels, from the last checkpoint if there is one."""
     unheeded = torch.zeros(len(x), 2)  # the loss at a soft ratio of 0 looks at no teacher
     last = _checkpoint(folder)
     with quiet(), torch.random.fork_rng(devices=[]):
         student = lightning_module(
-            network, DistillationLoss(0.0, 1.0), teaching.learning_rate, annealed, teaching.weight_decay
+            network,
+            DistillationLoss(0.0, 1.0),
+            teaching.learning_rate,
+            annealed,
+            teaching.weight_decay,
         )
-        # Batches and loader draw from generators of their own, so that dropout's draws are the epoch's alone.
+        # Batches and loader draw from generators of their own, so that dropout's draws are the
+        # epoch's alone.
         trainer_in(
-            str(folder), devices=batches.devices, logger=logger, max_epochs=teaching.epochs, callbacks=[keeper]
+            str(folder),
+            devices=batches.devices,
+            logger=logger,
+            max_epochs=teaching.epochs,
+            callbacks=[keeper],
         ).fit(
             student,
-            DataLoader(TensorDataset(x, unheeded, y), sampler=batches, batch_size=None, generator=torch.Generator()),
+            DataLoader(
+                TensorDataset(x, unheeded, y),
+                sampler=batches,
+                batch_size=None,
+                generator=torch.Generator(),
+            ),
             ckpt_path=str(last) if last.exists() else None,
             weights_only=True,
         )
@@ -254,7 +313,8 @@ def _check_devices(devices: int, batch_size: int) -> None:
         raise SettingError(f"{devices} devices were asked for; this machine has {there}.")
     if devices > 1 and batch_size < 2 * devices:
         raise SettingError(
-            f"A batch of {batch_size} leaves {devices} devices fewer than 2 samples each; give a larger one."
+            f"A batch of {batch_size} leaves {devices} devices fewer than 2 samples each; give a"
+            " larger one."
         )
 
 
@@ -266,30 +326,34 @@ def _called(network: nn.Module, batch: Any, device: torch.device) -> tuple[int |
         return len(batch), network(batch.to(device))
     if not hasattr(batch, "keys"):
         raise TaskError(
-            f"The loader gave {type(batch).__name__}; expected tensors, tuples that begin with one, or dicts of the network's "
-            "arguments."
+            f"The loader gave {type(batch).__name__}; expected tensors, tuples that begin with one,"
+            " or dicts of the network's arguments."
         )
     parameters = inspect.signature(unwrapped(network).forward).parameters.values()
-    named = {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)} or set(batch.keys())
+    named = {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)} or set(
+        batch.keys()
+    )
     taken = [k for k in batch.keys() if k in named - {"labels", "label"}]  # noqa: SIM118 (not all are dicts)
     if not taken:
         raise TaskError(
-            f"The loader gives {', '.join(map(str, batch.keys()))}, none of which the network's forward takes "
-            f"({', '.join(sorted(named))})."
+            f"The loader gives {', '.join(map(str, batch.keys()))}, none of which the network's"
+            f" forward takes ({', '.join(sorted(named))})."
         )
     try:
         tensors = {k: torch.as_tensor(batch[k]).to(device) for k in taken}
     except (ValueError, TypeError, RuntimeError) as error:
         raise TaskError(
-            f"The loader gives rows of different lengths, or what is no number, for {', '.join(taken)} ({error}). Pad the rows of a "
-            "batch to one length (a collate_fn), and set the data set's format to torch."
+            "The loader gives rows of different lengths, or what is no number, for"
+            f" {', '.join(taken)} ({error}). Pad the rows of a batch to one length (a collate_fn),"
+            " and set the data set's format to torch."
         ) from error
     lengths = {len(v) for v in tensors.values() if v.ndim}
     return (lengths.pop() if len(lengths) == 1 else None), network(**tensors)
 
 
 class _Batches(BatchSampler):
-    """Batches in an order that the epoch alone decides, so that training goes on as if it had never been stopped.
+    """Batches in an order that the epoch alone decides, so that training goes on as if it had never
+    been stopped.
 
     Of several devices, each takes its part of every batch.
     """
@@ -316,17 +380,23 @@ class _Batches(BatchSampler):
         return self.n - rest if self.n > self.size and rest < 2 * self.devices else self.n
 
 
-def _keeper(network: nn.Module, parts: list[Tensor], epochs: list[int], folder: Path, advance: Any) -> Any:
+def _keeper(
+    network: nn.Module, parts: list[Tensor], epochs: list[int], folder: Path, advance: Any
+) -> Any:
     class Keeper(lightning().Callback):  # type: ignore[misc]
         """Writes the logits of an epoch, and then its checkpoint."""
 
         def on_train_epoch_start(self, trainer: Any, *_: Any) -> None:
-            torch.manual_seed(trainer.current_epoch)  # of dropout, whether training was stopped or not
+            torch.manual_seed(
+                trainer.current_epoch
+            )  # of dropout, whether training was stopped or not
 
         def on_train_epoch_end(self, trainer: Any, *_: Any) -> None:
             epoch = trainer.current_epoch + 1
             if not trainer.is_global_zero:
-                trainer.save_checkpoint(_checkpoint(folder))  # writes nothing here, and waits for the one that does
+                trainer.save_checkpoint(
+                    _checkpoint(folder)
+                )  # writes nothing here, and waits for the one that does
                 return
             if epoch in epochs:
                 logits = [teacher_logits(network, torch.split(part, _BATCH)) for part in parts]
@@ -356,12 +426,17 @@ def _claim(folder: Path, settings: dict[str, Any]) -> None:
     """Write what is being trained, or see that it is what was being trained here."""
     path = folder / "teacher.json"
     if path.exists() and path.read_text(encoding="utf-8") != as_json(settings):
-        raise TaskError(f"{folder} holds another teacher (see {path.name}); choose another folder, or remove this one.")
+        raise TaskError(
+            f"{folder} holds another teacher (see {path.name}); choose another folder, or remove"
+            " this one."
+        )
     as_json(settings, path)
 
 
 def _images(x: np.ndarray, whole: np.ndarray) -> Tensor:
-    """As float32 around 0, images channels-first; vectors are standardised by the data set's own mean and scale."""
+    """As float32 around 0, images channels-first; vectors are standardised by the data set's own
+    mean and scale.
+    """
     if x.dtype == np.uint8:
         scaled = torch.as_tensor(x, dtype=torch.float32) / 255 - 0.5
     else:

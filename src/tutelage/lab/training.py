@@ -13,7 +13,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import BatchSampler, DataLoader, RandomSampler, SequentialSampler, TensorDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    RandomSampler,
+    SequentialSampler,
+    TensorDataset,
+)
 
 from tutelage.exceptions import SettingError, StudentError
 from tutelage.kernels.network import called, copied
@@ -40,16 +46,24 @@ class Examples:
 
     def chosen(self, rows: Tensor) -> "Examples":
         """Some of them."""
-        return Examples(self.x[rows], self.teacher[rows], None if self.labels is None else self.labels[rows])
+        return Examples(
+            self.x[rows], self.teacher[rows], None if self.labels is None else self.labels[rows]
+        )
 
     def batches(self, size: int, *, shuffled: bool, seed: int = 0) -> "DataLoader[Any]":
-        """Whole batches are cut from the tensors at once, which is what makes small students train fast."""
+        """Whole batches are cut from the tensors at once, which is what makes small students train
+        fast.
+        """
         tensors = [self.x, self.teacher] + ([] if self.labels is None else [self.labels])
         data = TensorDataset(*tensors)
         order = (
-            RandomSampler(data, generator=torch.Generator().manual_seed(seed)) if shuffled else SequentialSampler(data)
+            RandomSampler(data, generator=torch.Generator().manual_seed(seed))
+            if shuffled
+            else SequentialSampler(data)
         )
-        lone = shuffled and len(self) > size and len(self) % size == 1  # batch norm cannot be trained on one sample
+        lone = (
+            shuffled and len(self) > size and len(self) % size == 1
+        )  # batch norm cannot be trained on one sample
         return DataLoader(data, sampler=BatchSampler(order, size, drop_last=lone), batch_size=None)
 
 
@@ -67,8 +81,8 @@ class Training:
     annealed : bool
         Whether the learning rate falls to 0 along a cosine, as for a student that is to be used.
     attempts : int
-        How often to begin again, each time at a third of the learning rate, when training diverges: a rate that
-        has been found on one setting need not suit another.
+        How often to begin again, each time at a third of the learning rate, when training diverges:
+        a rate that has been found on one setting need not suit another.
     """
 
     epochs: int = 20
@@ -78,18 +92,22 @@ class Training:
     attempts: int = 1
 
     def time_per_sample(self, learning_rate: float) -> float:
-        """Give t/n of docs/theory.md §8 for so many epochs: the sum of learning rate / (1 - momentum) over a sample's steps."""
+        """Give t/n of docs/theory.md §8 for so many epochs: the sum of learning rate / (1 -
+        momentum) over a sample's steps.
+        """
         mean = learning_rate / 2 if self.annealed else learning_rate  # a cosine's mean is a half
         return self.epochs * mean / (1 - _MOMENTUM) / self.batch_size
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
             raise SettingError(
-                f"Training takes 1 epoch and 1 sample a batch at least; {self.epochs} and {self.batch_size} were given."
+                f"Training takes 1 epoch and 1 sample a batch at least; {self.epochs} and"
+                f" {self.batch_size} were given."
             )
         if self.learning_rate is not None and not 0 < self.learning_rate < math.inf:
             raise SettingError(
-                f"A learning rate of {self.learning_rate:g} was given; expected a positive, finite number."
+                f"A learning rate of {self.learning_rate:g} was given; expected a positive, finite"
+                " number."
             )
 
 
@@ -111,7 +129,8 @@ def train(
     seed: int = 0,
     progress: Progress = silent,
 ) -> Trained:
-    """Train a network in place; with a held-out part, keep the weights of the epoch that does best on it.
+    """Train a network in place; with a held-out part, keep the weights of the epoch that does best
+    on it.
 
     Parameters
     ----------
@@ -139,7 +158,9 @@ def train(
     first = copy.deepcopy(network.state_dict())
     for attempt in range(training.attempts):
         try:
-            return _train(network, examples, loss, training, rate / 3**attempt, held_out, seed, progress)
+            return _train(
+                network, examples, loss, training, rate / 3**attempt, held_out, seed, progress
+            )
         except StudentError:
             if attempt + 1 == training.attempts:
                 raise
@@ -155,7 +176,9 @@ def _train(
         torch.manual_seed(seed)
         before = _measured(network, held_out or examples, loss)
         with progress("training", training.epochs) as advance:
-            student = lightning_module(network, loss, rate, annealed if training.annealed else _constant)
+            student = lightning_module(
+                network, loss, rate, annealed if training.annealed else _constant
+            )
             watcher = _watcher(advance, network, before if held_out is not None else math.inf)
             trainer_in(scratch, max_epochs=training.epochs, callbacks=[watcher]).fit(
                 student,
@@ -166,23 +189,31 @@ def _train(
         after = _measured(network, held_out or examples, loss)
     if not math.isfinite(before):
         raise StudentError(
-            f"The student's loss is {before} before it is trained. Look at its initial weights, and at the scale of the inputs and of "
-            "the teacher's logits."
+            f"The student's loss is {before} before it is trained. Look at its initial weights, and"
+            " at the scale of the inputs and of the teacher's logits."
         )
     if watcher.diverged or not after <= before * 1.05:
         raise StudentError(
-            f"Training the student diverged at a learning rate of {rate:g}: its loss went from {before:.3g} to {after:.3g}. Give "
-            "a lower one (--learning-rate), or look at the scale of the inputs and of the teacher's logits."
+            f"Training the student diverged at a learning rate of {rate:g}: its loss went from"
+            f" {before:.3g} to {after:.3g}. Give a lower one (--learning-rate), or look at the"
+            " scale of the inputs and of the teacher's logits."
         )
     network.eval()
     return Trained(epochs, rate)
 
 
-def found_rate(network: nn.Module, examples: Examples, loss: DistillationLoss, training: Training, seed: int) -> float:
-    """Find a learning rate: the median of three range tests (Smith 2017), each on a copy of the network."""
+def found_rate(
+    network: nn.Module, examples: Examples, loss: DistillationLoss, training: Training, seed: int
+) -> float:
+    """Find a learning rate: the median of three range tests (Smith 2017), each on a copy of the
+    network.
+    """
     with quiet(), torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as scratch:
         torch.manual_seed(seed)
-        tests = [_range_test(network, examples, loss, training, 10 * seed + k, scratch) for k in range(_FINDERS)]
+        tests = [
+            _range_test(network, examples, loss, training, 10 * seed + k, scratch)
+            for k in range(_FINDERS)
+        ]
     return statistics.median(tests)
 
 
@@ -216,7 +247,11 @@ def _growing(done: float) -> float:
 
 
 def lightning_module(
-    network: nn.Module, loss: DistillationLoss, rate: float, schedule: Schedule, weight_decay: float = 0.0
+    network: nn.Module,
+    loss: DistillationLoss,
+    rate: float,
+    schedule: Schedule,
+    weight_decay: float = 0.0,
 ) -> Any:
     """Give what Lightning trains: the network, by SGD with momentum."""
     pl = lightning()
@@ -242,10 +277,17 @@ def lightning_module(
 
         def configure_optimizers(self) -> Any:
             parameters = [p for p in self.network.parameters() if p.requires_grad]
-            optimiser = torch.optim.SGD(parameters, lr=rate, momentum=_MOMENTUM, weight_decay=weight_decay)
+            optimiser = torch.optim.SGD(
+                parameters, lr=rate, momentum=_MOMENTUM, weight_decay=weight_decay
+            )
             total = max(1, int(self.trainer.estimated_stepping_batches))
-            factor = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: schedule(min(1.0, step / total)))
-            return {"optimizer": optimiser, "lr_scheduler": {"scheduler": factor, "interval": "step"}}
+            factor = torch.optim.lr_scheduler.LambdaLR(
+                optimiser, lambda step: schedule(min(1.0, step / total))
+            )
+            return {
+                "optimizer": optimiser,
+                "lr_scheduler": {"scheduler": factor, "interval": "step"},
+            }
 
     return Student()
 
@@ -254,7 +296,9 @@ def _watcher(advance: Any, network: nn.Module, before: float) -> Any:
     pl = lightning()
 
     class Watcher(pl.Callback):  # type: ignore[misc, name-defined]
-        """Keeps the best weights, and stops when the held-out part no longer improves or the loss is lost."""
+        """Keeps the best weights, and stops when the held-out part no longer improves or the loss
+        is lost.
+        """
 
         def __init__(self) -> None:
             self.epochs, self.best, self.best_epoch, self.diverged = 0, before, 0, False
@@ -272,7 +316,9 @@ def _watcher(advance: Any, network: nn.Module, before: float) -> Any:
                 return
             if float(held_out) < self.best * (1 - 1e-3):
                 self.best, self.best_epoch = float(held_out), self.epochs
-                self.weights = {k: v.detach().clone() for k, v in module.network.state_dict().items()}
+                self.weights = {
+                    k: v.detach().clone() for k, v in module.network.state_dict().items()
+                }
             elif self.epochs - self.best_epoch >= PATIENCE or not math.isfinite(float(held_out)):
                 trainer.should_stop = True
 
@@ -284,7 +330,12 @@ def _watcher(advance: Any, network: nn.Module, before: float) -> Any:
 
 
 def _range_test(
-    network: nn.Module, examples: Examples, loss: DistillationLoss, training: Training, seed: int, scratch: str
+    network: nn.Module,
+    examples: Examples,
+    loss: DistillationLoss,
+    training: Training,
+    seed: int,
+    scratch: str,
 ) -> float:
     """On a copy: a tenth of the rate at which the loss is lowest, before it blows up."""
     losses: list[float] = []
@@ -302,7 +353,9 @@ def _range_test(
     for step, value in enumerate(losses):
         smooth = _SMOOTHING * smooth + (1 - _SMOOTHING) * value
         averages.append(smooth / (1 - _SMOOTHING ** (step + 1)))
-    lowest = min(range(len(averages)), key=lambda s: averages[s] if math.isfinite(averages[s]) else math.inf)
+    lowest = min(
+        range(len(averages)), key=lambda s: averages[s] if math.isfinite(averages[s]) else math.inf
+    )
     return _LOWEST * _growing(lowest / _FINDER_STEPS) / 10
 
 
@@ -311,7 +364,9 @@ def trainer_in(folder: str, *, devices: int = 1, logger: Any = False, **argument
     return lightning().Trainer(
         accelerator="auto",
         devices=devices,
-        strategy="auto" if devices == 1 else "ddp_notebook",  # forks: what is trained here cannot be pickled
+        strategy=(
+            "auto" if devices == 1 else "ddp_notebook"
+        ),  # forks: what is trained here cannot be pickled
         use_distributed_sampler=False,
         logger=logger,
         log_every_n_steps=1,
@@ -326,11 +381,17 @@ def trainer_in(folder: str, *, devices: int = 1, logger: Any = False, **argument
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Lightning talks of devices, workers and checkpoints, none of which is for the user of a plan."""
+    """Lightning talks of devices, workers and checkpoints, none of which is for the user of a
+    plan.
+    """
     lightning()
     loggers = [
         logging.getLogger(name)
-        for name in ("lightning.pytorch", "lightning.fabric", "lightning.pytorch.utilities.rank_zero")
+        for name in (
+            "lightning.pytorch",
+            "lightning.fabric",
+            "lightning.pytorch.utilities.rank_zero",
+        )
     ]
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -27,7 +27,8 @@ _TWO_SIDED = 1.96
 
 @dataclass(frozen=True)
 class Row:
-    """One setting: the error that was predicted, None where the plan does not hold the setting, and the real one.
+    """One setting: the error that was predicted, None where the plan does not hold the setting, and
+    the real one.
 
     `within` says whether they differ by less than 1.96 standard errors of both together.
     """
@@ -100,7 +101,8 @@ def verify(
     out: Path | None = None,
     progress: Progress = silent,
 ) -> tuple[Verification, xr.Dataset]:
-    """Train real students at the recommended setting, at usual defaults and on the labels alone, and compare.
+    """Train real students at the recommended setting, at usual defaults and on the labels alone,
+    and compare.
 
     Parameters
     ----------
@@ -128,10 +130,13 @@ def verify(
     """
     if task.y_test is None:
         raise SettingError(
-            "A plan is verified on a labelled test part, which this task has not; add x_test and y_test."
+            "A plan is verified on a labelled test part, which this task has not; add x_test and"
+            " y_test."
         )
     if plan.curves.attrs["task"] != task.fingerprint:
-        raise SettingError("The plan was made for another task; give the task file that it was made from.")
+        raise SettingError(
+            "The plan was made for another task; give the task file that it was made from."
+        )
     settings = _settings(plan, grid=grid, labels=task.y_train is not None)
     trained = distil(
         task, student, settings, seeds=seeds, t_power=plan.t_power, seed=seed,
@@ -155,8 +160,12 @@ def compare(plan: Plan, trained: xr.Dataset, labels: np.ndarray) -> Verification
     -------
     Verification
     """
-    mistakes = trained.decision.isel(n=-1).transpose("setting", "seed", "test_sample").values != labels
-    settings = list(zip(trained.soft_ratio.values.tolist(), trained.temperature.values.tolist(), strict=True))
+    mistakes = (
+        trained.decision.isel(n=-1).transpose("setting", "seed", "test_sample").values != labels
+    )
+    settings = list(
+        zip(trained.soft_ratio.values.tolist(), trained.temperature.values.tolist(), strict=True)
+    )
     errors = mistakes.mean((1, 2))
     rows = [_row(plan, setting, m) for setting, m in zip(settings, mistakes, strict=True)]
     chosen, best = settings.index(_recommended(plan)), int(errors.argmin())
@@ -195,7 +204,9 @@ def _row(plan: Plan, setting: Setting, mistakes: np.ndarray) -> Row:
     real, real_se = float(mistakes.mean()), max(standard_error(mistakes), 0.5 / mistakes.shape[1])
     within = None
     if predicted is not None and predicted.error is not None and predicted.error_se is not None:
-        within = bool(abs(predicted.error - real) <= _TWO_SIDED * np.hypot(predicted.error_se, real_se))
+        within = bool(
+            abs(predicted.error - real) <= _TWO_SIDED * np.hypot(predicted.error_se, real_se)
+        )
     return Row(
         *setting,
         ", ".join(roles),

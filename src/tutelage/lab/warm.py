@@ -1,4 +1,6 @@
-"""The warm tangent: a brief training, and the network linearised where it ends (docs/theory.md §3.1)."""
+"""The warm tangent: a brief training, and the network linearised where it ends (docs/theory.md
+§3.1).
+"""
 
 import math
 from dataclasses import dataclass, field, replace
@@ -31,17 +33,19 @@ class TorchStudent:
     Attributes
     ----------
     factory : callable
-        ``factory(input_shape, n_outputs) -> torch.nn.Module``; input_shape is that of one input, images
-        channels-first.
+        ``factory(input_shape, n_outputs) -> torch.nn.Module``; input_shape is that of one input,
+        images channels-first.
     spec : str
         What results call it.
     linearise : {"warm", "init"}
     training : Training
-        Of the warm start: at most so many epochs, stopped when a held-out part of its samples stops improving.
+        Of the warm start: at most so many epochs, stopped when a held-out part of its samples stops
+        improving.
     epochs : float
-        How long the student itself will be trained, at the learning rate of the warm start and annealed along a
-        cosine: predicted are its errors then, (8.1). Infinite: until it has converged. At init it does not count, as
-        a kernel grows in training, so that its value there says little of how fast a network learns.
+        How long the student itself will be trained, at the learning rate of the warm start and
+        annealed along a cosine: predicted are its errors then, (8.1). Infinite: until it has
+        converged. At init it does not count, as a kernel grows in training, so that its value there
+        says little of how fast a network learns.
     projected : int, optional
         See `tutelage.kernels.empirical`.
     """
@@ -55,9 +59,13 @@ class TorchStudent:
 
     def __post_init__(self) -> None:
         if not self.epochs >= 1:
-            raise StudentError(f"A student was to be trained for {self.epochs} epochs; expected 1 or more, or inf.")
+            raise StudentError(
+                f"A student was to be trained for {self.epochs} epochs; expected 1 or more, or inf."
+            )
         if self.linearise not in ("warm", "init"):
-            raise StudentError(f"A network is linearised warm or at init; {self.linearise!r} was given.")
+            raise StudentError(
+                f"A network is linearised warm or at init; {self.linearise!r} was given."
+            )
 
     def tuned(
         self,
@@ -68,7 +76,8 @@ class TorchStudent:
         seed: int = 0,
         progress: Progress = silent,
     ) -> "TorchStudent":
-        """Give the student with a learning rate, found by range tests if it has none: all its starts share it.
+        """Give the student with a learning rate, found by range tests if it has none: all its
+        starts share it.
 
         Parameters
         ----------
@@ -88,7 +97,9 @@ class TorchStudent:
         with progress("learning rate", 1) as advance:
             rate = found_rate(network, examples, _middling(labels), self.training, seed)
             advance(1)
-        return replace(self, training=replace(self.training, learning_rate=rate, attempts=_ATTEMPTS))
+        return replace(
+            self, training=replace(self.training, learning_rate=rate, attempts=_ATTEMPTS)
+        )
 
     def tangent(
         self,
@@ -128,7 +139,8 @@ class TorchStudent:
             done, how_linear = self._warm(network, examples, seed, progress)
             rate = done.learning_rate
             notes.append(
-                f"The warm start was trained for {done.epochs} epochs at a learning rate of {rate:.2g}. {how_linear}"
+                f"The warm start was trained for {done.epochs} epochs at a learning rate of"
+                f" {rate:.2g}. {how_linear}"
             )
         time, until = self._time(rate)
         own = Network.of(network)
@@ -140,9 +152,13 @@ class TorchStudent:
         if rate is None or math.isinf(self.epochs):
             return math.inf, "Errors are those of a student that is trained until it has converged."
         own = replace(self.training, epochs=int(self.epochs), annealed=True)
-        return own.time_per_sample(rate), (
-            f"Errors on a labelled test part are those of a student that is trained for {own.epochs} epochs in batches of "
-            f"{own.batch_size} at a learning rate of {rate:.2g}, annealed."
+        return (
+            own.time_per_sample(rate),
+            (
+                "Errors on a labelled test part are those of a student that is trained for"
+                f" {own.epochs} epochs in batches of {own.batch_size} at a learning rate of"
+                f" {rate:.2g}, annealed."
+            ),
         )
 
     def fresh(self, input_shape: tuple[int, ...], n_outputs: int, seed: int) -> nn.Module:
@@ -151,7 +167,8 @@ class TorchStudent:
         Raises
         ------
         StudentError
-            If the factory fails, its network does not fit the inputs or the number of outputs, or samples see each other in it.
+            If the factory fails, its network does not fit the inputs or the number of outputs, or
+            samples see each other in it.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
@@ -161,26 +178,38 @@ class TorchStudent:
                 raise
             except Exception as error:
                 raise StudentError(
-                    f"The factory of {self.spec} failed with {type(error).__name__}: {error}. It is called as factory({input_shape}, "
-                    f"{n_outputs}), the shape of one input and the number of outputs, and returns a torch.nn.Module."
+                    f"The factory of {self.spec} failed with {type(error).__name__}: {error}. It is"
+                    f" called as factory({input_shape}, {n_outputs}), the shape of one input and"
+                    " the number of outputs, and returns a torch.nn.Module."
                 ) from error
         if not isinstance(network, nn.Module):
-            raise StudentError(f"The factory of {self.spec} gave {type(network).__name__}; expected a torch.nn.Module.")
+            raise StudentError(
+                f"The factory of {self.spec} gave {type(network).__name__}; expected a"
+                " torch.nn.Module."
+            )
         own = own_copy(network)  # a factory may give the same one twice
         found = check_independent(Network.of(own), _trial(input_shape)).shape[1]
         if found != n_outputs:
-            raise StudentError(f"The network of {self.spec} has {found} output(s); the task needs {n_outputs}.")
+            raise StudentError(
+                f"The network of {self.spec} has {found} output(s); the task needs {n_outputs}."
+            )
         return own.train()
 
-    def _warm(self, network: nn.Module, examples: Examples, seed: int, progress: Progress) -> tuple[Trained, str]:
+    def _warm(
+        self, network: nn.Module, examples: Examples, seed: int, progress: Progress
+    ) -> tuple[Trained, str]:
         """Train in place, and say how linear the network is from there on."""
         order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))
         count = max(1, int(_HELD_OUT * len(examples)))
         held_out, taught = examples.chosen(order[:count]), examples.chosen(order[count:])
         loss = _middling(examples.labels)
-        done = train(network, taught, loss, self.training, held_out=held_out, seed=seed, progress=progress)
+        done = train(
+            network, taught, loss, self.training, held_out=held_out, seed=seed, progress=progress
+        )
         further = copied(network)
-        onward = replace(self.training, epochs=_FURTHER_EPOCHS, learning_rate=done.learning_rate, annealed=False)
+        onward = replace(
+            self.training, epochs=_FURTHER_EPOCHS, learning_rate=done.learning_rate, annealed=False
+        )
         train(further, examples.chosen(order[:_FURTHER]), loss, onward, seed=seed + 1)
         return done, linearity(network, further, examples.x[:_LOOKED_AT]).words
 
@@ -191,7 +220,9 @@ def _trial(input_shape: tuple[int, ...]) -> Tensor:
 
 
 def _middling(labels: Tensor | None) -> DistillationLoss:
-    """Middling with T² before the teacher's term, whatever the plan is for: without it a T of 4 hands the loss to the labels."""
+    """Middling with T² before the teacher's term, whatever the plan is for: without it a T of 4
+    hands the loss to the labels.
+    """
     return DistillationLoss(1.0 if labels is None else SOFT_RATIO, TEMPERATURE, t_power=2)
 
 

@@ -23,7 +23,8 @@ from tutelage.lab.networks import Factory, NTKLinear, WithChannel
 
 
 def wide(kernel: Sequential, width: int) -> Factory:
-    """Give the factory of a closed form's network, of so many units or channels in every hidden layer.
+    """Give the factory of a closed form's network, of so many units or channels in every hidden
+    layer.
 
     In NTK parametrisation: weights of variance 1, scaled where they are used.
 
@@ -55,7 +56,9 @@ def wide(kernel: Sequential, width: int) -> Factory:
         images = any(isinstance(layer, Conv | AvgPool | GlobalAvgPool) for layer in kernel.layers)
         modules = nn.Sequential(*([WithChannel()] if images and len(input_shape) == 2 else []))
         x = modules(torch.zeros(1, *input_shape))
-        last = max(k for k, layer in enumerate(kernel.layers) if isinstance(layer, Dense | Conv | Residual))
+        last = max(
+            k for k, layer in enumerate(kernel.layers) if isinstance(layer, Dense | Conv | Residual)
+        )
         for k, layer in enumerate(kernel.layers):
             module = _module(layer, x, n_outputs if k == last else width, width)
             with torch.no_grad():
@@ -74,15 +77,26 @@ class NTKConv(nn.Module):
     def __init__(self, layer: Conv, before: int, after: int) -> None:
         super().__init__()
         size = layer.kernel_size
-        self.weight, self.bias = nn.Parameter(torch.randn(after, before, size, size)), nn.Parameter(torch.randn(after))
-        self.weight_scale, self.bias_scale = math.sqrt(layer.weight_var / before) / size, math.sqrt(layer.bias_var)
-        self.stride, self.mode = layer.stride, "circular" if layer.padding == "circular" else "constant"
+        self.weight, self.bias = (
+            nn.Parameter(torch.randn(after, before, size, size)),
+            nn.Parameter(torch.randn(after)),
+        )
+        self.weight_scale, self.bias_scale = (
+            math.sqrt(layer.weight_var / before) / size,
+            math.sqrt(layer.bias_var),
+        )
+        self.stride, self.mode = (
+            layer.stride,
+            ("circular" if layer.padding == "circular" else "constant"),
+        )
         self.padding = (layer.left, layer.both - layer.left) * 2
 
     def forward(self, x: Tensor) -> Tensor:
         """(n, before, H, W) to (n, after, H', W')."""
         padded = F.pad(x, self.padding, self.mode) if any(self.padding) else x
-        return F.conv2d(padded, self.weight_scale * self.weight, self.bias_scale * self.bias, self.stride)
+        return F.conv2d(
+            padded, self.weight_scale * self.weight, self.bias_scale * self.bias, self.stride
+        )
 
 
 class Sum(nn.Module):

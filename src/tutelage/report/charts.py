@@ -1,4 +1,6 @@
-"""The report's charts. Those that depend on n share one parameter, `chosen_n`, which the page's slider sets."""
+"""The report's charts. Those that depend on n share one parameter, `chosen_n`, which the page's
+slider sets.
+"""
 
 from typing import Any
 
@@ -12,7 +14,9 @@ _HEIGHT = 280
 _ACCENT = "#c2410c"
 
 
-def error_by_soft_ratio(frame: pd.DataFrame, what: str, recommended: dict[str, Any], n: int) -> Chart:
+def error_by_soft_ratio(
+    frame: pd.DataFrame, what: str, recommended: dict[str, Any], n: int
+) -> Chart:
     """Error against soft ratio, a line per temperature, at the chosen n."""
     scale = alt.Scale(zero=False)
     base = _at_chosen_n(frame, n).encode(
@@ -36,7 +40,8 @@ def error_by_soft_ratio(frame: pd.DataFrame, what: str, recommended: dict[str, A
         base.mark_point(size=260, strokeWidth=2.5)
         .encode(y=y, color=alt.value(_ACCENT))
         .transform_filter(
-            f"datum.soft_ratio == {chosen['soft_ratio']!r} && datum.temperature == {chosen['temperature']!r}"
+            f"datum.soft_ratio == {chosen['soft_ratio']!r} && datum.temperature =="
+            f" {chosen['temperature']!r}"
         )
     )
     return _finish(bars + line + point + ring)
@@ -53,8 +58,12 @@ def predicted_against_real(frame: pd.DataFrame) -> Chart:
     equal = alt.Chart(pd.DataFrame({"predicted": [low, high], "real": [low, high]})).mark_line(
         strokeDash=[4, 4], color="#94a3b8"
     )
-    across = base.mark_rule(opacity=0.35).encode(x=alt.X("predicted_low:Q", scale=scale), x2="predicted_high:Q", y=y)
-    upright = base.mark_rule(opacity=0.35).encode(x=x, y=alt.Y("real_low:Q", scale=scale), y2="real_high:Q")
+    across = base.mark_rule(opacity=0.35).encode(
+        x=alt.X("predicted_low:Q", scale=scale), x2="predicted_high:Q", y=y
+    )
+    upright = base.mark_rule(opacity=0.35).encode(
+        x=x, y=alt.Y("real_low:Q", scale=scale), y2="real_high:Q"
+    )
     is_recommended = "indexof(datum.role, 'recommended') >= 0"
     point = base.mark_point(filled=True, size=70).encode(
         x=x,
@@ -100,7 +109,8 @@ def risks_over_n(frame: pd.DataFrame, n: int) -> Chart:
 def inefficiency_over_n(frame: pd.DataFrame, along: str, title: str, n: int) -> Chart:
     """Data inefficiency against n, a line per soft ratio or per epoch."""
     base = alt.Chart(frame).encode(
-        x=_samples_axis(frame), color=alt.Color(f"{along}:O", title=title, scale=alt.Scale(scheme="plasma"))
+        x=_samples_axis(frame),
+        color=alt.Color(f"{along}:O", title=title, scale=alt.Scale(scheme="plasma")),
     )
     band = base.mark_area(opacity=0.12).encode(y="low:Q", y2="high:Q")
     line = base.mark_line(point=True).encode(
@@ -123,14 +133,18 @@ def correction_angles(frame: pd.DataFrame, temperature: float, n: int) -> Chart:
     }
     here = frame[frame["temperature"] == temperature]
     # At a soft ratio of 1 nothing is corrected, and so the correction has no direction.
-    melted = here.melt(["soft_ratio", "n"], list(names), "quantity", "value").replace({"quantity": names})
+    melted = here.melt(["soft_ratio", "n"], list(names), "quantity", "value").replace(
+        {"quantity": names}
+    )
     melted = melted[(melted["quantity"] != "correction alone") | (melted["soft_ratio"] < 1)]
     line = (
         _at_chosen_n(melted, n)
         .mark_line(point=True)
         .encode(
             x=alt.X("soft_ratio:Q", title="soft ratio ρ", scale=alt.Scale(domain=[0, 1])),
-            y=alt.Y("value:Q", title="cosine with the labels' direction", scale=alt.Scale(zero=False)),
+            y=alt.Y(
+                "value:Q", title="cosine with the labels' direction", scale=alt.Scale(zero=False)
+            ),
             color=alt.Color("quantity:N", title=None, legend=alt.Legend(columns=1)),
             tooltip=[
                 alt.Tooltip("quantity:N", title=" "),
@@ -150,7 +164,9 @@ def flip_ratio_histogram(flips: np.ndarray, soft_ratio: float) -> Chart:
         alt.Chart(frame)
         .mark_rect()
         .encode(
-            x=alt.X("low:Q", title="flip ratio of the teacher's errors", scale=alt.Scale(domain=[0, 1])),
+            x=alt.X(
+                "low:Q", title="flip ratio of the teacher's errors", scale=alt.Scale(domain=[0, 1])
+            ),
             x2="high:Q",
             y=alt.Y("count:Q", title="samples"),
             y2=alt.datum(0),
@@ -170,7 +186,9 @@ def _at_chosen_n(frame: pd.DataFrame, n: int) -> Chart:
 
 
 def _marker(n: int) -> Chart:
-    """A line at the chosen n; it goes below the points, which would not feel the mouse through it."""
+    """A line at the chosen n; it goes below the points, which would not feel the mouse through
+    it.
+    """
     base = alt.Chart(pd.DataFrame({"unit": [0]})).transform_calculate(at="chosen_n")
     return (
         base.mark_rule(color=_ACCENT, strokeDash=[4, 3])
@@ -185,7 +203,9 @@ def _chosen(n: int) -> Any:
 
 def _samples_axis(frame: pd.DataFrame) -> Any:
     domain = [float(frame["n"].min()), float(frame["n"].max())]
-    return alt.X("n:Q", title="training samples n", scale=alt.Scale(type="log", domain=domain, nice=False))
+    return alt.X(
+        "n:Q", title="training samples n", scale=alt.Scale(type="log", domain=domain, nice=False)
+    )
 
 
 def _finish(chart: Chart) -> Chart:

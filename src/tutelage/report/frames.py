@@ -51,7 +51,9 @@ def risks_frame(data: xr.Dataset, labels: dict[str, str]) -> pd.DataFrame:
     for name, label in labels.items():
         if name in data:
             frame = pd.DataFrame({"n": data.n.values, "value": data[name].mean("ordering").values})
-            frame["se"] = standard_error(data, name).values if name in ("error", "transfer_risk") else 0.0
+            frame["se"] = (
+                standard_error(data, name).values if name in ("error", "transfer_risk") else 0.0
+            )
             parts.append(frame.assign(quantity=label))
     return _with_interval(pd.concat(parts), "value", "se")
 
@@ -61,8 +63,16 @@ def inefficiency_frame(data: xr.Dataset, along: str) -> pd.DataFrame:
     mean = data.data_inefficiency.mean("ordering")
     orderings = data.sizes["ordering"]
     own = data.data_inefficiency_se.mean("ordering")
-    between = data.data_inefficiency.std("ordering", ddof=1) / orderings**0.5 if orderings > 1 else 0 * own
-    frame = xr.Dataset({"value": mean, "se": np.hypot(own / orderings**0.5, between)}).to_dataframe().reset_index()
+    between = (
+        data.data_inefficiency.std("ordering", ddof=1) / orderings**0.5
+        if orderings > 1
+        else 0 * own
+    )
+    frame = (
+        xr.Dataset({"value": mean, "se": np.hypot(own / orderings**0.5, between)})
+        .to_dataframe()
+        .reset_index()
+    )
     return _with_interval(frame[[along, "n", "value", "se"]], "value", "se", top=np.inf)
 
 
@@ -78,6 +88,9 @@ def verified_frame(verification: dict[str, Any]) -> pd.DataFrame:
     frame = pd.DataFrame(rows)
     for name in ("predicted", "real"):
         half = 1.96 * frame[f"{name}_se"]
-        frame[f"{name}_low"], frame[f"{name}_high"] = (frame[name] - half).clip(lower=0), frame[name] + half
+        frame[f"{name}_low"], frame[f"{name}_high"] = (
+            (frame[name] - half).clip(lower=0),
+            frame[name] + half,
+        )
     frame["setting"] = [f"ρ = {row['soft_ratio']:g}, T = {row['temperature']:g}" for row in rows]
     return frame

@@ -19,7 +19,9 @@ _SHOWN = 24  # samples per list; all of them are in plan.json
 Document = dict[str, Any]
 
 
-def render(document: Document, curves: xr.Dataset, task: Task, verification: Document | None = None) -> str:
+def render(
+    document: Document, curves: xr.Dataset, task: Task, verification: Document | None = None
+) -> str:
     """Give the report as one HTML page that needs nothing but itself.
 
     Parameters
@@ -35,9 +37,14 @@ def render(document: Document, curves: xr.Dataset, task: Task, verification: Doc
     -------
     str
     """
-    environment = Environment(loader=PackageLoader("tutelage.report"), autoescape=True, undefined=StrictUndefined)
+    environment = Environment(
+        loader=PackageLoader("tutelage.report"), autoescape=True, undefined=StrictUndefined
+    )
     environment.filters |= {"percent": _percent, "number": _number, "brief": "{:g}".format}
-    specs = {name: chart.to_dict() for name, chart in _charts(document, curves, task, verification).items()}
+    specs = {
+        name: chart.to_dict()
+        for name, chart in _charts(document, curves, task, verification).items()
+    }
     return environment.get_template("page.html").render(
         plan=document,
         verified=verification,
@@ -51,7 +58,9 @@ def render(document: Document, curves: xr.Dataset, task: Task, verification: Doc
     )
 
 
-def _charts(document: Document, curves: xr.Dataset, task: Task, verification: Document | None) -> dict[str, Any]:
+def _charts(
+    document: Document, curves: xr.Dataset, task: Task, verification: Document | None
+) -> dict[str, Any]:
     best, n = document["recommended"], document["samples"]["sizes"][-1]
     data = frames.one_epoch(curves, document["teacher"]["recommended_epoch"])
     setting = {"soft_ratio": best["soft_ratio"], "temperature": best["temperature"]}
@@ -61,8 +70,12 @@ def _charts(document: Document, curves: xr.Dataset, task: Task, verification: Do
     found = {
         "error_by_soft_ratio": charts.error_by_soft_ratio(frame, what, best, n),
         "risks_over_n": charts.risks_over_n(frames.risks_frame(data.sel(setting), frames.RISKS), n),
-        "bounds_over_n": charts.risks_over_n(frames.risks_frame(data.sel(setting), frames.BOUNDS), n),
-        "inefficiency_by_soft_ratio": charts.inefficiency_over_n(by_ratio, "soft_ratio", "soft ratio ρ", n),
+        "bounds_over_n": charts.risks_over_n(
+            frames.risks_frame(data.sel(setting), frames.BOUNDS), n
+        ),
+        "inefficiency_by_soft_ratio": charts.inefficiency_over_n(
+            by_ratio, "soft_ratio", "soft ratio ρ", n
+        ),
     }
     if "epoch" in curves.dims:
         by_epoch = frames.inefficiency_frame(curves.sel(setting), "epoch")
@@ -70,7 +83,9 @@ def _charts(document: Document, curves: xr.Dataset, task: Task, verification: Do
     if "cos_teacher_reference" in data:
         found["correction_angles"] = charts.correction_angles(frame, best["temperature"], n)
     if verification is not None:
-        found["predicted_against_real"] = charts.predicted_against_real(frames.verified_frame(verification))
+        found["predicted_against_real"] = charts.predicted_against_real(
+            frames.verified_frame(verification)
+        )
     flips = _flips(document, task)
     if len(flips):
         found["flip_ratios"] = charts.flip_ratio_histogram(flips, best["soft_ratio"])
@@ -81,7 +96,9 @@ def _flips(document: Document, task: Task) -> np.ndarray:
     if task.y_train is None:
         return np.empty(0)
     index = _epoch_index(document, task)
-    return error_flip_ratios(task, index, document["recommended"]["temperature"], document["t_power"])
+    return error_flip_ratios(
+        task, index, document["recommended"]["temperature"], document["t_power"]
+    )
 
 
 def _epoch_index(document: Document, task: Task) -> int:
@@ -99,7 +116,10 @@ def _lists(document: Document, task: Task) -> list[dict[str, Any]]:
             "The teacher corrects the label",
             "Labels to look at: students that have not seen the sample side with the teacher.",
         ),
-        "undecided": ("Undecided", "Students at low and at high soft ratio vote differently, or for a third class."),
+        "undecided": (
+            "Undecided",
+            "Students at low and at high soft ratio vote differently, or for a third class.",
+        ),
     }
     if task.y_train is None:
         return []
@@ -111,7 +131,12 @@ def _lists(document: Document, task: Task) -> list[dict[str, Any]]:
             "note": note,
             "count": len(document["teacher"][key]),
             "samples": [
-                {"id": i, "teacher": int(given[i]), "label": int(task.y_train[i]), "picture": thumbnail(task, i)}
+                {
+                    "id": i,
+                    "teacher": int(given[i]),
+                    "label": int(task.y_train[i]),
+                    "picture": thumbnail(task, i),
+                }
                 for i in document["teacher"][key][:_SHOWN]
             ],
         }

@@ -44,21 +44,39 @@ def verification_summary(verified: dict[str, Any]) -> RenderableType:
     for row in verified["rows"]:
         numbers = [_percent(row[k]) for k in ("predicted", "predicted_se", "real", "real_se")]
         style = "bold" if "recommended" in row["role"] else None
-        table.add_row(f"{row['soft_ratio']:g}", f"{row['temperature']:g}", *numbers, row["role"], style=style)
+        table.add_row(
+            f"{row['soft_ratio']:g}", f"{row['temperature']:g}", *numbers, row["role"], style=style
+        )
     rho, t = verified["best"]
     lines = [
-        f"The recommended setting errs {100 * verified['regret']:.2f} ± {100 * verified['regret_se']:.2f} points more than the best "
-        f"of those trained (soft ratio {rho:g}, temperature {t:g}).",
-        f"{verified['students']} students took {verified['seconds']:.0f} s, the plan {verified['plan_seconds']:.0f} s.",
+        (
+            f"The recommended setting errs {100 * verified['regret']:.2f} ±"
+            f" {100 * verified['regret_se']:.2f} points more than the best of those trained (soft"
+            f" ratio {rho:g}, temperature {t:g})."
+        ),
+        (
+            f"{verified['students']} students took {verified['seconds']:.0f} s, the plan"
+            f" {verified['plan_seconds']:.0f} s."
+        ),
     ]
     if verified["rank_correlation"] is not None:
-        lines.insert(1, f"Rank correlation of predicted and real errors: {verified['rank_correlation']:.2f}.")
+        lines.insert(
+            1, f"Rank correlation of predicted and real errors: {verified['rank_correlation']:.2f}."
+        )
     return Group(table, *(Text(line) for line in lines))
 
 
 def _settings(document: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in ("soft ratio", "temperature", "error", "± s.e.", "≠ teacher", "expected risk", "data inefficiency"):
+    for title in (
+        "soft ratio",
+        "temperature",
+        "error",
+        "± s.e.",
+        "≠ teacher",
+        "expected risk",
+        "data inefficiency",
+    ):
         table.add_column(title, justify="right")
     best = document["recommended"]
     key = (best["soft_ratio"], best["temperature"])
@@ -67,8 +85,15 @@ def _settings(document: dict[str, Any]) -> Table:
         shown = [best, *shown]
     for s in shown:
         chosen = (s["soft_ratio"], s["temperature"]) == key
-        cells = [_percent(s[k]) for k in ("error", "error_se", "transfer_risk", "expected_transfer_risk")]
-        row = [f"{s['soft_ratio']:g}", f"{s['temperature']:g}", *cells, f"{s['data_inefficiency']:.3f}"]
+        cells = [
+            _percent(s[k]) for k in ("error", "error_se", "transfer_risk", "expected_transfer_risk")
+        ]
+        row = [
+            f"{s['soft_ratio']:g}",
+            f"{s['temperature']:g}",
+            *cells,
+            f"{s['data_inefficiency']:.3f}",
+        ]
         table.add_row(*row, style="bold" if chosen else None)
     return table
 
@@ -79,11 +104,14 @@ def _sample_lines(samples: dict[str, Any]) -> list[str]:
         low, high = (_count(target[k]) for k in ("n_low", "n_high"))
         beyond = "; beyond the pool, extrapolated" if target["extrapolated"] else ""
         lines.append(
-            f"For an error of {_percent(target['error'])}: {_count(target['n'])} samples (90 %: {low} to {high}{beyond})."
+            f"For an error of {_percent(target['error'])}: {_count(target['n'])} samples (90 %:"
+            f" {low} to {high}{beyond})."
         )
     if (ahead := samples["next_1000"]) is not None:
         low, high = _percent(ahead["error_low"]), _percent(ahead["error_high"])
-        lines.append(f"With 1,000 more samples: error {_percent(ahead['error'])} (90 %: {low} to {high}).")
+        lines.append(
+            f"With 1,000 more samples: error {_percent(ahead['error'])} (90 %: {low} to {high})."
+        )
     return lines
 
 

@@ -18,7 +18,11 @@ def bundle() -> str:
     (``$XDG_CACHE_HOME`` or ``~/.cache``), under the version that it is of.
     """
     root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    path = root / "tutelage" / f"vega-{vl_convert.get_vega_version()}-{vl_convert.get_vega_embed_version()}.js"
+    path = (
+        root
+        / "tutelage"
+        / f"vega-{vl_convert.get_vega_version()}-{vl_convert.get_vega_embed_version()}.js"
+    )
     try:
         return path.read_text(encoding="utf-8")
     except OSError:

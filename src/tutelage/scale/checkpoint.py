@@ -1,4 +1,6 @@
-"""Tiles in a folder: what a run that was killed goes on with, and where tiles go that memory has no room for."""
+"""Tiles in a folder: what a run that was killed goes on with, and where tiles go that memory has no
+room for.
+"""
 
 import json
 from collections.abc import Mapping
@@ -27,7 +29,8 @@ class Checkpoint:
 
     @classmethod
     def of(cls, folder: str | Path, fingerprint: Mapping[str, Any]) -> "Checkpoint":
-        """Open the folder for one task, student and settings; a new or empty one is labelled with them.
+        """Open the folder for one task, student and settings; a new or empty one is labelled with
+        them.
 
         Raises
         ------
@@ -41,20 +44,29 @@ class Checkpoint:
         label, wanted = folder / _LABEL, json.loads(json.dumps(fingerprint))
         if not label.exists():
             if folder.exists() and any(not p.name.endswith(".partial") for p in folder.iterdir()):
-                raise OutputError(f"{folder} holds files, but no checkpoint; give a new or empty folder.")
+                raise OutputError(
+                    f"{folder} holds files, but no checkpoint; give a new or empty folder."
+                )
             as_json(wanted, label)
             return cls(folder)
         try:
             found = json.loads(label.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise OutputError(f"{label} cannot be read as a checkpoint's label; give another folder.") from error
-        differing = [name for name in wanted if not isinstance(found, dict) or found.get(name) != wanted[name]]
+            raise OutputError(
+                f"{label} cannot be read as a checkpoint's label; give another folder."
+            ) from error
+        differing = [
+            name
+            for name in wanted
+            if not isinstance(found, dict) or found.get(name) != wanted[name]
+        ]
         if differing:
             name = differing[0]
             was = found.get(name) if isinstance(found, dict) else None
             raise TaskError(
-                f"The checkpoint in {folder} is of another run: its {name.replace('_', ' ')} is {was}, and {wanted[name]} was given. "
-                "Give another folder, or the command that it was made by."
+                f"The checkpoint in {folder} is of another run: its {name.replace('_', ' ')} is"
+                f" {was}, and {wanted[name]} was given. Give another folder, or the command that it"
+                " was made by."
             )
         return cls(folder)
 

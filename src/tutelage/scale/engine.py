@@ -1,4 +1,6 @@
-"""Which path a pool takes, what it will cost on this machine, and the factor of each of its orderings."""
+"""Which path a pool takes, what it will cost on this machine, and the factor of each of its
+orderings.
+"""
 
 import shutil
 import tempfile
@@ -30,7 +32,8 @@ _HELD = 7  # targets, solutions, coefficients, left out: numbers held for each s
 
 @dataclass(frozen=True)
 class Work:
-    """What is to be done: samples, held-out inputs, columns of targets, sizes, orderings, bytes of a number, and classes.
+    """What is to be done: samples, held-out inputs, columns of targets, sizes, orderings, bytes of
+    a number, and classes.
 
     A column is a class at a setting and a teacher's epoch.
     """
@@ -46,7 +49,9 @@ class Work:
     @property
     def flops(self) -> float:
         """Of factorisations, solves and leave-one-out."""
-        return (self.orderings + 1) * self.n**3 / 3 + self.orderings * self.n**2 * (self.held_out + self.columns)
+        return (self.orderings + 1) * self.n**3 / 3 + self.orderings * self.n**2 * (
+            self.held_out + self.columns
+        )
 
     def seconds(self, dtype: torch.dtype) -> float:
         """Of all but the kernel, by short runs on this machine."""
@@ -57,12 +62,16 @@ class Work:
 
     @property
     def dense(self) -> int:
-        """Bytes of all that the dense path holds; more orderings than one need a copy to begin with."""
+        """Bytes of all that the dense path holds; more orderings than one need a copy to begin
+        with.
+        """
         copies = 2 if self.orderings > 1 else 1
         return self.itemsize * self.n * (_HELD * self.columns + copies * (self.n + self.held_out))
 
     def beside(self, workers: Workers) -> int:
-        """Bytes of targets, solutions, a part of the test block and its predictions, and of tiles that are worked on."""
+        """Bytes of targets, solutions, a part of the test block and its predictions, and of tiles
+        that are worked on.
+        """
         rows = _HELD * self.columns + 4 * min(self.held_out, workers.columns(COLUMNS))
         tiles = 4 * workers.side_by_side * self.chunk**2
         return self.itemsize * (self.n * rows + tiles + self.sizes * self.held_out * self.columns)
@@ -92,7 +101,8 @@ class Scale:
     checkpoint : path, optional
         Folder that tiles are kept in, for a run that is killed to go on from.
     memory : float, optional
-        Bytes that may be used; by default four fifths of what is free. Beyond it tiles lie in files.
+        Bytes that may be used; by default four fifths of what is free. Beyond it tiles lie in
+        files.
     """
 
     path: str = "auto"
@@ -104,9 +114,13 @@ class Scale:
         if self.path not in KINDS:
             raise SettingError(f"The scale is {self.path!r}; expected one of {', '.join(KINDS)}.")
         if self.path == "dense" and (self.scheduler or self.checkpoint):
-            raise SettingError("A scheduler or a checkpoint is for the dask path; leave out the scale dense.")
+            raise SettingError(
+                "A scheduler or a checkpoint is for the dask path; leave out the scale dense."
+            )
         if self.memory is not None and not self.memory > 0:
-            raise SettingError(f"The memory limit is {self.memory:g} bytes; expected a positive number.")
+            raise SettingError(
+                f"The memory limit is {self.memory:g} bytes; expected a positive number."
+            )
 
     @property
     def room(self) -> float:
@@ -114,9 +128,16 @@ class Scale:
         return SPARE * free_memory() if self.memory is None else self.memory
 
     def cost(
-        self, work: Work, kernel: Kernel, input_shape: tuple[int, ...], dtype: torch.dtype, *, timed: bool = True
+        self,
+        work: Work,
+        kernel: Kernel,
+        input_shape: tuple[int, ...],
+        dtype: torch.dtype,
+        *,
+        timed: bool = True,
     ) -> Cost:
-        """Say which path is taken and what it costs, its time by short runs; that nothing fits is an error.
+        """Say which path is taken and what it costs, its time by short runs; that nothing fits is
+        an error.
 
         Raises
         ------
@@ -127,8 +148,8 @@ class Scale:
         disk = work.lower * work.orderings if in_files else 0
         if held > self.room:
             raise SettingError(
-                f"A pool of {work.n:,} samples needs {size(held)} on the {path} path, and {size(self.room)} of memory may be used "
-                f"here. {self._advice(work, path)}"
+                f"A pool of {work.n:,} samples needs {size(held)} on the {path} path, and"
+                f" {size(self.room)} of memory may be used here. {self._advice(work, path)}"
             )
         if in_files:
             self._check_disk(work, disk)
@@ -141,12 +162,16 @@ class Scale:
         """The path, whether its tiles lie in files, and bytes of memory."""
         path = self.path
         if path == "auto":
-            path = "dask" if self.scheduler or self.checkpoint or work.dense > self.room else "dense"
+            path = (
+                "dask" if self.scheduler or self.checkpoint or work.dense > self.room else "dense"
+            )
         if path == "dense":
             return path, False, work.dense
         working = work.beside(Workers())
         elsewhere = self.scheduler is not None
-        in_files = self.checkpoint is not None or (not elsewhere and working + work.lower > self.room)
+        in_files = self.checkpoint is not None or (
+            not elsewhere and working + work.lower > self.room
+        )
         return path, in_files, working + (0 if in_files or elsewhere else work.lower)
 
     def _advice(self, work: Work, path: str) -> str:
@@ -155,10 +180,14 @@ class Scale:
         by_columns = _HELD * work.columns > work.n + work.held_out
         advice = ["the scale dask (--scale dask)"] if path == "dense" and not by_columns else []
         if by_columns:
-            advice += [f"fewer settings (--soft-ratio, --temperature; there are {work.columns // work.classes:,})"]
+            advice += [
+                "fewer settings (--soft-ratio, --temperature; there are"
+                f" {work.columns // work.classes:,})"
+            ]
         if by_columns and work.classes > _FEW:
             advice += [
-                f"fewer classes than {work.classes:,} (those that are among the teacher's most probable ones for some sample)"
+                f"fewer classes than {work.classes:,} (those that are among the teacher's most"
+                " probable ones for some sample)"
             ]
         advice += ["float32 (--dtype float32)"] if work.itemsize > 4 else []
         advice += [f"fewer samples (about {fits:,} fit)"] if fits else []
@@ -169,22 +198,35 @@ class Scale:
     def _check_disk(self, work: Work, needed: int) -> None:
         """What a run that was killed has left in the checkpoint need not be written again."""
         there = [] if self.checkpoint is None else Path(self.checkpoint).rglob("*.npy")
-        missing, folder = needed - sum(tile.stat().st_size for tile in there), self._existing_folder()
+        missing, folder = (
+            needed - sum(tile.stat().st_size for tile in there),
+            self._existing_folder(),
+        )
         free = shutil.disk_usage(folder).free
         if missing > free:
             raise SettingError(
-                f"The tiles of {work.n:,} samples and {work.orderings} orderings need {size(missing)} of files, and "
-                f"{folder} has {size(free)} free. Give a folder on a larger disk (--checkpoint DIR), fewer orderings "
-                "(--orderings 1), or float32 (--dtype float32)."
+                f"The tiles of {work.n:,} samples and {work.orderings} orderings need"
+                f" {size(missing)} of files, and {folder} has {size(free)} free. Give a folder on a"
+                " larger disk (--checkpoint DIR), fewer orderings (--orderings 1), or float32"
+                " (--dtype float32)."
             )
 
     def _existing_folder(self) -> Path:
-        folder = Path(tempfile.gettempdir()) if self.checkpoint is None else Path(self.checkpoint).absolute()
+        folder = (
+            Path(tempfile.gettempdir())
+            if self.checkpoint is None
+            else Path(self.checkpoint).absolute()
+        )
         return next(p for p in (folder, *folder.parents) if p.exists())
 
     @contextmanager
     def pool(
-        self, cost: Cost, work: Work, inputs: "Inputs", fingerprint: Mapping[str, Any], progress: Progress
+        self,
+        cost: Cost,
+        work: Work,
+        inputs: "Inputs",
+        fingerprint: Mapping[str, Any],
+        progress: Progress,
     ) -> Iterator["Pool"]:
         """Open the pool on the path that its cost names.
 
@@ -196,7 +238,10 @@ class Scale:
         if cost.path == "dense":
             yield DensePool(inputs, progress)
             return
-        with cluster(self.scheduler) as client, _folder(self.checkpoint, needed=cost.disk > 0) as folder:
+        with (
+            cluster(self.scheduler) as client,
+            _folder(self.checkpoint, needed=cost.disk > 0) as folder,
+        ):
             kept = None if folder is None else Checkpoint.of(folder, fingerprint)
             if client is not None and client.dashboard_link:
                 remark(progress, f"Dask's dashboard: {client.dashboard_link}")
@@ -213,7 +258,9 @@ class Inputs:
 
 
 class Pool(Protocol):
-    """A pool whose orderings can be factored; an ordering is one of memory's, and the last one is memory's own."""
+    """A pool whose orderings can be factored; an ordering is one of memory's, and the last one is
+    memory's own.
+    """
 
     @property
     def prior(self) -> Float[Tensor, " N"]:
@@ -223,7 +270,14 @@ class Pool(Protocol):
         """Factor the kernel in an ordering; the last one may use up the kernel."""
 
     def predictions(
-        self, factored: Factored, solution: Tensor, prior: Tensor, order: Tensor, sizes: list[int], *, last: bool
+        self,
+        factored: Factored,
+        solution: Tensor,
+        prior: Tensor,
+        order: Tensor,
+        sizes: list[int],
+        *,
+        last: bool,
     ) -> Walk:
         """Walk through the sizes with predictions of the test part, whose Θ(x, x) is `prior`."""
 
@@ -244,7 +298,14 @@ class DensePool:
         return factor(theta, overwrite=True, progress=self._progress)
 
     def predictions(
-        self, factored: Factored, solution: Tensor, prior: Tensor, order: Tensor, sizes: list[int], *, last: bool
+        self,
+        factored: Factored,
+        solution: Tensor,
+        prior: Tensor,
+        order: Tensor,
+        sizes: list[int],
+        *,
+        last: bool,
     ) -> Walk:
         """See `Pool`."""
         between = self._between if last else self._between[order]
@@ -252,10 +313,17 @@ class DensePool:
 
 
 class TiledPool:
-    """With tiles of each ordering's kernel, and of that of the test part, computed where they are needed."""
+    """With tiles of each ordering's kernel, and of that of the test part, computed where they are
+    needed.
+    """
 
     def __init__(
-        self, inputs: Inputs, chunk: int, workers: Workers, kept: Checkpoint | None, progress: Progress
+        self,
+        inputs: Inputs,
+        chunk: int,
+        workers: Workers,
+        kept: Checkpoint | None,
+        progress: Progress,
     ) -> None:
         self._inputs, self._chunk, self._workers = inputs, chunk, workers
         self._kept, self._progress, self.prior = kept, progress, inputs.kernel.diag(inputs.pool)
@@ -273,7 +341,14 @@ class TiledPool:
         )
 
     def predictions(
-        self, factored: Factored, solution: Tensor, prior: Tensor, order: Tensor, sizes: list[int], *, last: bool
+        self,
+        factored: Factored,
+        solution: Tensor,
+        prior: Tensor,
+        order: Tensor,
+        sizes: list[int],
+        *,
+        last: bool,
     ) -> Walk:
         """See `Pool`."""
         kernel, pool, test = self._inputs.kernel, self._inputs.pool, self._inputs.test
@@ -288,11 +363,15 @@ class TiledPool:
             return Walk.in_parts(factored, solution, between(), prior, sizes)
 
 
-def _kernel_seconds(kernel: Kernel, shape: tuple[int, ...], work: Work, dtype: torch.dtype, path: str) -> float:
+def _kernel_seconds(
+    kernel: Kernel, shape: tuple[int, ...], work: Work, dtype: torch.dtype, path: str
+) -> float:
     if not isinstance(kernel, ClosedForm):
         return 0.0  # a kernel of the user's own says nothing of its cost
     once = kernel.cost(shape, work.n, dtype=dtype).seconds
-    between = kernel.cost(shape, work.n, work.held_out, dtype=dtype).seconds if work.held_out else 0.0
+    between = (
+        kernel.cost(shape, work.n, work.held_out, dtype=dtype).seconds if work.held_out else 0.0
+    )
     return (work.orderings if path == "dask" else 1) * (once + between)
 
 
@@ -316,13 +395,15 @@ def cluster(address: str | None) -> Iterator[Any]:
         from tutelage.exceptions import MissingExtraError
 
         raise MissingExtraError(
-            "A cluster needs Dask's distributed, which is not installed: pip install 'tutelage[scale]' -c constraints.txt"
+            "A cluster needs Dask's distributed, which is not installed: pip install"
+            " 'tutelage[scale]' -c constraints.txt"
         ) from error
     try:
         client = Client(address, timeout="10s", set_as_default=False)
     except (OSError, ValueError) as error:
         raise SettingError(
-            f"No Dask scheduler answers at {address!r}; give the address that it printed, such as tcp://10.0.0.1:8786."
+            f"No Dask scheduler answers at {address!r}; give the address that it printed, such as"
+            " tcp://10.0.0.1:8786."
         ) from error
     try:
         yield client

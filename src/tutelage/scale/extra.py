@@ -17,6 +17,7 @@ def dask_array() -> Any:
         from dask import array as found
     except ImportError as error:
         raise MissingExtraError(
-            "A pool of this size needs Dask, which is not installed: pip install 'tutelage[scale]' -c constraints.txt"
+            "A pool of this size needs Dask, which is not installed: pip install 'tutelage[scale]'"
+            " -c constraints.txt"
         ) from error
     return found

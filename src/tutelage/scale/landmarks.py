@@ -14,10 +14,11 @@ _ROWS = 2048
 
 @dataclass(frozen=True)
 class Landmarks:
-    """φ(x) = L⁻¹ k(landmarks, x), L Lᵀ = Θ(landmarks): exact between a landmark and anything, and never more than Θ, but for rounding.
+    """φ(x) = L⁻¹ k(landmarks, x), L Lᵀ = Θ(landmarks): exact between a landmark and anything, and
+    never more than Θ, but for rounding.
 
-    Williams and Seeger, *Using the Nyström method to speed up kernel machines*, NeurIPS 2000. It serves any student: closed
-    forms of vectors and images, and networks of torch.
+    Williams and Seeger, *Using the Nyström method to speed up kernel machines*, NeurIPS 2000. It
+    serves any student: closed forms of vectors and images, and networks of torch.
 
     Attributes
     ----------
@@ -44,9 +45,13 @@ class Landmarks:
         found = torch.empty(len(x), len(self), dtype=x.dtype)
         for start in range(0, len(x), _ROWS):
             cross = self.kernel(self.points, x[start : start + _ROWS])
-            found[start : start + _ROWS] = torch.linalg.solve_triangular(self.lower, cross, upper=False).mT
+            found[start : start + _ROWS] = torch.linalg.solve_triangular(
+                self.lower, cross, upper=False
+            ).mT
         return found
 
-    def left(self, x: Float[Tensor, "n ..."], features: Float[Tensor, "n D"]) -> Float[Tensor, " n"]:
+    def left(
+        self, x: Float[Tensor, "n ..."], features: Float[Tensor, "n D"]
+    ) -> Float[Tensor, " n"]:
         """What they leave of Θ(x, x)."""
         return (self.kernel.diag(x) - features.square().sum(1)).clamp_min(0)

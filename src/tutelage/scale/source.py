@@ -18,7 +18,9 @@ _LEAST, _FIRST = 100, 1024  # samples of a stream, and those that are looked at 
 
 
 class Stored(Protocol):
-    """Samples in a random order that is theirs, read from where they lie; picklable, for a cluster."""
+    """Samples in a random order that is theirs, read from where they lie; picklable, for a
+    cluster.
+    """
 
     @property
     def path(self) -> Path:
@@ -82,7 +84,9 @@ class Source:
             raise TaskError(f"{self.stored.path} cannot be read as a stream ({error}).") from error
         inputs = check.features(x, names[0], start)
         logits = check.scores(z, names[1], len(inputs), start=start)
-        labels = None if y is None else check.labels(y, names[2], len(inputs), _classes(logits), start)
+        labels = (
+            None if y is None else check.labels(y, names[2], len(inputs), _classes(logits), start)
+        )
         return channels_first(tensor_of(inputs), self.image_layout).numpy(), logits, labels
 
 
@@ -104,7 +108,9 @@ class Arrays:
 
     def rows(self, names: Sequence[str], start: int, stop: int | None) -> list[Any]:
         """See `Stored`."""
-        return [np.array(self._array(name)[start:stop]) if self.has(name) else None for name in names]
+        return [
+            np.array(self._array(name)[start:stop]) if self.has(name) else None for name in names
+        ]
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -114,7 +120,9 @@ class Arrays:
     @property
     def image_layout(self) -> str | None:
         """That it says it has."""
-        return str(np.asarray(self._array("image_layout")[()])) if self.has("image_layout") else None
+        return (
+            str(np.asarray(self._array("image_layout")[()])) if self.has("image_layout") else None
+        )
 
     def has(self, name: str) -> bool:
         """Whether an array is there."""
@@ -128,7 +136,9 @@ class Arrays:
 
 @dataclass(frozen=True)
 class Parquet:
-    """A parquet file with the columns x_train and teacher_logits_train (lists, or numbers) and y_train, row group by row group."""
+    """A parquet file with the columns x_train and teacher_logits_train (lists, or numbers) and
+    y_train, row group by row group.
+    """
 
     path: Path
     first: tuple[int, ...]
@@ -149,7 +159,11 @@ class Parquet:
     def rows(self, names: Sequence[str], start: int, stop: int | None) -> list[Any]:
         """See `Stored`."""
         stop = self.n if stop is None else stop
-        groups = [k for k in range(len(self.first) - 1) if self.first[k] < stop and self.first[k + 1] > start]
+        groups = [
+            k
+            for k in range(len(self.first) - 1)
+            if self.first[k] < stop and self.first[k + 1] > start
+        ]
         known = [name for name in names if name in self.columns]
         table = _parquet().ParquetFile(self.path).read_row_groups(groups, columns=known)
         begin = start - self.first[groups[0]] if groups else 0
@@ -167,22 +181,28 @@ def _column(column: Any, name: str) -> np.ndarray:
         if isinstance(values, pa.ExtensionArray):  # Array2D and the like of Hugging Face
             values = values.storage
         if values.null_count:
-            missing = np.flatnonzero(np.asarray(values.is_null()))[0] // max(1, int(np.prod(shape[1:])))
+            missing = np.flatnonzero(np.asarray(values.is_null()))[0] // max(
+                1, int(np.prod(shape[1:]))
+            )
             raise TaskError(
-                f"{name} has no value in sample {missing} of what was read; expected numbers for every sample."
+                f"{name} has no value in sample {missing} of what was read; expected numbers for"
+                " every sample."
             )
         if not hasattr(values.type, "value_type") or pa.types.is_dictionary(values.type):
             break
         lengths = pc.unique(pc.list_value_length(values)).to_pylist()
         if len(lengths) > 1:
             raise TaskError(
-                f"{name} holds lists of {min(lengths)} to {max(lengths)} values; expected as many for every sample. Pad or cut them."
+                f"{name} holds lists of {min(lengths)} to {max(lengths)} values; expected as many"
+                " for every sample. Pad or cut them."
             )
         shape.append(lengths[0] if lengths else 0)
         values = values.flatten()
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
-    return np.array(values.to_numpy(zero_copy_only=False)).reshape(shape)  # Arrow's own cannot be written to
+    return np.array(values.to_numpy(zero_copy_only=False)).reshape(
+        shape
+    )  # Arrow's own cannot be written to
 
 
 def open_source(path: str | Path) -> Source:
@@ -191,9 +211,10 @@ def open_source(path: str | Path) -> Source:
     Parameters
     ----------
     path : str or Path
-        A folder of .npy files or a zarr group (`.zarr`) with the keys of a task file, or a parquet file (`.parquet`) with
-        the columns x_train, teacher_logits_train and, if there are labels, y_train. Rows lie in a random order. Images are channels
-        last, unless the key image_layout says otherwise.
+        A folder of .npy files or a zarr group (`.zarr`) with the keys of a task file, or a parquet
+        file (`.parquet`) with the columns x_train, teacher_logits_train and, if there are labels,
+        y_train. Rows lie in a random order. Images are channels last, unless the key image_layout
+        says otherwise.
 
     Raises
     ------
@@ -212,7 +233,8 @@ def open_source(path: str | Path) -> Source:
             missing = [name for name in POOL[:2] if not stored.has(name)]
         else:
             raise TaskError(
-                f"{path} cannot be streamed; expected a folder of .npy files, a zarr group (.zarr), or a parquet file (.parquet)."
+                f"{path} cannot be streamed; expected a folder of .npy files, a zarr group (.zarr),"
+                " or a parquet file (.parquet)."
             )
         if missing:
             raise TaskError(f"{path} has no {missing[0]}; a stream needs {' and '.join(POOL[:2])}.")
@@ -236,12 +258,15 @@ def _check_shapes(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
         lengths = {name: shapes[name][0] if shapes[name] else 0 for name in names if name in shapes}
         if len(set(lengths.values())) > 1:
             said = ", ".join(f"{name} {length:,}" for name, length in lengths.items())
-            raise TaskError(f"{path} holds arrays of different lengths ({said}); each sample needs one row in each.")
+            raise TaskError(
+                f"{path} holds arrays of different lengths ({said}); each sample needs one row in"
+                " each."
+            )
     for pool, test in zip(POOL[:2], TEST[:2], strict=True):
         if test in shapes and shapes[test][1:] != shapes[pool][1:]:
             raise TaskError(
-                f"{path}: a sample of {test} has shape {shapes[test][1:]}, and one of {pool} {shapes[pool][1:]}; "
-                "they have to be alike."
+                f"{path}: a sample of {test} has shape {shapes[test][1:]}, and one of"
+                f" {pool} {shapes[pool][1:]}; they have to be alike."
             )
 
 
@@ -250,7 +275,8 @@ def _zarr() -> Any:
         import zarr
     except ImportError as error:
         raise MissingExtraError(
-            "A zarr group needs zarr, which is not installed: pip install 'tutelage[scale]' -c constraints.txt"
+            "A zarr group needs zarr, which is not installed: pip install 'tutelage[scale]' -c"
+            " constraints.txt"
         ) from error
     return zarr
 
@@ -260,13 +286,16 @@ def _parquet() -> Any:
         import pyarrow.parquet as found
     except ImportError as error:
         raise MissingExtraError(
-            "A parquet file needs pyarrow, which is not installed: pip install 'tutelage[data]' -c constraints.txt"
+            "A parquet file needs pyarrow, which is not installed: pip install 'tutelage[data]' -c"
+            " constraints.txt"
         ) from error
     return found
 
 
 def held_out(source: Source, most: int) -> tuple[Rows, int]:
-    """Give the test part, or the stream's last samples where it has none, and how many samples are left."""
+    """Give the test part, or the stream's last samples where it has none, and how many samples are
+    left.
+    """
     test = source.test()
     if test is not None:
         return test, source.n

@@ -1,8 +1,9 @@
-"""The factor of `theory/factor.py` in tiles, by Dask's blocked Cholesky factorisation and triangular solves (docs/scale.md).
+"""The factor of `theory/factor.py` in tiles, by Dask's blocked Cholesky factorisation and
+triangular solves (docs/scale.md).
 
-Only half of the tiles is ever computed, those on one side of the diagonal, each of the kernel where it is needed. Where the
-tiles do not divide N the last ones are padded: the kernel with the identity, right-hand sides with zeros, which changes nothing of
-the rest.
+Only half of the tiles is ever computed, those on one side of the diagonal, each of the kernel where
+it is needed. Where the tiles do not divide N the last ones are padded: the kernel with the
+identity, right-hand sides with zeros, which changes nothing of the rest.
 """
 
 from collections.abc import Callable, Iterator
@@ -77,7 +78,9 @@ class TiledFactor:
             for j in range(across):
                 [tile] = self.workers.arrays([tiles[across - 1, j]])
                 tiles[across - 1, j] = _bounded(tile, rows, diagonal=j == across - 1)
-        return TiledFactor(tiles, self.chunk, n, self.jitter, self.relative_jitter, self.workers, None, self.dtype)
+        return TiledFactor(
+            tiles, self.chunk, n, self.jitter, self.relative_jitter, self.workers, None, self.dtype
+        )
 
     def forward(self, rhs: Float[Tensor, "N columns"]) -> Float[Tensor, "N columns"]:
         """L⁻¹ of the right-hand side."""
@@ -93,7 +96,9 @@ class TiledFactor:
             first = j * self.chunk
             wanted = slice(max(start, first), min(stop, first + self.chunk))
             below = self.workers.arrays([self.tiles[i, j] for i in range(j, self._across)])
-            whole = np.zeros((self._across * self.chunk, wanted.stop - wanted.start), below[0].dtype)
+            whole = np.zeros(
+                (self._across * self.chunk, wanted.stop - wanted.start), below[0].dtype
+            )
             for k, tile in enumerate(below):
                 rows = slice(first + k * self.chunk, first + (k + 1) * self.chunk)
                 whole[rows] = tile[:, wanted.start - first : wanted.stop - first]
@@ -115,7 +120,9 @@ class TiledFactor:
                         if kept is not None:
                             kept.save(f"inverse-{j}", np.concatenate(found[j]))
                         advance(self._columns_below(j))
-        whole = [np.concatenate(found[j]) if kept is None else kept.load(f"inverse-{j}") for j in across]
+        whole = [
+            np.concatenate(found[j]) if kept is None else kept.load(f"inverse-{j}") for j in across
+        ]
         return torch.as_tensor(np.concatenate(whole)[: self.n])
 
     @property
@@ -127,17 +134,24 @@ class TiledFactor:
         return 2 * (self._across - j) - 1
 
     def _squares(self, pieces: list[tuple[int, int]]) -> list[np.ndarray]:
-        """Sums of squares of some columns of L⁻¹: of the j-th column of tiles those from `first` on."""
+        """Sums of squares of some columns of L⁻¹: of the j-th column of tiles those from `first`
+        on.
+        """
         linalg, dtype = dask_array().linalg, _numpy(self.dtype)
         whole: Graph = {}
         keys = []
         for j, first in pieces:
             below, width = self._across - j, min(COLUMNS, self.chunk - first)
             graph: Graph = {("unit", 0, 0): (np.eye, self.chunk, width, -first, dtype)}
-            graph |= {("unit", i, 0): (np.zeros, (self.chunk, width), dtype) for i in range(1, below)}
+            graph |= {
+                ("unit", i, 0): (np.zeros, (self.chunk, width), dtype) for i in range(1, below)
+            }
             unit = self._array(graph, "unit", below, [width])
             solved = linalg.solve_triangular(self._lower(j), unit, lower=True)
-            squares = {(f"square-{solved.name}", i): (_column_squares, (solved.name, i, 0)) for i in range(below)}
+            squares = {
+                (f"square-{solved.name}", i): (_column_squares, (solved.name, i, 0))
+                for i in range(below)
+            }
             keys.append((f"squares-{solved.name}", j))
             whole |= {**solved.dask, **squares, keys[-1]: (sum, list(squares))}
         return self.workers.arrays(self.workers.get(whole, keys))
@@ -152,7 +166,11 @@ class TiledFactor:
             cuts = [*range(0, part.shape[1], COLUMNS), part.shape[1]]
             blocks = list(enumerate(pairwise(cuts)))
             rows = [slice(i * self.chunk, (i + 1) * self.chunk) for i in range(across)]
-            graph = {("rhs", i, k): padded[rows[i], low:high] for i in range(across) for k, (low, high) in blocks}
+            graph = {
+                ("rhs", i, k): padded[rows[i], low:high]
+                for i in range(across)
+                for k, (low, high) in blocks
+            }
             right = self._array(graph, "rhs", across, [high - low for _, (low, high) in blocks])
             solved = linalg.solve_triangular(matrix if lower else matrix.T, right, lower=lower)
             keys = [(solved.name, i, k) for k, _ in blocks for i in range(across)]
@@ -163,7 +181,9 @@ class TiledFactor:
         return rhs
 
     def _lower(self, first: int) -> Any:
-        """L from a tile of the diagonal on, as an array of Dask; what is above the diagonal is asked for by nobody."""
+        """L from a tile of the diagonal on, as an array of Dask; what is above the diagonal is
+        asked for by nobody.
+        """
         across = self._across - first
         nothing = np.broadcast_to(np.zeros((), _numpy(self.dtype)), (self.chunk, self.chunk))
         graph = {
@@ -174,7 +194,9 @@ class TiledFactor:
         return self._array(graph, "lower", across, [self.chunk] * across)
 
     def _array(self, graph: Graph, name: str, rows: int, widths: list[int]) -> Any:
-        """An array of Dask, under a name of its own: what is made of it is named after it, and a cluster goes by names."""
+        """An array of Dask, under a name of its own: what is made of it is named after it, and a
+        cluster goes by names.
+        """
         unique = f"{name}-{uuid4().hex}"
         renamed = {(unique, *key[1:]): value for key, value in graph.items()}
         chunks = ((self.chunk,) * rows, tuple(widths))
@@ -237,7 +259,9 @@ def tiled_factor(
                 if kept is not None:
                     kept.save("failed", np.ones(1))
             else:
-                return TiledFactor(tiles, chunk, len(pool), jitter, relative, workers, kept, pool.dtype)
+                return TiledFactor(
+                    tiles, chunk, len(pool), jitter, relative, workers, kept, pool.dtype
+                )
     raise AssertionError  # jitters ends with an error of its own
 
 
@@ -268,7 +292,10 @@ def _cholesky(
                 chunk,
             )
     theta = array.Array(graph, name, ((chunk,) * across,) * 2, dtype=dtype)
-    lower, upper = array.linalg.cholesky(theta, lower=True), array.linalg.cholesky(theta, lower=False)
+    lower, upper = (
+        array.linalg.cholesky(theta, lower=True),
+        array.linalg.cholesky(theta, lower=False),
+    )
     graph = {**upper.dask, **lower.dask}
     if kept is not None:
         for i in range(across):
@@ -278,7 +305,9 @@ def _cholesky(
                 graph[key] = (kept.load, tile) if kept.has(tile) else (kept.save, tile, graph[key])
     places = [(i, j) for i in range(across) for j in range(i + 1)]
     keys = [(lower.name, i, j) for i, j in places]
-    return dict(zip(places, workers.get(graph, keys, progress, "kernel and factor", len(keys)), strict=True))
+    return dict(
+        zip(places, workers.get(graph, keys, progress, "kernel and factor", len(keys)), strict=True)
+    )
 
 
 def _tile(

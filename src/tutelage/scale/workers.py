@@ -29,19 +29,30 @@ class Workers:
 
     @property
     def side_by_side(self) -> int:
-        """Tasks at a time: where each uses all cores others would only wait; with OMP_NUM_THREADS=1 they do not."""
+        """Tasks at a time: where each uses all cores others would only wait; with OMP_NUM_THREADS=1
+        they do not.
+        """
         if self.client is None:
             return max(1, (os.cpu_count() or 1) // torch.get_num_threads())
         return max(1, sum(self.client.nthreads().values()))
 
     def columns(self, width: int) -> int:
-        """Columns of a right-hand side that are solved for together, so many to a task; memory holds all of their rows."""
+        """Columns of a right-hand side that are solved for together, so many to a task; memory
+        holds all of their rows.
+        """
         return width * min(_MOST, self.side_by_side)
 
     def get(
-        self, graph: Graph, keys: list[Any], progress: Progress = silent, name: str = "", total: float = 0
+        self,
+        graph: Graph,
+        keys: list[Any],
+        progress: Progress = silent,
+        name: str = "",
+        total: float = 0,
     ) -> list[Any]:
-        """Compute keys of a graph: arrays, or futures of a cluster, which keeps them. Of the total each is told of alike."""
+        """Compute keys of a graph: arrays, or futures of a cluster, which keeps them. Of the total
+        each is told of alike.
+        """
         from dask.callbacks import Callback
         from dask.optimization import cull
 
@@ -64,7 +75,8 @@ class Workers:
             futures = self.client.get(graph, keys, sync=False)
             for future in as_completed(futures, loop=self.client.loop):
                 if future.status != "finished":
-                    future.result()  # raises what the worker raised; the rest is dropped with its futures
+                    # raises what the worker raised; the rest is dropped with its futures
+                    future.result()
                 advance(share)
             return futures
 
@@ -74,7 +86,9 @@ class Workers:
 
 
 def _nested(graph: Graph, wanted: set[Any]) -> Graph:
-    """Compute what one task alone needs within it: a tile of the kernel, products of tiles. None then waits for its turn in memory."""
+    """Compute what one task alone needs within it: a tile of the kernel, products of tiles. None
+    then waits for its turn in memory.
+    """
     counts = Counter(key for task in graph.values() for key in _keys(task, graph))
     once = {key for key, count in counts.items() if count == 1 and key not in wanted}
 
@@ -86,7 +100,9 @@ def _nested(graph: Graph, wanted: set[Any]) -> Graph:
         if _is_key(task, graph):
             return within(graph[task]) if task in once else task
         found = tuple(within(part) for part in task)
-        if found[0] is sum and all(isinstance(part, tuple) and part[0] is np.dot for part in found[1]):
+        if found[0] is sum and all(
+            isinstance(part, tuple) and part[0] is np.dot for part in found[1]
+        ):
             return (_sum_of_products, [list(part[1:]) for part in found[1]])
         return found
 

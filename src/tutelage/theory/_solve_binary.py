@@ -10,7 +10,9 @@ _STEPS = 200
 _TINIEST = -740.0  # exp of this is the smallest number above zero
 
 
-def binary_root(logits: Tensor, labels: Tensor, rho: float, t: float, t_power: int) -> tuple[Tensor, Tensor]:
+def binary_root(
+    logits: Tensor, labels: Tensor, rho: float, t: float, t_power: int
+) -> tuple[Tensor, Tensor]:
     """Solve (2.1) for every sample; return the roots and whether each converged.
 
     With the label's side counted as positive, (2.1) reads, since
@@ -38,10 +40,13 @@ def binary_root(logits: Tensor, labels: Tensor, rho: float, t: float, t_power: i
         step = h / (slope * u)
         proposal = v - step
         inside = (proposal > low) & (proposal < high)
-        # The step just found squares its own error; or the root is too close to z_t to be told from it.
+        # The step just found squares its own error; or the root is too close to z_t to be told from
+        # it.
         done = (step.abs() * u.clamp_min(1) <= 1e-9) | (high - low <= 4e-16 * v.abs())
         done |= high.exp() <= 1e-17 * teacher.abs()
-        v = torch.where(converged, v, torch.where(inside, proposal, torch.where(done, v, 0.5 * (low + high))))
+        v = torch.where(
+            converged, v, torch.where(inside, proposal, torch.where(done, v, 0.5 * (low + high)))
+        )
         converged |= done
         if bool(converged.all()):
             break
@@ -55,7 +60,9 @@ def _closed_form(teacher: Tensor, rho: float) -> Tensor:
     return torch.where(teacher < 0, torch.log1p(excess / (rho * torch.sigmoid(-teacher))), lifted)
 
 
-def _residual(teacher: Tensor, z: Tensor, u: Tensor, odds: float, t: float) -> tuple[Tensor, Tensor]:
+def _residual(
+    teacher: Tensor, z: Tensor, u: Tensor, odds: float, t: float
+) -> tuple[Tensor, Tensor]:
     s, s_t = z / t, teacher / t
     gone = u / t
     h = odds + logsigmoid(s) + logsigmoid(-s_t) + torch.log(-torch.expm1(-gone)) - logsigmoid(-z)
@@ -64,7 +71,9 @@ def _residual(teacher: Tensor, z: Tensor, u: Tensor, odds: float, t: float) -> t
 
 
 def _polished(teacher: Tensor, u: Tensor, odds: float, t: float) -> Tensor:
-    """Where z is far smaller than the way to it, u carries the rounding of z_t: finish in z itself."""
+    """Where z is far smaller than the way to it, u carries the rounding of z_t: finish in z
+    itself.
+    """
     z = teacher + u
     for _ in range(2):
         h, slope = _residual(teacher, z, (z - teacher).clamp_min(1e-300), odds, t)

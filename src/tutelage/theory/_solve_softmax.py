@@ -11,7 +11,9 @@ _TOGETHER, _OUTER, _INNER = 16, 100, 60
 _NEARLY = 1e-8  # relative step whose square is below rounding
 
 
-def softmax_root(logits: Tensor, labels: Tensor, rho: float, t: float, t_power: int) -> tuple[Tensor, Tensor]:
+def softmax_root(
+    logits: Tensor, labels: Tensor, rho: float, t: float, t_power: int
+) -> tuple[Tensor, Tensor]:
     """Solve (2.2) for every sample; return the centred roots (n, C) and whether each converged."""
     if t == 1.0:
         return _closed_form(logits, labels, rho), torch.ones_like(labels, dtype=torch.bool)
@@ -59,8 +61,8 @@ class _Problem:
         return cls(m, log_a, log_b, t)
 
     def solve(self) -> tuple[Tensor, Tensor]:
-        """ℓ (n, C), and whether each sample converged: by Newton's method for all unknowns at once, or where that fails by "
-        "brackets for b.
+        """ℓ (n, C), and whether each sample converged: by Newton's method for all unknowns at once,
+        or where that fails by " "brackets for b.
         """
         log_p, settled = self._together()
         if not bool(settled.all()):
@@ -80,7 +82,14 @@ class _Problem:
             weight = torch.sigmoid(lead)
             slope = torch.mul(weight, self.t - 1).add_(1)
             # m less ln(exp(ℓ + ln A) + exp(...)), and ℓ's step at fixed b
-            own = functional.softplus(lead, threshold=40.0).add_(log_p).add_(self.log_a).sub_(self.m).neg_().div_(slope)
+            own = (
+                functional.softplus(lead, threshold=40.0)
+                .add_(log_p)
+                .add_(self.log_a)
+                .sub_(self.m)
+                .neg_()
+                .div_(slope)
+            )
             change = weight.div_(slope)
             scaled = log_p if by_soft else torch.mul(log_p, self.t, out=slope)
             total = torch.logsumexp(scaled, 1, keepdim=True)
@@ -123,7 +132,9 @@ class _Problem:
         return log_p, converged[:, 0]
 
     def _rows(self, log_p: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Newton's method for every ℓ_c at the given b; also the share of the label's term in each row."""
+        """Newton's method for every ℓ_c at the given b; also the share of the label's term in each
+        row.
+        """
         for _ in range(_INNER):
             soft, hard = log_p + self.log_a, self.t * log_p + (self.log_b - b)
             weight = torch.sigmoid(hard - soft)

@@ -1,4 +1,6 @@
-"""Samples that are copies of one another: left out together, and counted once (docs/theory.md §3)."""
+"""Samples that are copies of one another: left out together, and counted once (docs/theory.md
+§3).
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -23,8 +25,9 @@ Rows = Callable[[Tensor], Tensor]
 class Copies:
     """The groups of a pool in an ordering.
 
-    A sample whose copy a student has seen says nothing of samples that it has not seen. So copies are left out together, none
-    is predicted from another, and of each group only the first sample counts.
+    A sample whose copy a student has seen says nothing of samples that it has not seen. So copies
+    are left out together, none is predicted from another, and of each group only the first sample
+    counts.
 
     Attributes
     ----------
@@ -40,11 +43,14 @@ class Copies:
         return cls(torch.arange(n))
 
     @classmethod
-    def found(cls, exact: Int[Tensor, " N"], factored: Factored, prior: Float[Tensor, " N"], rows: Rows) -> "Copies":
+    def found(
+        cls, exact: Int[Tensor, " N"], factored: Factored, prior: Float[Tensor, " N"], rows: Rows
+    ) -> "Copies":
         """Add to exact copies those whose features are nearly the same.
 
-        Nearly: much nearer than any sample beside them, which keeps apart what merely lies dense. Only a sample that those
-        before it nearly span can be such a copy, as σ_{i-1}(x_i) is at most the distance to any of them.
+        Nearly: much nearer than any sample beside them, which keeps apart what merely lies dense.
+        Only a sample that those before it nearly span can be such a copy, as σ_{i-1}(x_i) is at
+        most the distance to any of them.
 
         Parameters
         ----------
@@ -63,7 +69,9 @@ class Copies:
         for part in _parts(candidates):
             lengths = 0.5 * (prior[part, None] + prior)
             apart = (1 - rows(part) / lengths).mul_(2).clamp_min_(_ROUNDING)
-            nearest, where = apart.topk(min(len(prior), _MOST + 2), largest=False)  # the sample itself is the first
+            nearest, where = apart.topk(
+                min(len(prior), _MOST + 2), largest=False
+            )  # the sample itself is the first
             alone = (nearest[:, 1:] >= _APART * nearest[:, :-1]) & (nearest[:, :-1] <= _NEAR)
             for row, gaps in zip(where, alone, strict=True):
                 if bool(gaps.any()):
@@ -95,8 +103,8 @@ class Copies:
     ) -> tuple[Float[Tensor, "N columns"], Float[Tensor, " N"], Float[Tensor, "N columns"]]:
         """Give what (3.6) takes for samples that are left out with all of their copies, (3.6a).
 
-        With e_G the indicator of a group: Σ_G [Θ⁻¹Z]_i, e_Gᵀ Θ⁻¹ e_G, and the group's mean target, each at every one of its samples.
-        Samples without a copy keep their own.
+        With e_G the indicator of a group: Σ_G [Θ⁻¹Z]_i, e_Gᵀ Θ⁻¹ e_G, and the group's mean target,
+        each at every one of its samples. Samples without a copy keep their own.
         """
         origin = self.origin
         copied = (torch.bincount(origin, minlength=len(origin))[origin] > 1).nonzero()[:, 0]
@@ -105,7 +113,8 @@ class Copies:
         groups, member = torch.unique(origin[copied], return_inverse=True)
         sizes = torch.bincount(member).to(targets)[:, None]
         summed, mean = (
-            v.new_zeros(len(groups), v.shape[1]).index_add_(0, member, v[copied]) for v in (coefficients, targets)
+            v.new_zeros(len(groups), v.shape[1]).index_add_(0, member, v[copied])
+            for v in (coefficients, targets)
         )
         within = []
         for part in _parts(torch.arange(len(groups))):
@@ -113,7 +122,11 @@ class Copies:
             chosen = (member >= part[0]) & (member <= part[-1])
             indicators[copied[chosen], member[chosen] - part[0]] = 1
             within.append(solve(factored, indicators, overwrite=True).square_().sum(0))
-        coefficients, inverse_diagonal, targets = coefficients.clone(), inverse_diagonal.clone(), targets.clone()
+        coefficients, inverse_diagonal, targets = (
+            coefficients.clone(),
+            inverse_diagonal.clone(),
+            targets.clone(),
+        )
         coefficients[copied], targets[copied] = summed[member], (mean / sizes)[member]
         inverse_diagonal[copied] = torch.cat(within)[member]
         return coefficients, inverse_diagonal, targets

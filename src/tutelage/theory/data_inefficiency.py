@@ -74,7 +74,9 @@ def leave_one_out(
     """
     shape = (-1,) + (1,) * (coefficients.ndim - 2)
     drop = coefficients.square().sum(-1) / inverse_diagonal.reshape(shape)
-    ratio = (1 - drop / squared_norm.clamp_min(torch.finfo(squared_norm.dtype).tiny)).clamp(0, 1).sqrt()
+    ratio = (
+        (1 - drop / squared_norm.clamp_min(torch.finfo(squared_norm.dtype).tiny)).clamp(0, 1).sqrt()
+    )
     mean = ratio.mean(0).clamp_min(torch.finfo(squared_norm.dtype).tiny)
     return -n * mean.log(), n * ratio.std(0) / (mean * len(ratio) ** 0.5)
 

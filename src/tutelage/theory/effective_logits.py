@@ -78,16 +78,21 @@ def effective_logits(
     targets = None if labels is None else _labels(labels, logits)
     if targets is None and bool((ratios < 1).any()):
         raise SettingError(
-            "Labels are missing, and a soft ratio below 1 weighs them; pass labels, or a soft ratio of exactly 1."
+            "Labels are missing, and a soft ratio below 1 weighs them; pass labels, or a soft ratio"
+            " of exactly 1."
         )
     result = logits.new_empty((ratios.numel(), *logits.shape))
-    for row, rho, t in zip(result, ratios.flatten().tolist(), temperatures.flatten().tolist(), strict=True):
+    for row, rho, t in zip(
+        result, ratios.flatten().tolist(), temperatures.flatten().tolist(), strict=True
+    ):
         _fill(row, logits, targets, rho, t, t_power)
     shaped = result.reshape(ratios.shape + logits.shape)
     return shaped if isinstance(teacher_logits, Tensor) else shaped.numpy()
 
 
-def flip_ratio(teacher_logits: Array, labels: Array, *, temperature: float = 1.0, t_power: int = 2) -> Array:
+def flip_ratio(
+    teacher_logits: Array, labels: Array, *, temperature: float = 1.0, t_power: int = 2
+) -> Array:
     """Give the soft ratio below which the label overrules a teacher that is wrong on it, (2.3).
 
     Parameters
@@ -123,7 +128,9 @@ def flip_ratio(teacher_logits: Array, labels: Array, *, temperature: float = 1.0
     targets = _labels(labels, logits)
     if logits.ndim == 1:
         toward_label = torch.where(targets == 1, logits, -logits)
-        gap = torch.tanh((-toward_label).clamp_min(0) / (2 * t))  # q_m - q_y = 2 sigmoid(|z_t| / T) - 1
+        gap = torch.tanh(
+            (-toward_label).clamp_min(0) / (2 * t)
+        )  # q_m - q_y = 2 sigmoid(|z_t| / T) - 1
     else:
         soft = torch.softmax(logits / t, dim=1)
         gap = soft.amax(1) - soft.gather(1, targets[:, None])[:, 0]
@@ -132,11 +139,13 @@ def flip_ratio(teacher_logits: Array, labels: Array, *, temperature: float = 1.0
 
 
 def unmasked(logits: Tensor, fill: float, temperature: float) -> Tensor:
-    """Give logits (n, C) in which masked classes are less probable than the least kept one by a fixed factor, (2.4).
+    """Give logits (n, C) in which masked classes are less probable than the least kept one by a
+    fixed factor, (2.4).
 
-    A teacher's probability of nought has no finite effective logit, and regression to the fill in its place would be on a number
-    that means nothing. A student comes as far as its training takes it: at about a twelfth of the least probable class that was kept,
-    in the softmax at the loss's temperature.
+    A teacher's probability of nought has no finite effective logit, and regression to the fill in
+    its place would be on a number that means nothing. A student comes as far as its training takes
+    it: at about a twelfth of the least probable class that was kept, in the softmax at the loss's
+    temperature.
 
     Parameters
     ----------
@@ -160,7 +169,9 @@ def centred(logits: Tensor) -> Tensor:
     return logits if logits.ndim == 1 else logits - logits.mean(1, keepdim=True)
 
 
-def _fill(out: Tensor, logits: Tensor, labels: Tensor | None, rho: float, t: float, t_power: int) -> None:
+def _fill(
+    out: Tensor, logits: Tensor, labels: Tensor | None, rho: float, t: float, t_power: int
+) -> None:
     if rho == 1.0 or labels is None:
         out.copy_(centred(logits))
         return
@@ -172,9 +183,10 @@ def _fill(out: Tensor, logits: Tensor, labels: Tensor | None, rho: float, t: flo
         if not bool(converged.all()):
             sample = start + int((~converged).nonzero()[0])
             raise NumericsError(
-                f"The effective logit of sample {sample} did not converge at soft ratio {rho:g}, temperature {t:g}, "
-                f"t_power {t_power}; its teacher logits are {_short(logits[sample])}. "
-                "Scale the teacher's logits down, or move the temperature closer to 1."
+                f"The effective logit of sample {sample} did not converge at soft ratio {rho:g},"
+                f" temperature {t:g}, t_power {t_power}; its teacher logits are"
+                f" {_short(logits[sample])}. Scale the teacher's logits down, or move the"
+                " temperature closer to 1."
             )
 
 
@@ -188,25 +200,35 @@ def _logits(teacher_logits: Tensor | np.ndarray) -> Tensor:
     if given.is_complex():
         raise SettingError("Teacher logits are complex numbers; expected real ones.")
     logits = given.detach().to(torch.float64)
-    if logits.ndim not in (1, 2) or logits.numel() == 0 or (logits.ndim == 2 and logits.shape[1] < 2):
+    if (
+        logits.ndim not in (1, 2)
+        or logits.numel() == 0
+        or (logits.ndim == 2 and logits.shape[1] < 2)
+    ):
         raise SettingError(
-            f"Teacher logits have shape {tuple(logits.shape)}; expected (n,) for one logit or (n, C) with C of 2 or more."
+            f"Teacher logits have shape {tuple(logits.shape)}; expected (n,) for one logit or (n,"
+            " C) with C of 2 or more."
         )
     bad = ~torch.isfinite(logits)
     if bool(bad.any()):
         raise SettingError(
-            f"Teacher logits hold {int(bad.sum())} values that are NaN or infinite; the first is in sample "
-            f"{int(bad.reshape(len(logits), -1).any(1).nonzero()[0])}. Remove those samples or mend the teacher."
+            f"Teacher logits hold {int(bad.sum())} values that are NaN or infinite; the first is in"
+            f" sample {int(bad.reshape(len(logits), -1).any(1).nonzero()[0])}. Remove those samples"
+            " or mend the teacher."
         )
     return logits
 
 
 def _tensor(given: Tensor | np.ndarray) -> Tensor:
-    """Torch takes no negative strides, no foreign byte order, and nothing that cannot be written to."""
+    """Torch takes no negative strides, no foreign byte order, and nothing that cannot be written
+    to.
+    """
     if isinstance(given, Tensor):
         return given
     array = np.asarray(given)
-    return torch.as_tensor(np.require(array.astype(array.dtype.newbyteorder("="), copy=False), requirements=["C", "W"]))
+    return torch.as_tensor(
+        np.require(array.astype(array.dtype.newbyteorder("="), copy=False), requirements=["C", "W"])
+    )
 
 
 def _labels(labels: Tensor | np.ndarray, logits: Tensor) -> Tensor:
@@ -214,7 +236,8 @@ def _labels(labels: Tensor | np.ndarray, logits: Tensor) -> Tensor:
     n_classes = 2 if logits.ndim == 1 else logits.shape[1]
     if targets.shape != logits.shape[:1]:
         raise SettingError(
-            f"Labels have shape {tuple(targets.shape)}; expected ({len(logits)},), one for each row of the teacher's logits."
+            f"Labels have shape {tuple(targets.shape)}; expected ({len(logits)},), one for each row"
+            " of the teacher's logits."
         )
     if targets.is_floating_point() and bool((targets != targets.round()).any()):
         raise SettingError("Labels are not whole numbers; pass class indices.")
@@ -222,7 +245,8 @@ def _labels(labels: Tensor | np.ndarray, logits: Tensor) -> Tensor:
     if bool(outside.any()):
         first = int(outside.nonzero()[0])
         raise SettingError(
-            f"Label {int(targets[first])} of sample {first} is outside 0 … {n_classes - 1}, the classes of the teacher's logits."
+            f"Label {int(targets[first])} of sample {first} is outside 0 … {n_classes - 1}, the"
+            " classes of the teacher's logits."
         )
     return targets.to(torch.int64)
 
@@ -238,19 +262,32 @@ def _settings(
 
 
 def check_settings(soft_ratios: list[float], temperatures: list[float], t_power: int) -> None:
-    """Raise a `SettingError` unless every soft ratio, temperature and the temperature's power can be used."""
+    """Raise a `SettingError` unless every soft ratio, temperature and the temperature's power can
+    be used.
+    """
     for rho in soft_ratios:
         if rho == 0:
             raise SettingError(
-                "A soft ratio of 0 is training on the labels alone: its logits grow without end, so it has no effective "
-                "logit. Use a small positive soft ratio, such as 0.01."
+                "A soft ratio of 0 is training on the labels alone: its logits grow without end, so"
+                " it has no effective logit. Use a small positive soft ratio, such as 0.01."
             )
         if not 0 < rho <= 1:
-            raise SettingError(f"A soft ratio of {rho:g} was given; it is the teacher's share of the loss, in (0, 1].")
+            raise SettingError(
+                f"A soft ratio of {rho:g} was given; it is the teacher's share of the loss, in"
+                " (0, 1]."
+            )
     for t in temperatures:
         if not 0 < t < float("inf"):
-            raise SettingError(f"A temperature of {t:g} was given; expected a positive, finite number.")
+            raise SettingError(
+                f"A temperature of {t:g} was given; expected a positive, finite number."
+            )
         if not _COLDEST <= t <= _HOTTEST:
-            raise SettingError(f"A temperature of {t:g} was given; expected one between {_COLDEST:g} and {_HOTTEST:g}.")
+            raise SettingError(
+                f"A temperature of {t:g} was given; expected one between {_COLDEST:g} and"
+                f" {_HOTTEST:g}."
+            )
     if t_power not in (0, 2):
-        raise SettingError(f"t_power is {t_power!r}; expected 0 (the paper's loss) or 2 (most distillation software).")
+        raise SettingError(
+            f"t_power is {t_power!r}; expected 0 (the paper's loss) or 2 (most distillation"
+            " software)."
+        )

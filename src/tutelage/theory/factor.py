@@ -54,7 +54,9 @@ class Factor:
 
     @property
     def redundant(self) -> int:
-        """Samples whose features those before them span, up to the jitter: only it tells them apart."""
+        """Samples whose features those before them span, up to the jitter: only it tells them
+        apart.
+        """
         return redundant(self.diagonal, self.jitter)
 
     def forward(self, rhs: Float[Tensor, "N columns"]) -> Float[Tensor, "N columns"]:
@@ -66,11 +68,15 @@ class Factor:
         for start in reversed(range(0, len(self.lower), _BLOCK)):
             rows, rest = slice(start, start + _BLOCK), slice(start + _BLOCK, None)
             rhs[rows].addmm_(self.lower[rest, rows].mT, rhs[rest], alpha=-1)
-            rhs[rows] = torch.linalg.solve_triangular(self.lower[rows, rows].mT, rhs[rows], upper=True)
+            rhs[rows] = torch.linalg.solve_triangular(
+                self.lower[rows, rows].mT, rhs[rows], upper=True
+            )
         return rhs
 
     def columns(self, start: int, stop: int) -> Iterator[tuple[slice, Float[Tensor, "N width"]]]:
-        """Some columns of L, in as many pieces as is convenient; what is above the diagonal is not set."""
+        """Some columns of L, in as many pieces as is convenient; what is above the diagonal is not
+        set.
+        """
         yield slice(start, stop), self.lower[:, start:stop]
 
     def inverse_diagonal(self, progress: Progress) -> Float[Tensor, " N"]:
@@ -89,7 +95,9 @@ class Factor:
 
 @runtime_checkable
 class Factored(Protocol):
-    """What the theory needs of a factor, dense here or in tiles in `tutelage.scale`; see `Factor`."""
+    """What the theory needs of a factor, dense here or in tiles in `tutelage.scale`; see
+    `Factor`.
+    """
 
     @property
     def jitter(self) -> float:
@@ -131,7 +139,9 @@ def redundant(diagonal: Float[Tensor, " N"], jitter: float) -> int:
     return int((diagonal.square() <= _REDUNDANT * jitter).sum())
 
 
-def factor(kernel: Float[Tensor, "N N"], *, overwrite: bool = False, progress: Progress = silent) -> Factor:
+def factor(
+    kernel: Float[Tensor, "N N"], *, overwrite: bool = False, progress: Progress = silent
+) -> Factor:
     """Factor Θ + λI = L Lᵀ with the smallest jitter λ that succeeds.
 
     Parameters
@@ -139,7 +149,8 @@ def factor(kernel: Float[Tensor, "N N"], *, overwrite: bool = False, progress: P
     kernel : Tensor of shape (N, N)
         Θ of the pool in its ordering, symmetric.
     overwrite : bool
-        Factor in place: `kernel` then holds L below and on its diagonal, and no second matrix is made.
+        Factor in place: `kernel` then holds L below and on its diagonal, and no second matrix is
+        made.
     progress : Progress
         Told of the samples factored.
 
@@ -179,15 +190,17 @@ def jitters(diagonal: Float[Tensor, " N"]) -> Iterator[tuple[float, float]]:
     """
     if not bool(torch.isfinite(diagonal).all()):
         raise NumericsError(
-            "The kernel holds values that are NaN or infinite; look at the student's weights and inputs."
+            "The kernel holds values that are NaN or infinite; look at the student's weights and"
+            " inputs."
         )
     mean, relative = float(diagonal.mean()), _FIRST_JITTER
     while relative <= _LAST_JITTER:
         yield relative, relative * mean
         relative *= 10
     raise NumericsError(
-        f"The kernel of {len(diagonal)} samples is not positive definite, even with {_LAST_JITTER:g} of its mean diagonal "
-        f"({mean:g}) added. Look for inputs that are all alike, or use float64."
+        f"The kernel of {len(diagonal)} samples is not positive definite, even with"
+        f" {_LAST_JITTER:g} of its mean diagonal ({mean:g}) added. Look for inputs that are all"
+        " alike, or use float64."
     )
 
 
@@ -218,10 +231,14 @@ def solve(
     -------
     Tensor of shape (N, columns)
     """
-    return factor.forward(targets if overwrite else targets.clone(memory_format=torch.contiguous_format))
+    return factor.forward(
+        targets if overwrite else targets.clone(memory_format=torch.contiguous_format)
+    )
 
 
-def coefficients(factor: Factored, solution: Float[Tensor, "N columns"]) -> Float[Tensor, "N columns"]:
+def coefficients(
+    factor: Factored, solution: Float[Tensor, "N columns"]
+) -> Float[Tensor, "N columns"]:
     """Give Θ⁻¹Z = L⁻ᵀ U, the weight of each sample in the student of the whole pool, (3.1)."""
     return factor.backward(solution.clone())
 
@@ -239,13 +256,17 @@ def one_step_ahead(
 
 
 def leave_one_out(
-    coefficients: Float[Tensor, "N columns"], inverse_diagonal: Float[Tensor, " N"], targets: Float[Tensor, "N columns"]
+    coefficients: Float[Tensor, "N columns"],
+    inverse_diagonal: Float[Tensor, " N"],
+    targets: Float[Tensor, "N columns"],
 ) -> Float[Tensor, "N columns"]:
     """Predict each sample from all the others, (3.6)."""
     return torch.addcdiv(targets, coefficients, inverse_diagonal[:, None], value=-1)
 
 
-def squared_norms(solution: Float[Tensor, "N *columns"], sizes: list[int]) -> Float[Tensor, "sizes *columns"]:
+def squared_norms(
+    solution: Float[Tensor, "N *columns"], sizes: list[int]
+) -> Float[Tensor, "sizes *columns"]:
     """Give ‖Δŵ_n‖² of every column at every size: (sizes, columns), (3.2)."""
     return inner_products(solution, solution, sizes)
 
@@ -257,15 +278,24 @@ def inner_products(
     step = max(1, _CACHED // max(1, left[0].numel()))
 
     def of_part(part: slice) -> Tensor:
-        blocks = (slice(start, min(start + step, part.stop)) for start in range(part.start, part.stop, step))
+        blocks = (
+            slice(start, min(start + step, part.stop))
+            for start in range(part.start, part.stop, step)
+        )
         return sum((left[rows] * right[rows]).sum(0) for rows in blocks)  # type: ignore[return-value]
 
     return _cumulative(of_part, sizes)
 
 
-def gram_matrices(solution: Float[Tensor, "N *settings C"], sizes: list[int]) -> Float[Tensor, "sizes *settings C C"]:
-    """Give the Gram matrices of the weights over the last axis: (n, ..., C) -> (sizes, ..., C, C), (3.2)."""
-    return _cumulative(lambda part: torch.einsum("i...c,i...k->...ck", solution[part], solution[part]), sizes)
+def gram_matrices(
+    solution: Float[Tensor, "N *settings C"], sizes: list[int]
+) -> Float[Tensor, "sizes *settings C C"]:
+    """Give the Gram matrices of the weights over the last axis: (n, ..., C) -> (sizes, ..., C, C),
+    (3.2).
+    """
+    return _cumulative(
+        lambda part: torch.einsum("i...c,i...k->...ck", solution[part], solution[part]), sizes
+    )
 
 
 def _cumulative(of_part: Callable[[slice], Tensor], sizes: list[int]) -> Tensor:
@@ -304,7 +334,11 @@ def predictions(
     variance : Tensor of shape (M,)
         σ_n², (3.4), kept at or above 0.
     """
-    mean, variance, start = solution.new_zeros(test_solution.shape[1], solution.shape[1]), prior.clone(), 0
+    mean, variance, start = (
+        solution.new_zeros(test_solution.shape[1], solution.shape[1]),
+        prior.clone(),
+        0,
+    )
     for n in sizes:
         mean.addmm_(test_solution[start:n].mT, solution[start:n])
         variance -= test_solution[start:n].square().sum(0)
@@ -341,21 +375,30 @@ class Walk:
         prior: Float[Tensor, " M"],
         sizes: list[int],
     ) -> "Walk":
-        """Give the same from parts of K(pool, test), so that V is never there as a whole; the last size has to be N."""
+        """Give the same from parts of K(pool, test), so that V is never there as a whole; the last
+        size has to be N.
+        """
         means = solution.new_empty(len(sizes), len(prior), solution.shape[1])
         variances, start = prior.new_empty(len(sizes), len(prior)), 0
         for part in parts:
             rows = slice(start, start := start + part.shape[1])
             test_solution = solve(factor, part, overwrite=True)
-            for k, (_, mean, variance) in enumerate(predictions(solution, test_solution, prior[rows], sizes)):
+            for k, (_, mean, variance) in enumerate(
+                predictions(solution, test_solution, prior[rows], sizes)
+            ):
                 means[k, rows], variances[k, rows] = mean, variance
         return cls(means[-1], zip(sizes, means, variances, strict=True))
 
 
 def pool_predictions(
-    factor: Factored, solution: Float[Tensor, "N columns"], prior: Float[Tensor, " N"], sizes: list[int]
+    factor: Factored,
+    solution: Float[Tensor, "N columns"],
+    prior: Float[Tensor, " N"],
+    sizes: list[int],
 ) -> Iterator[tuple[int, Float[Tensor, "N columns"], Float[Tensor, " N"]]]:
-    """Walk as `predictions` does, on the pool itself: row i of its V is column i of L. Only samples from n on are predicted."""
+    """Walk as `predictions` does, on the pool itself: row i of its V is column i of L. Only samples
+    from n on are predicted.
+    """
     mean, variance, start = torch.zeros_like(solution), prior.clone(), 0
     for n in sizes:
         for columns, lower in factor.columns(start, n):
@@ -374,7 +417,9 @@ def _forward(lower: Tensor, rhs: Tensor) -> Tensor:
 
 
 def _cholesky_in_place(a: Tensor, progress: Progress) -> bool:
-    """Left-looking blocked Cholesky of the lower triangle; above the diagonal nothing is touched."""
+    """Left-looking blocked Cholesky of the lower triangle; above the diagonal nothing is
+    touched.
+    """
     n = len(a)
     with progress("factor", n) as advance:
         for start in range(0, n, _BLOCK):
@@ -387,7 +432,9 @@ def _cholesky_in_place(a: Tensor, progress: Progress) -> bool:
                 return False
             a[rows, rows] = block + a[rows, rows].triu(1)
             a[below, rows].addmm_(a[below, :start], a[rows, :start].mT, alpha=-1)
-            a[below, rows] = torch.linalg.solve_triangular(block.mT, a[below, rows], upper=True, left=False)
+            a[below, rows] = torch.linalg.solve_triangular(
+                block.mT, a[below, rows], upper=True, left=False
+            )
             advance(rows.stop - start)
     return True
 

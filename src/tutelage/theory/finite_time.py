@@ -11,8 +11,11 @@ from tutelage.exceptions import NumericsError
 from tutelage.theory import factor
 from tutelage.theory.factor import Factor
 
-CURVATURE = 0.05  # h, a typical second derivative of the loss; what it is changes the speed, not the result
-_TOLERANCE = 2e-2  # of the gradient's norm: predicted errors are then a tenth of a point from where they settle
+CURVATURE = (
+    0.05  # h, a typical second derivative of the loss; what it is changes the speed, not the result
+)
+# of the gradient's norm: predicted errors are then a tenth of a point from where they settle
+_TOLERANCE = 2e-2
 _LEAVING = 0.1  # share of settings that have to have converged for them to be taken out
 _STEPS, _SEARCHES = 300, 6
 
@@ -21,7 +24,8 @@ _STEPS, _SEARCHES = 300, 6
 class Losses:
     """The loss (1.2) of n samples at each of K settings.
 
-    Settings lie along the last axis, behind the classes: softmax over a short last axis is many times slower.
+    Settings lie along the last axis, behind the classes: softmax over a short last axis is many
+    times slower.
 
     Attributes
     ----------
@@ -79,7 +83,9 @@ class Losses:
     def first(self, n: int) -> "Losses":
         """Of the first n samples."""
         return replace(
-            self, soft_targets=self.soft_targets[:n], labels=None if self.labels is None else self.labels[:n]
+            self,
+            soft_targets=self.soft_targets[:n],
+            labels=None if self.labels is None else self.labels[:n],
         )
 
     def __getitem__(self, settings: tuple[EllipsisType, Tensor]) -> "Losses":
@@ -131,9 +137,15 @@ class Path:
 
     @classmethod
     def of(
-        cls, kernel: Float[Tensor, "N N"], losses: Losses, start: Float[Tensor, "N C"], time_per_sample: float
+        cls,
+        kernel: Float[Tensor, "N N"],
+        losses: Losses,
+        start: Float[Tensor, "N C"],
+        time_per_sample: float,
     ) -> "Path":
-        """Factor a copy of the kernel: in float32, twice as fast, where its rounding stays below the tolerance."""
+        """Factor a copy of the kernel: in float32, twice as fast, where its rounding stays below
+        the tolerance.
+        """
         kappa, single = 1 / (time_per_sample * CURVATURE), torch.finfo(torch.float32).eps
         precise_enough = (
             1 + float(kernel.diagonal().sum()) / kappa
@@ -146,9 +158,10 @@ class Path:
     def learned(self, n: int) -> Float[Tensor, "n C K"]:
         """Solve (8.1) for all settings at once, on the first n samples: f - z_0 there.
 
-        The stationary point is f = z_0 + Θ A with A = -(t/n) ∂ℓ/∂z at f, (8.2). It is found by conjugate gradients with a
-        line search, preconditioned by what (8.1)'s solution would be if the loss were quadratic with second
-        derivative h: one solve with Θ + κI, and no product with Θ, for each step.
+        The stationary point is f = z_0 + Θ A with A = -(t/n) ∂ℓ/∂z at f, (8.2). It is found by
+        conjugate gradients with a line search, preconditioned by what (8.1)'s solution would be if
+        the loss were quadratic with second derivative h: one solve with Θ + κI, and no product with
+        Θ, for each step.
 
         Raises
         ------
@@ -158,17 +171,26 @@ class Path:
         leading, z_0, losses = self.ridged.leading(n), self.start[:n, :, None], self.losses.first(n)
         kappa, time = 1 / (self.time_per_sample * CURVATURE), self.time_per_sample
         learned = self.start.new_zeros(losses.soft_targets.shape)
-        active = torch.arange(learned.shape[-1], device=learned.device)  # settings that have not converged
+        active = torch.arange(
+            learned.shape[-1], device=learned.device
+        )  # settings that have not converged
         u = torch.zeros_like(learned)
         a, before, slope = torch.zeros_like(u), u, losses.gradient(z_0 + u)
         direction, along = torch.zeros_like(u), torch.zeros_like(u)
         power = first = _dot(u, u)
         for step in range(_STEPS):
-            p = factor.coefficients(leading, factor.solve(leading, slope.flatten(1))).reshape(u.shape) / CURVATURE
+            p = (
+                factor.coefficients(leading, factor.solve(leading, slope.flatten(1))).reshape(
+                    u.shape
+                )
+                / CURVATURE
+            )
             theta_p = slope / CURVATURE - kappa * p
             new_power = _dot(slope, theta_p)
             first = first if step else new_power
-            beta = ((new_power - _dot(before, theta_p)) / power).clamp_min(0) if step else power  # Polak-Ribière+
+            beta = (
+                ((new_power - _dot(before, theta_p)) / power).clamp_min(0) if step else power
+            )  # Polak-Ribière+
             done = new_power <= _TOLERANCE**2 * first
             if float(done.double().mean()) >= _LEAVING or bool(done.all()):
                 learned[..., active[done]] = u[..., done]
@@ -176,34 +198,59 @@ class Path:
                     return learned
                 losses = losses[..., ~done]
                 active, beta, new_power, first, a, u, slope, direction, along, p, theta_p = (
-                    v[..., ~done] for v in (active, beta, new_power, first, a, u, slope, direction, along, p, theta_p)
+                    v[..., ~done]
+                    for v in (
+                        active,
+                        beta,
+                        new_power,
+                        first,
+                        a,
+                        u,
+                        slope,
+                        direction,
+                        along,
+                        p,
+                        theta_p,
+                    )
                 )
-            # A line search that went too far can leave a sum that leads uphill; there the directions begin afresh.
+            # A line search that went too far can leave a sum that leads uphill; there the
+            # directions begin afresh.
             beta = torch.where(_dot(slope, beta * along - theta_p) < 0, beta, 0.0)
             direction, along = (beta * v - w for v, w in ((direction, p), (along, theta_p)))
             power, before = new_power, slope
             length, slope = _searched(losses, z_0 + u, along, a, direction, time, slope)
             a, u = a + length * direction, u + length * along
         raise NumericsError(
-            f"The students after a finite training time did not converge in {_STEPS} steps; look at the scale of the "
-            "teacher's logits, or use float64."
+            f"The students after a finite training time did not converge in {_STEPS} steps; look at"
+            " the scale of the teacher's logits, or use float64."
         )
 
 
 def _searched(
-    losses: Losses, f: Tensor, along: Tensor, a: Tensor, direction: Tensor, time_per_sample: float, slope: Tensor
+    losses: Losses,
+    f: Tensor,
+    along: Tensor,
+    a: Tensor,
+    direction: Tensor,
+    time_per_sample: float,
+    slope: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Minimise along a line, each setting on its own: step lengths (K,), and the slope where they lead."""
+    """Minimise along a line, each setting on its own: step lengths (K,), and the slope where they
+    lead.
+    """
     downhill = _dot(slope, along)
     bend = losses.curvature(f, along) + _dot(direction, along) / time_per_sample
-    length = torch.where(downhill < 0, -downhill / bend.clamp_min(torch.finfo(bend.dtype).tiny), 0.0)
+    length = torch.where(
+        downhill < 0, -downhill / bend.clamp_min(torch.finfo(bend.dtype).tiny), 0.0
+    )
     for _ in range(_SEARCHES):
         there = losses.gradient(f + length * along) + (a + length * direction) / time_per_sample
         left = _dot(there, along)
         over = left > -0.3 * downhill
         if not bool(over.any()):
             break
-        # The slope grows along a convex function, so that the secant's zero lies before the point that was too far.
+        # The slope grows along a convex function, so that the secant's zero lies before the point
+        # that was too far.
         length = torch.where(over, length * downhill / (downhill - left), length)
     return length, there
 

@@ -11,7 +11,8 @@ from tutelage.theory.factor import inner_products
 
 @dataclass(frozen=True)
 class Angles:
-    """Cosines between the teacher's weights, their correction and a reference direction, (sizes, ...).
+    """Cosines between the teacher's weights, their correction and a reference direction, (sizes,
+    ...).
 
     Attributes
     ----------
@@ -72,10 +73,13 @@ def angles(
 
     def cosine(product: Tensor, square1: Tensor, square2: Tensor) -> Tensor:
         length = (square1 * square2).sqrt()
-        return torch.where(length > 0, product / length.clamp_min(torch.finfo(t.dtype).tiny), 0.0).clamp(-1, 1)
+        return torch.where(
+            length > 0, product / length.clamp_min(torch.finfo(t.dtype).tiny), 0.0
+        ).clamp(-1, 1)
 
     tt, gg, cc, ee = dot(t, t), dot(g, g), dot(correction, correction), dot(effective, effective)
-    # At ρ = 1 nothing is corrected, and what is left of the difference is the rounding of two solves.
+    # At ρ = 1 nothing is corrected, and what is left of the difference is the rounding of two
+    # solves.
     cc = torch.where(cc > (1e4 * torch.finfo(t.dtype).eps) ** 2 * tt, cc, 0.0)
     return Angles(
         teacher_reference=cosine(dot(t, g), tt, gg).expand_as(ee),
@@ -86,7 +90,9 @@ def angles(
 
 
 def reference_logits(labels: Int[Tensor, " n"], n_logits: int) -> Float[Tensor, "n n_logits"]:
-    """Give centred one-hot labels e_y - 1/C, shape (n, C), or 2y - 1, shape (n, 1), as reference direction z_g."""
+    """Give centred one-hot labels e_y - 1/C, shape (n, C), or 2y - 1, shape (n, 1), as reference
+    direction z_g.
+    """
     if n_logits == 1:
         return (2.0 * labels.to(torch.float64) - 1)[:, None]
     one_hot = torch.nn.functional.one_hot(labels, n_logits).to(torch.float64)
@@ -95,7 +101,9 @@ def reference_logits(labels: Int[Tensor, " n"], n_logits: int) -> Float[Tensor, 
 
 @dataclass(frozen=True)
 class Split:
-    """The pool samples on which teacher and label disagree, split three ways (indices, ascending)."""
+    """The pool samples on which teacher and label disagree, split three ways (indices,
+    ascending).
+    """
 
     label_corrects_teacher: Tensor
     teacher_corrects_label: Tensor
@@ -103,9 +111,13 @@ class Split:
 
 
 def split_disagreements(
-    teacher: Int[Tensor, " N"], labels: Int[Tensor, " N"], vote_low: Int[Tensor, " N"], vote_high: Int[Tensor, " N"]
+    teacher: Int[Tensor, " N"],
+    labels: Int[Tensor, " N"],
+    vote_low: Int[Tensor, " N"],
+    vote_high: Int[Tensor, " N"],
 ) -> Split:
-    """Split the samples on which teacher and label disagree by the leave-one-out vote of two students.
+    """Split the samples on which teacher and label disagree by the leave-one-out vote of two
+    students.
 
     Parameters
     ----------

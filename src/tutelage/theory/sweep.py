@@ -119,7 +119,13 @@ class Students:
     def of(cls, factored: Factored, targets: Targets, sizes: list[int]) -> "Students":
         """Solve for all of them."""
         flat = factor.solve(factored, targets.still_to_learn(targets.effective).flatten(1))
-        solution, shape = flat.reshape(targets.effective.shape), (len(sizes), *targets.effective.shape[1:])
+        solution, shape = (
+            flat.reshape(targets.effective.shape),
+            (
+                len(sizes),
+                *targets.effective.shape[1:],
+            ),
+        )
         squares = factor.squared_norms(flat, sizes).reshape(shape)
         many = shape[-1] > transfer_risk.MANY
         grams = squares[..., None] if many else factor.gram_matrices(solution, sizes)
@@ -129,14 +135,16 @@ class Students:
             sizes,
             solution,
             squares.sum(-1),
-            transfer_risk.prequential_scale(flat, sizes).reshape(shape) * transfer_risk.centred_share(shape[-1]),
+            transfer_risk.prequential_scale(flat, sizes).reshape(shape)
+            * transfer_risk.centred_share(shape[-1]),
             grams[-1] - grams,
         )
 
 
 @dataclass(frozen=True)
 class LeftOut:
-    """Each pool sample as the students of all the others see it, (3.6); the same for every ordering.
+    """Each pool sample as the students of all the others see it, (3.6); the same for every
+    ordering.
 
     Copies are left out together, (3.6a).
 
@@ -244,7 +252,8 @@ def on_test_in_time(
     start = None if held_out.start is None else _spread(held_out.start, len(shape))
     with progress("training time", sum(sizes)) as advance:
         for n in sizes:
-            # Where training ends, f - z_0 is in the span of the samples, and so interpolated as (3.1) interpolates, (8.2).
+            # Where training ends, f - z_0 is in the span of the samples, and so interpolated as
+            # (3.1) interpolates, (8.2).
             on_pool = path.learned(n).flatten(1).to(test_solution.dtype)
             solution = factor.solve(students.factored.leading(n), on_pool, overwrite=True)
             learned = (test_solution[:n].mT @ solution).reshape(shape[0], shape[-1], -1)
@@ -272,14 +281,19 @@ def on_pool(students: Students, prior: Tensor) -> list[Tensors]:
     start = None if students.targets.start is None else _spread(students.targets.start, oracle.ndim)
     first = students.targets.copies.first
     rows: list[Tensors] = []
-    walk = factor.pool_predictions(factored, students.solution.flatten(1), prior, students.sizes[:-1])
+    walk = factor.pool_predictions(
+        factored, students.solution.flatten(1), prior, students.sizes[:-1]
+    )
     for k, (n, mean, variance) in enumerate(walk):
         unseen = n + first[n:].nonzero()[:, 0]
         if not len(unseen):  # copies of what was seen are all that is left
             rows.append({})
             continue
-        logits = _from(None if start is None else start[unseen], mean[unseen].reshape(-1, *oracle.shape[1:]))
-        # A pool sample has a feature √λ of its own, which lengthens it and keeps it out of the span of the others.
+        logits = _from(
+            None if start is None else start[unseen], mean[unseen].reshape(-1, *oracle.shape[1:])
+        )
+        # A pool sample has a feature √λ of its own, which lengthens it and keeps it out of the span
+        # of the others.
         row = _evaluate_pool(students, k, unseen, logits, prior, variance[unseen] + factored.jitter)
         row["data_inefficiency"], row["data_inefficiency_se"] = data_inefficiency.fresh_sample(
             students.squared_norm[k], oracle[unseen] - logits, variance[unseen], factored.jitter, n
@@ -299,21 +313,30 @@ def on_left_out(students: Students, prior: Tensor, left_out: LeftOut, begin: int
     variance = 1 / left_out.inverse_diagonal[unseen]
     row = _evaluate_pool(students, -1, unseen, left_out.logits[unseen], prior, variance)
     row["data_inefficiency"], row["data_inefficiency_se"] = data_inefficiency.leave_one_out(
-        students.squared_norm[-1], left_out.coefficients[unseen], left_out.inverse_diagonal[unseen], len(prior)
+        students.squared_norm[-1],
+        left_out.coefficients[unseen],
+        left_out.inverse_diagonal[unseen],
+        len(prior),
     )
     return row
 
 
 def of_ordering(students: Students) -> Tensors:
-    """What the ordering alone tells: norms, prequential errors, correction angles; (E, S, sizes) each."""
+    """What the ordering alone tells: norms, prequential errors, correction angles; (E, S, sizes)
+    each.
+    """
     targets, solution = students.targets, students.solution
     variables: Tensors = {"squared_norm": students.squared_norm.movedim(0, -1)}
     if targets.labels is None or targets.reference is None:
         return variables
-    ahead = factor.one_step_ahead(students.factored, solution.flatten(1), targets.effective.flatten(1))
+    ahead = factor.one_step_ahead(
+        students.factored, solution.flatten(1), targets.effective.flatten(1)
+    )
     wrong = decide(ahead.reshape(solution.shape)) != targets.labels[:, None, None]
     first, thirds = targets.copies.first, [slice(n - max(1, n // 3), n) for n in students.sizes]
-    last_third = [wrong[third][first[third]].double().mean(0) for third in thirds]  # NaN where all are copies
+    last_third = [
+        wrong[third][first[third]].double().mean(0) for third in thirds
+    ]  # NaN where all are copies
     variables["error_prequential"] = torch.stack(last_third, -1)
     reference = factor.solve(students.factored, targets.reference)
     teacher = factor.solve(students.factored, targets.still_to_learn(targets.teacher).flatten(1))
@@ -322,8 +345,16 @@ def of_ordering(students: Students) -> Tensors:
         imperfect_teacher.angles(teacher[:, e], solution[:, e], reference, students.sizes)
         for e in range(teacher.shape[1])
     ]
-    names = ("teacher_reference", "correction_reference", "correction_teacher", "effective_reference")
-    return variables | {f"cos_{name}": torch.stack([getattr(a, name).movedim(0, -1) for a in epochs]) for name in names}
+    names = (
+        "teacher_reference",
+        "correction_reference",
+        "correction_teacher",
+        "effective_reference",
+    )
+    return variables | {
+        f"cos_{name}": torch.stack([getattr(a, name).movedim(0, -1) for a in epochs])
+        for name in names
+    }
 
 
 def _evaluate_pool(
@@ -348,9 +379,13 @@ def _evaluate(
 
     def of(at: tuple[int, ...]) -> Tensors:
         gram, scale = students.residual_gram[k][at], students.scale[k][at]
-        bounded = transfer_risk.bounds(oracle_logits[at], student_logits[at], gram, held_out.prior, variance)
+        bounded = transfer_risk.bounds(
+            oracle_logits[at], student_logits[at], gram, held_out.prior, variance
+        )
         return {
-            "expected_transfer_risk": transfer_risk.expected_transfer_risk(student_logits[at], scale, variance),
+            "expected_transfer_risk": transfer_risk.expected_transfer_risk(
+                student_logits[at], scale, variance
+            ),
             "risk_bound": bounded.risk_bound,
             "power_bound": bounded.power_bound,
             "certified_fraction": bounded.certified_fraction,
@@ -362,7 +397,9 @@ def _evaluate(
     else:  # each setting on its own: what many classes take stays near a core's cache
         rows = [of(at) for at in product(*map(range, settings))]
         row = {name: values.reshape(settings) for name, values in stack(rows).items()}
-    return _risks(decided, held_out) | {"oracle_risk": _share(decided != decide(oracle_logits))} | row
+    return (
+        _risks(decided, held_out) | {"oracle_risk": _share(decided != decide(oracle_logits))} | row
+    )
 
 
 def _risks(decided: Tensor, held_out: HeldOut) -> Tensors:

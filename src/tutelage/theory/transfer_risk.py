@@ -14,7 +14,7 @@ from torch import Tensor
 
 MANY = 64  # classes from which on a Gram matrix of all is too much for each size and setting
 _NODES = 32
-_CHUNK = 1 << 15  # logits integrated at once: in a core's cache, and below torch's threshold for waking other threads
+_CHUNK = 1 << 15  # logits integrated at once: in a core's cache, too few for torch to wake threads
 _WIDE = 1 << 18  # of many classes, where other threads are worth waking
 
 
@@ -41,7 +41,9 @@ class Bounds:
 
 
 def decisions(logits: Tensor, *, n_logits: int) -> Tensor:
-    """Give the class that wins: the sign of one logit (last axis M), the argmax of C (last axis C)."""
+    """Give the class that wins: the sign of one logit (last axis M), the argmax of C (last axis
+    C).
+    """
     return (logits > 0).to(torch.int64) if n_logits == 1 else logits.argmax(-1)
 
 
@@ -59,8 +61,9 @@ def bounds(
     oracle, student : Tensor of shape (..., M, C)
         Their logits on the same inputs; C = 1 for one logit.
     residual_gram : Tensor of shape (..., C, C), or (..., C, 1)
-        Gram matrix of w⊥ = Δw_* - Δŵ_n over classes: the sum of U_ia U_ib over i > n, (3.2). Or its diagonal: then ‖w⊥^c‖ + ‖w⊥^k‖
-        stands for ‖w⊥^c - w⊥^k‖, which is never larger, so that all that is said still holds.
+        Gram matrix of w⊥ = Δw_* - Δŵ_n over classes: the sum of U_ia U_ib over i > n, (3.2). Or its
+        diagonal: then ‖w⊥^c‖ + ‖w⊥^k‖ stands for ‖w⊥^c - w⊥^k‖, which is never larger, so that all
+        that is said still holds.
     prior, variance : Tensor of shape (M,)
         Θ(x, x) = ‖φ(x)‖² and σ_n²(x).
 
@@ -82,7 +85,10 @@ def bounds(
 
 
 def oracle_angle_tail(
-    oracle: Float[Tensor, " M"], oracle_norm: Float[Tensor, ""], prior: Float[Tensor, " M"], angles: Float[Tensor, " B"]
+    oracle: Float[Tensor, " M"],
+    oracle_norm: Float[Tensor, ""],
+    prior: Float[Tensor, " M"],
+    angles: Float[Tensor, " B"],
 ) -> Float[Tensor, " B"]:
     """Give p(β), the share of inputs whose features lie at β or more from the oracle's weights.
 
@@ -105,21 +111,27 @@ def oracle_angle_tail(
     return _share(torch.arccos(cosine)[None] >= angles[:, None])
 
 
-def prequential_scale(solution: Float[Tensor, "N *columns"], sizes: list[int]) -> Float[Tensor, "sizes *columns"]:
+def prequential_scale(
+    solution: Float[Tensor, "N *columns"], sizes: list[int]
+) -> Float[Tensor, "sizes *columns"]:
     """Give s², the mean of U² over the last third of the first n samples: (sizes, columns)."""
     return torch.stack([solution[n - max(1, n // 3) : n].square().mean(0) for n in sizes])
 
 
 def centred_share(classes: int) -> float:
-    """Give what s² of centred logits is to be multiplied by, so that two columns say what one logit says.
+    """Give what s² of centred logits is to be multiplied by, so that two columns say what one logit
+    says.
 
-    (4.4) takes classes as independent. Centred logits of independent ones have 1 - 1/C of their variance.
+    (4.4) takes classes as independent. Centred logits of independent ones have 1 - 1/C of their
+    variance.
     """
     return 1.0 if classes == 1 else classes / (classes - 1)
 
 
 def expected_transfer_risk(
-    student: Float[Tensor, "*settings M C"], scale: Float[Tensor, "*settings C"], variance: Float[Tensor, " M"]
+    student: Float[Tensor, "*settings M C"],
+    scale: Float[Tensor, "*settings C"],
+    variance: Float[Tensor, " M"],
 ) -> Float[Tensor, "*settings"]:
     """Give the chance that the oracle decides otherwise, averaged over inputs, (4.4).
 
@@ -155,7 +167,9 @@ def expected_transfer_risk(
     if student.shape[-1] > MANY:  # a product of many Φ needs no more digits, and is worth a thread
         lead, width, step = lead.float(), width.float(), _WIDE // student.shape[-1] + 1
     parts = [_keeps(lead[i : i + step], width[i : i + step]) for i in range(0, len(lead), step)]
-    return (1 - torch.cat(parts).to(student.dtype).reshape(student.shape[:-1])).clamp_(0, 1).mean(-1)
+    return (
+        (1 - torch.cat(parts).to(student.dtype).reshape(student.shape[:-1])).clamp_(0, 1).mean(-1)
+    )
 
 
 def _keeps(lead: Tensor, width: Tensor) -> Tensor:
@@ -163,7 +177,8 @@ def _keeps(lead: Tensor, width: Tensor) -> Tensor:
     total, held = lead.new_zeros(len(lead)), torch.empty_like(lead)
     lead, width = lead / 2**0.5, width / 2**0.5
     for node, weight in _hermite():
-        # Φ(x) = (1 + erf(x/√2)) / 2: its error near 0 is one of the product, too, and it is three times as fast as ndtr.
+        # Φ(x) = (1 + erf(x/√2)) / 2: its error near 0 is one of the product, too, and it is three
+        # times as fast as ndtr.
         torch.erf(torch.add(lead, width, alpha=node, out=held), out=held)
         total.add_(held.add_(1).mul_(0.5).prod(-1), alpha=weight)
     return total
@@ -177,7 +192,9 @@ def _hermite() -> list[tuple[float, float]]:
 
 
 def _from_winner(gram: Tensor, winner: Tensor) -> Tensor:
-    """‖w^c - w^k‖ from each input's winner c to every class k, (..., M, C): from a Gram matrix, or a bound from its diagonal."""
+    """‖w^c - w^k‖ from each input's winner c to every class k, (..., M, C): from a Gram matrix, or
+    a bound from its diagonal.
+    """
     if gram.shape[-1] == 1:
         norms = gram.clamp_min(0).sqrt().mT
         return norms.expand(*winner.shape[:-1], -1).gather(-1, winner) + norms

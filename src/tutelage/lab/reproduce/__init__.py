@@ -17,7 +17,9 @@ CLAIMS: dict[str, Callable[..., Claim]] = {
 }
 
 
-def reproduce(claim: str, *, fast: bool = False, seed: int = 0, progress: Progress = silent) -> Claim:
+def reproduce(
+    claim: str, *, fast: bool = False, seed: int = 0, progress: Progress = silent
+) -> Claim:
     """Run one of the paper's claims again.
 
     Parameters
@@ -41,5 +43,8 @@ def reproduce(claim: str, *, fast: bool = False, seed: int = 0, progress: Progre
         If it needs Fashion-MNIST, which is not installed.
     """
     if claim not in CLAIMS:
-        raise SettingError(f"There is no claim {claim!r}; choose one of {', '.join(CLAIMS)}{nearest(claim, CLAIMS)}.")
+        raise SettingError(
+            f"There is no claim {claim!r}; choose one of"
+            f" {', '.join(CLAIMS)}{nearest(claim, CLAIMS)}."
+        )
     return CLAIMS[claim](fast=fast, seed=seed, progress=progress)

@@ -53,4 +53,7 @@ class Claim:
     @property
     def line(self) -> str:
         """The claim and the verdict in one line."""
-        return f"{self.name}: {self.says} {'It held' if self.held else 'It did not hold as stated'}: {self.verdict}"
+        return (
+            f"{self.name}: {self.says} {'It held' if self.held else 'It did not hold as stated'}:"
+            f" {self.verdict}"
+        )

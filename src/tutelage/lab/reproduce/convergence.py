@@ -1,4 +1,6 @@
-"""Claims a and b: trained wide students arrive at the effective logits, and are the kernel's solution (§2, §3)."""
+"""Claims a and b: trained wide students arrive at the effective logits, and are the kernel's
+solution (§2, §3).
+"""
 
 import copy
 from itertools import pairwise
@@ -38,12 +40,19 @@ def effective(*, fast: bool, seed: int = 0, progress: Progress = silent) -> Clai
     """Claim a."""
     teacher = np.linspace(-6, 6, 61)
     rows = [
-        {"teacher": z, "effective": e, "soft_ratio": rho, "the teacher is": "right" if right else "wrong"}
+        {
+            "teacher": z,
+            "effective": e,
+            "soft_ratio": rho,
+            "the teacher is": "right" if right else "wrong",
+        }
         for rho in (0.1, 0.3, 0.5, 0.7, 1.0)
         for right in (True, False)
         for z, e in zip(
             teacher,
-            effective_logits(teacher, ((teacher > 0) == right).astype(int), soft_ratio=rho, temperature=1.0),
+            effective_logits(
+                teacher, ((teacher > 0) == right).astype(int), soft_ratio=rho, temperature=1.0
+            ),
             strict=True,
         )
     ]
@@ -73,7 +82,9 @@ def effective(*, fast: bool, seed: int = 0, progress: Progress = silent) -> Clai
         + ", and it fell at every look." * nears,
         held,
         data,
-        (first_chart | _over_steps(times, "distance to the effective logits")).resolve_scale(color="independent"),
+        (first_chart | _over_steps(times, "distance to the effective logits")).resolve_scale(
+            color="independent"
+        ),
     )
 
 
@@ -108,13 +119,24 @@ def _over_steps(times: pd.DataFrame, title: str) -> alt.Chart:
 
 
 def _trained(*, fast: bool, seed: int, progress: Progress) -> pd.DataFrame:
-    """Distances of networks of growing width, trained on all samples at once, to z_eff and to the kernel's solution."""
-    widths, looks = ((64, 256, 1024), (10, 100, 1000)) if fast else ((64, 256, 1024, 4096), (10, 100, 1000, 8000))
+    """Distances of networks of growing width, trained on all samples at once, to z_eff and to the
+    kernel's solution.
+    """
+    widths, looks = (
+        ((64, 256, 1024), (10, 100, 1000))
+        if fast
+        else ((64, 256, 1024, 4096), (10, 100, 1000, 8000))
+    )
     data, bayes = gaussian_mixture(N, 200, features=FEATURES, seed=seed)
     x, x_test = (torch.as_tensor(v, dtype=torch.float32) for v in (data.x, data.x_test))
     logits = bayes(data.x)
-    teacher, labels = torch.as_tensor(logits[:, 1:] - logits[:, :1], dtype=torch.float32), torch.as_tensor(data.y)
-    target = effective_logits(teacher[:, 0], labels, soft_ratio=SOFT_RATIO, temperature=TEMPERATURE)[:, None]
+    teacher, labels = (
+        torch.as_tensor(logits[:, 1:] - logits[:, :1], dtype=torch.float32),
+        torch.as_tensor(data.y),
+    )
+    target = effective_logits(
+        teacher[:, 0], labels, soft_ratio=SOFT_RATIO, temperature=TEMPERATURE
+    )[:, None]
     kernel = kernels.mlp(depth=DEPTH)
     theta = kernel(x.double())
     solution = kernel(x_test.double(), x.double()) @ torch.linalg.solve(theta, target)
@@ -125,11 +147,21 @@ def _trained(*, fast: bool, seed: int, progress: Progress) -> pd.DataFrame:
             torch.manual_seed(seed)
             network, done = Centred(mlp(width, DEPTH, parametrisation="ntk")((FEATURES,), 1)), 0
             for look in looks:
-                train(network, Examples(x, teacher, labels), loss, Training(look - done, rate, N), seed=seed)
+                train(
+                    network,
+                    Examples(x, teacher, labels),
+                    loss,
+                    Training(look - done, rate, N),
+                    seed=seed,
+                )
                 advance(look - done)
                 done = look
                 with torch.no_grad():
                     for where, inputs, goal in (("pool", x, target), ("test", x_test, solution)):
-                        away = torch.linalg.norm(network(inputs).double() - goal) / torch.linalg.norm(goal)
-                        rows.append({"width": width, "steps": done, "where": where, "distance": float(away)})
+                        away = torch.linalg.norm(
+                            network(inputs).double() - goal
+                        ) / torch.linalg.norm(goal)
+                        rows.append(
+                            {"width": width, "steps": done, "where": where, "distance": float(away)}
+                        )
     return pd.DataFrame(rows)

@@ -14,13 +14,17 @@ from tutelage.task import Task
 
 
 def coat_shirt(*, fast: bool, seed: int = 0, progress: Progress = silent) -> Task:
-    """Fashion-MNIST, coat against shirt, and a small CNN that was stopped at several epochs as the teacher."""
+    """Fashion-MNIST, coat against shirt, and a small CNN that was stopped at several epochs as the
+    teacher.
+    """
     data = fashion_mnist().pair(4, 6)
     taught, pool, epochs = (1500, 600, [1, 3, 10]) if fast else (5000, 3000, [1, 2, 4, 8, 16])
     parts = split(data, teacher=taught, pool=pool, test=2000, seed=seed)
     teaching = Teaching(epochs[-1], epochs, batch_size=32, learning_rate=0.03, seed=seed)
     with tempfile.TemporaryDirectory() as folder:
-        return teach(data, parts, cnn(8), "cnn:width=8", teaching, folder=Path(folder), progress=progress)
+        return teach(
+            data, parts, cnn(8), "cnn:width=8", teaching, folder=Path(folder), progress=progress
+        )
 
 
 def mixture(n: int, n_test: int, *, features: int = 2, seed: int = 0) -> Task:

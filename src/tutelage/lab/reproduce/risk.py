@@ -33,15 +33,30 @@ def transfer_risk(*, fast: bool, seed: int = 0, progress: Progress = silent) -> 
     }
     frames, nested, total, falls = [], 0, 0, {}
     for name, task in problems.items():
-        found = curves(task, kernels.mlp(), [HARD, SOFT], [1.0], t_power=0, orderings=2, seed=seed, progress=progress)
+        found = curves(
+            task,
+            kernels.mlp(),
+            [HARD, SOFT],
+            [1.0],
+            t_power=0,
+            orderings=2,
+            seed=seed,
+            progress=progress,
+        )
         found = found.isel(epoch=0) if "epoch" in found.dims else found
-        inside = (found.oracle_risk <= found.power_bound + 1e-12) & (found.power_bound <= found.risk_bound + 1e-12)
+        inside = (found.oracle_risk <= found.power_bound + 1e-12) & (
+            found.power_bound <= found.risk_bound + 1e-12
+        )
         nested, total = nested + int(inside.sum()), total + inside.size
         mean = found.mean("ordering").sel(temperature=1.0)
-        falls[name] = {rho: float(mean.transfer_risk.sel(soft_ratio=rho).isel(n=-1)) for rho in (HARD, SOFT)}
+        falls[name] = {
+            rho: float(mean.transfer_risk.sel(soft_ratio=rho).isel(n=-1)) for rho in (HARD, SOFT)
+        }
         frames += [_frame(mean, name, rho) for rho in (HARD, SOFT)]
     data = pd.concat(frames)
-    before = data.n < data.groupby("task").n.transform("max")  # at n = N the bounds are 0 by definition
+    before = data.n < data.groupby("task").n.transform(
+        "max"
+    )  # at n = N the bounds are 0 by definition
     speaks = (
         data[before]
         .query("quantity == 'power bound (4.2)' and soft_ratio == 1 and value < 0.5")
@@ -50,8 +65,9 @@ def transfer_risk(*, fast: bool, seed: int = 0, progress: Progress = silent) -> 
     )
     held = nested == total and all(at[SOFT] < at[HARD] for at in falls.values())
     told = "; ".join(
-        f"{name}: the power bound at ρ = 1 falls below 50 % at n = {speaks.get(name, 'N only, where it is 0')}, "
-        f"disagreement with the teacher at n = N is {100 * at[SOFT]:.1f} % at ρ = 1 and {100 * at[HARD]:.1f} % at ρ = {HARD:g}"
+        f"{name}: the power bound at ρ = 1 falls below 50 % at n ="
+        f" {speaks.get(name, 'N only, where it is 0')}, disagreement with the teacher at n = N is"
+        f" {100 * at[SOFT]:.1f} % at ρ = 1 and {100 * at[HARD]:.1f} % at ρ = {HARD:g}"
         for name, at in falls.items()
     )
     chart = (
@@ -69,7 +85,8 @@ def transfer_risk(*, fast: bool, seed: int = 0, progress: Progress = silent) -> 
     return Claim(
         "transfer-risk",
         "Risk falls with n under its bounds, and sooner with soft labels.",
-        f"measured risk, power bound and the paper's bound are nested in {nested} of {total} cases; {told}.",
+        f"measured risk, power bound and the paper's bound are nested in {nested} of {total} cases;"
+        f" {told}.",
         held,
         data,
         chart,
@@ -81,13 +98,23 @@ def inefficiency(*, fast: bool, seed: int = 0, progress: Progress = silent) -> C
     task = coat_shirt(fast=fast, seed=seed, progress=progress)
     ratios, sizes = [0.05, 0.3, 0.7, 1.0], [task.n_train // 9, task.n_train // 3, task.n_train]
     found = curves(
-        task, kernels.mlp(), ratios, [1.0], t_power=0, sizes=sizes, orderings=4, seed=seed, progress=progress
+        task,
+        kernels.mlp(),
+        ratios,
+        [1.0],
+        t_power=0,
+        sizes=sizes,
+        orderings=4,
+        seed=seed,
+        progress=progress,
     )
     mean = found.mean("ordering").sel(temperature=1.0).data_inefficiency
     by_ratio = mean.isel(epoch=0)
     by_epoch = mean.sel(soft_ratio=1.0)
     down, up = by_ratio.diff("soft_ratio") < 0, by_epoch.diff("epoch") > 0
-    student = network_of("mlp:width=256", training=Training(learning_rate=0.02), epochs=20 if fast else 60)
+    student = network_of(
+        "mlp:width=256", training=Training(learning_rate=0.02), epochs=20 if fast else 60
+    )
     real = distil(
         at_epoch(task, 0),
         student,
@@ -102,18 +129,24 @@ def inefficiency(*, fast: bool, seed: int = 0, progress: Progress = silent) -> C
     drop = np.log(risk.isel(n=0) / risk.isel(n=-1)).values / np.log(sizes[-1] / sizes[0])
     middle = by_ratio.isel(n=1).values
     tie = float(spearmanr(middle, drop).statistic)
-    data = pd.concat([
-        by_ratio.to_dataframe("inefficiency").reset_index().assign(figure="by soft ratio"),
-        by_epoch.to_dataframe("inefficiency").reset_index().assign(figure="by epoch"),
-        pd.DataFrame({"soft_ratio": ratios, "inefficiency": middle, "exponent": drop, "figure": "tie"}),
-    ])  # fmt: skip
+    data = pd.concat(
+        [
+            by_ratio.to_dataframe("inefficiency").reset_index().assign(figure="by soft ratio"),
+            by_epoch.to_dataframe("inefficiency").reset_index().assign(figure="by epoch"),
+            pd.DataFrame(
+                {"soft_ratio": ratios, "inefficiency": middle, "exponent": drop, "figure": "tie"}
+            ),
+        ]
+    )
     held = bool(down.all() and up.mean() >= 0.8 and tie < 0)
     return Claim(
         "data-inefficiency",
-        "A higher soft ratio and an earlier stop lower data inefficiency, and a lower one goes with a risk that falls faster.",
-        f"it fell with the soft ratio in {int(down.sum())} of {down.size} steps, rose with a later stop in {int(up.sum())} of "
-        f"{up.size}; over soft ratios its rank correlation with the exponent at which real students' disagreement falls is {tie:.2f} "
-        f"(exponents {', '.join(f'{v:.2f}' for v in drop)} at ρ = {', '.join(f'{v:g}' for v in ratios)}).",
+        "A higher soft ratio and an earlier stop lower data inefficiency, and a lower one goes with"
+        " a risk that falls faster.",
+        f"it fell with the soft ratio in {int(down.sum())} of {down.size} steps, rose with a later"
+        f" stop in {int(up.sum())} of {up.size}; over soft ratios its rank correlation with the"
+        f" exponent at which real students' disagreement falls is {tie:.2f} (exponents"
+        f" {', '.join(f'{v:.2f}' for v in drop)} at ρ = {', '.join(f'{v:g}' for v in ratios)}).",
         held,
         data,
         (

@@ -21,7 +21,9 @@ _TRAINING = Training(learning_rate=0.02)
 def perfect_teacher(*, fast: bool, seed: int = 0, progress: Progress = silent) -> Claim:
     """Claim e."""
     task = mixture(300 if fast else 1000, 4000, features=10, seed=seed)
-    found = _predicted_and_real(task, RATIOS, "Bayes' rule", fast=fast, seed=seed, progress=progress)
+    found = _predicted_and_real(
+        task, RATIOS, "Bayes' rule", fast=fast, seed=seed, progress=progress
+    )
     real, best = found.real.to_numpy(), found.soft_ratio.to_numpy()[found.real.argmin()]
     accuracy = task.teacher_accuracy("test")
     assert accuracy is not None
@@ -29,8 +31,8 @@ def perfect_teacher(*, fast: bool, seed: int = 0, progress: Progress = silent) -
     return Claim(
         "perfect-teacher",
         "With a perfect teacher the best soft ratio is high.",
-        f"real students err least at ρ = {best:g} ({100 * real.min():.1f} %; {100 * real[-1]:.1f} % at ρ = 1, {100 * real[0]:.1f} % "
-        f"at ρ = {RATIOS[0]:g}; the teacher {own:.1f} %).",
+        f"real students err least at ρ = {best:g} ({100 * real.min():.1f} %; {100 * real[-1]:.1f} %"
+        f" at ρ = 1, {100 * real[0]:.1f} % at ρ = {RATIOS[0]:g}; the teacher {own:.1f} %).",
         bool(best >= 0.7),
         found,
         _chart(found),
@@ -47,11 +49,14 @@ def imperfect_teacher(*, fast: bool, seed: int = 0, progress: Progress = silent)
     for epoch in (0, len(accuracy) - 1):
         for noise in (0.0, 0.4) if fast else (0.0, 0.2, 0.4):
             task = redrawn(whole, noise, epoch=epoch, seed=seed)
-            name = f"teacher errs on {100 * (1 - accuracy[epoch]):.0f} %, {100 * noise:.0f} % of labels redrawn"
+            name = (
+                f"teacher errs on {100 * (1 - accuracy[epoch]):.0f} %, {100 * noise:.0f} % of"
+                " labels redrawn"
+            )
             frames.append(
-                _predicted_and_real(task, ratios, name, fast=fast, seed=seed, progress=progress).assign(
-                    noise=noise, epoch=epoch
-                )
+                _predicted_and_real(
+                    task, ratios, name, fast=fast, seed=seed, progress=progress
+                ).assign(noise=noise, epoch=epoch)
             )
     data = pd.concat(frames, ignore_index=True)
     best = data.loc[data.groupby("task", sort=False).real.idxmin().tolist()]
@@ -60,15 +65,16 @@ def imperfect_teacher(*, fast: bool, seed: int = 0, progress: Progress = silent)
     with_labels = data[data.soft_ratio < 1]
     said, really = int(with_labels.helps.sum()), int((with_labels.real < with_labels.alone).sum())
     told = [
-        f"{row['task']}: best ρ = {row['soft_ratio']:g} ({100 * row['real']:.1f} %; {100 * row['alone']:.1f} % at ρ = 1)"
+        f"{row['task']}: best ρ = {row['soft_ratio']:g} ({100 * row['real']:.1f} %;"
+        f" {100 * row['alone']:.1f} % at ρ = 1)"
         for row in best.to_dict("records")
     ]
     return Claim(
         "imperfect-teacher",
-        "With an imperfect teacher the best soft ratio lies below 1, as labels pull the student over where the teacher is wrong; "
-        "with wrong labels it rises.",
-        f"{'; '.join(told)}. With the labels as its reference direction §6 says that they help in {said} of {len(with_labels)} cases; "
-        f"really they do in {really}.",
+        "With an imperfect teacher the best soft ratio lies below 1, as labels pull the student"
+        " over where the teacher is wrong; with wrong labels it rises.",
+        f"{'; '.join(told)}. With the labels as its reference direction §6 says that they help in"
+        f" {said} of {len(with_labels)} cases; really they do in {really}.",
         bool(weak < 1 and noisy > weak),
         data,
         _chart(data),
@@ -78,15 +84,31 @@ def imperfect_teacher(*, fast: bool, seed: int = 0, progress: Progress = silent)
 def _predicted_and_real(
     task: Task, ratios: list[float], name: str, *, fast: bool, seed: int, progress: Progress
 ) -> pd.DataFrame:
-    """Errors of a width-256 MLP by soft ratio, T = 1: predicted by its warm tangent, and of really trained ones."""
+    """Errors of a width-256 MLP by soft ratio, T = 1: predicted by its warm tangent, and of really
+    trained ones.
+    """
     epochs, starts = (20, 1) if fast else (60, 3)
     student = network_of("mlp:width=256", training=_TRAINING, epochs=epochs)
     found = curves(
-        task, student, ratios, [1.0], t_power=0, sizes=[task.n_train], orderings=starts, seed=seed, progress=progress
+        task,
+        student,
+        ratios,
+        [1.0],
+        t_power=0,
+        sizes=[task.n_train],
+        orderings=starts,
+        seed=seed,
+        progress=progress,
     )
     at = found.isel(n=-1, temperature=0).mean("ordering")
     trained = distil(
-        task, student, [(rho, 1.0) for rho in ratios], seeds=2 if fast else 4, t_power=0, seed=seed, progress=progress
+        task,
+        student,
+        [(rho, 1.0) for rho in ratios],
+        seeds=2 if fast else 4,
+        t_power=0,
+        seed=seed,
+        progress=progress,
     )
     real = trained.error.isel(n=0).mean("seed").values
     return pd.DataFrame({
@@ -114,7 +136,12 @@ def _chart(data: pd.DataFrame) -> alt.Chart:
         .mark_line(point=True)
         .encode(
             x=alt.X("soft_ratio:Q", title="soft ratio"),
-            y=alt.Y("value:Q", title="test error", axis=alt.Axis(format="%"), scale=alt.Scale(zero=False)),
+            y=alt.Y(
+                "value:Q",
+                title="test error",
+                axis=alt.Axis(format="%"),
+                scale=alt.Scale(zero=False),
+            ),
             color=alt.Color("error of:N", title=None),
         )
         .properties(width=260, height=200)
