@@ -27,8 +27,8 @@ from scipy.stats import spearmanr
 from torch import nn
 
 import tutelage as tu
-from tutelage.lab.networks import cnn, mlp
-from tutelage.lab.training import Examples, Training, train
+from tutelage.train.networks import cnn, mlp
+from tutelage.train.training import Examples, Training, train
 
 CACHE = Path(__file__).parent / "cache" / "comparison"
 RATIOS, TEMPERATURES, SEEDS = (0.05, 0.2, 0.5, 0.9, 1.0), (1.0, 4.0), 2

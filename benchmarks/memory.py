@@ -16,7 +16,7 @@ import numpy as np
 import torch
 
 import tutelage as tu
-from tutelage.lab.networks import cnn, mlp
+from tutelage.train.networks import cnn, mlp
 
 GIB = 1 << 30
 

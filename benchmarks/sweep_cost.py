@@ -14,7 +14,7 @@ from collections.abc import Callable
 import numpy as np
 
 import tutelage as tu
-from tutelage.curves import SOFT_RATIOS, TEMPERATURES
+from tutelage._curves import SOFT_RATIOS, TEMPERATURES
 
 
 def main() -> None:

@@ -14,18 +14,20 @@ SOURCE = ROOT / "src" / "tutelage"
 
 # Imports go from a later layer to earlier ones, and within a layer.
 LAYERS = [
-    {"exceptions", "version", "progress", "variables"},
+    {"exceptions", "version", "progress", "variables", "made_for"},
     {"outputs"},
     {"task_files", "task_checks"},
     {"task", "kernels", "theory", "datasets"},
+    {"train"},
+    {"students"},
     {"grid", "scale"},
     {"orderings"},
     {"starts"},
-    {"curves"},
-    {"stream"},
+    {"_curves"},
+    {"_stream"},
     {"decisions"},
     {"report"},
-    {"plan"},
+    {"_plan"},
     {"lab"},
     {"cli"},
 ]

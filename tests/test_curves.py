@@ -280,4 +280,4 @@ def test_more_classes_than_a_small_integer_holds_are_told_apart():
     assert left_out.min() >= 0
     assert left_out.max() > 32_767 or curves.decision.values.max() > 32_767
     assert curves.sizes["ordering"] == 1
-    assert "by default one ordering and few sizes" in curves.attrs["warnings"]
+    assert "by default one ordering and few sizes" in curves.attrs["notes"]

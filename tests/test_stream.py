@@ -84,7 +84,7 @@ def test_more_samples_than_features_make_no_peak(tmp_path):
 def test_chunks_do_not_show(tmp_path, monkeypatch):
     source = open_source(folder_of(tmp_path / "t"))
     whole = tu.stream(source, KERNEL, *GRID, sizes=[700], features=100)
-    monkeypatch.setattr(sys.modules["tutelage.stream"], "_CHUNK", 123)
+    monkeypatch.setattr(sys.modules["tutelage._stream"], "_CHUNK", 123)
     for name, values in tu.stream(source, KERNEL, *GRID, sizes=[700], features=100).items():
         np.testing.assert_allclose(values, whole[name], atol=3e-3, err_msg=name)
 
@@ -111,7 +111,7 @@ def test_zarr_parquet_and_a_cluster_give_what_a_folder_gives(tmp_path, monkeypat
         for name, values in found.items():
             np.testing.assert_allclose(values, whole[name], atol=1e-6, err_msg=f"{path} {name}")
     monkeypatch.setattr(
-        sys.modules["tutelage.stream"], "_CHUNK", 123
+        sys.modules["tutelage._stream"], "_CHUNK", 123
     )  # so that sums of many are added up
     with (
         warnings.catch_warnings(action="ignore"),
@@ -188,8 +188,8 @@ def test_a_test_part_without_labels_tells_of_agreement(tmp_path):
     ],
 )
 def test_an_input_that_is_no_number_is_named(tmp_path, monkeypatch, number, message):
-    monkeypatch.setattr(sys.modules["tutelage.stream"], "_CHUNK", 500)
-    monkeypatch.setattr(sys.modules["tutelage.stream"], "_EXACT", (200, 200))
+    monkeypatch.setattr(sys.modules["tutelage._stream"], "_CHUNK", 500)
+    monkeypatch.setattr(sys.modules["tutelage._stream"], "_EXACT", (200, 200))
     folder = folder_of(tmp_path / "t")
     x = np.load(folder / "x_train.npy")
     x[number, 2] = np.nan
@@ -413,7 +413,7 @@ def test_what_it_will_cost_is_said_first(tmp_path, monkeypatch):
     )
     assert said[0][1] == 0
     assert said[-1] == ("stream of 1,520 samples", 1520)
-    monkeypatch.setattr(sys.modules["tutelage.stream"], "free_memory", lambda: 1.65e7)
+    monkeypatch.setattr(sys.modules["tutelage._stream"], "free_memory", lambda: 1.65e7)
     with pytest.raises(SettingError) as caught:
         tu.stream(source, KERNEL, *GRID, sizes=[700], features=100)
     assert re.fullmatch(
@@ -421,7 +421,7 @@ def test_what_it_will_cost_is_said_first(tmp_path, monkeypatch):
         r"Give fewer features \(about \d\d fit\)\.",
         str(caught.value),
     )
-    monkeypatch.setattr(sys.modules["tutelage.stream"], "free_memory", lambda: 1e6)
+    monkeypatch.setattr(sys.modules["tutelage._stream"], "free_memory", lambda: 1e6)
     with pytest.raises(
         SettingError, match=r"0\.8 MB may be used here\. Fewer features would not fit either\."
     ):

@@ -1,11 +1,11 @@
 """What distilling a teacher into a student will do, before the student is trained."""
 
 from tutelage import datasets, kernels, lab
-from tutelage.curves import curves, load_curves, save_curves
+from tutelage._curves import curves, load_curves, save_curves
+from tutelage._plan import Plan, plan
+from tutelage._stream import stream
 from tutelage.exceptions import TutelageError
-from tutelage.plan import Plan, plan
 from tutelage.scale import Scale
-from tutelage.stream import stream
 from tutelage.task import Task
 from tutelage.theory.effective_logits import effective_logits, flip_ratio
 from tutelage.version import __version__

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tutelage.exceptions import NumericsError
 from tutelage.grid import Grid
-from tutelage.kernels import Kernel
+from tutelage.kernels import FiniteStudent, Kernel
 from tutelage.progress import Progress
 from tutelage.scale import Inputs, Pool
 from tutelage.task import Task
@@ -135,7 +135,9 @@ class Found:
     redundant : int
         Samples that only the jitter tells from those before them.
     notes : list of str
-        What the person who plans should know of the students.
+        What was done with the students.
+    student : FiniteStudent, optional
+        With what all its starts shared, such as the learning rate.
     distances : list of Tensor (E, S)
         ‖Δŵ_N‖ of the student that the decision is about.
     copies : Copies
@@ -148,6 +150,7 @@ class Found:
     jitters: list[tuple[float, float]] = field(default_factory=list)
     redundant: int = 0
     notes: list[str] = field(default_factory=list)
+    student: FiniteStudent | None = None
     distances: list[Tensor] = field(default_factory=list)
     copies: Copies = field(default_factory=lambda: Copies.none(0))
 

@@ -34,6 +34,7 @@ def sweep_starts(
         problem.pool, torch.as_tensor(task.teacher_logits("train")[-1]), labels,
         seed=seed, progress=problem.progress,
     )  # fmt: skip
+    found.student = student
     told: Tensor | float = (
         0.0  # sums of left-out logits over the starts that have not seen the sample
     )

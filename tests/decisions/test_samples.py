@@ -2,7 +2,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
+import tutelage as tu
+from problems import task
 from tutelage.decisions.samples import Curve, power_law, samples
+from tutelage.report.frames import settings_frame
 
 SIZES = np.geomspace(50, 3200, 13).round().astype(int)
 
@@ -79,6 +82,18 @@ def test_the_forecast_of_the_next_thousand_holds_the_truth_nine_times_in_ten():
         assert ahead.error_low <= ahead.error <= ahead.error_high
         hits += ahead.error_low <= law(4200) <= ahead.error_high
     assert hits >= 48
+
+
+def test_tables_and_charts_show_one_standard_error():
+    problem = task(n=80, m=50)
+    student = tu.lab.student("mlp:width=8,depth=1", training=tu.lab.Training(2, 0.05), epochs=2)
+    for kernel in (student, tu.kernels.mlp(depth=1)):
+        curves = tu.curves(problem, kernel, [0.2, 1.0], [1.0], orderings=3)
+        made = tu.plan(problem, curves)
+        frame = settings_frame(curves)
+        table = {s.soft_ratio: s.error_se for s in made.settings}
+        assert frame.se[frame.n == 80].tolist() == pytest.approx([table[0.2], table[1.0]])
+        assert made.samples.error_se[-1] == pytest.approx(made.recommended.error_se)
 
 
 def test_standard_errors_join_held_out_samples_and_orderings():

@@ -44,6 +44,24 @@ def test_columns_in_another_order_are_said_with_that_order(change, columns):
     assert not any("another order" in w for w in planned(problem).warnings)
 
 
+@pytest.mark.parametrize(
+    "kernel", [tu.kernels.mlp(depth=1), tu.kernels.Sequential(*tu.kernels.mlp(depth=1).layers)]
+)
+def test_wrong_labels_are_warned_of_whatever_a_closed_form_is_called(kernel):
+    problem = task(n=200, m=100, n_classes=3)
+    rng = np.random.default_rng(0)
+    redrawn = np.where(rng.random(200) < 0.3, rng.integers(0, 3, 200), problem.y_train)
+    noisy = dataclasses.replace(
+        problem,
+        teacher_logits_train=6 * np.eye(3)[problem.y_train],
+        teacher_logits_test=6 * np.eye(3)[problem.y_test],
+        y_train=redrawn,
+    )
+    curves = tu.curves(noisy, kernel, soft_ratio=[0.2, 0.4], temperature=[1.0], orderings=1)
+    [warning] = [w for w in tu.plan(noisy, curves).warnings if "shrugs wrong labels off" in w]
+    assert "agree against its label" in warning
+
+
 def test_two_columns_that_changed_places_are_said():
     problem = task(n=200, m=100, n_classes=3)
     changed = with_logits(problem, lambda z: z[:, [1, 0, 2]])

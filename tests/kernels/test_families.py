@@ -11,7 +11,8 @@ from mpmath import mp, mpf
 
 from tutelage import kernels
 from tutelage.exceptions import StudentError
-from tutelage.kernels import cnn, gram, mlp, resmlp, resnet, student
+from tutelage.kernels import cnn, gram, mlp, resmlp, resnet
+from tutelage.students import student
 
 REFERENCE = Path(__file__).parents[2] / ".." / "shared" / "reference"
 CASES = [
@@ -124,7 +125,10 @@ def test_one_pixel_is_a_dense_network():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("cat", "The student 'cat' is not known; choose one of mlp, cnn, resnet, resmlp"),
+        (
+            "cat",
+            "The student 'cat' is not known; choose one of mlp, resmlp, cnn, resnet or package",
+        ),
         ("mpl", "(did you mean mlp?)"),
         ("mlp:depth", "cannot be read at 'depth'; expected mlp:name=value"),
         ("mlp:deth=3", "(did you mean depth?)"),
@@ -156,7 +160,7 @@ def test_one_pixel_is_a_dense_network():
         ("cnn:avg_pool=0", "A pooling window is a whole number of 1 or more; it was 0"),
         ("cnn:head=gap", "The head is 'gap'; expected one of flatten, global_avg_pool"),
         ("resnet:stride=2", "The student resnet takes no 'stride'"),
-        ("mlp:width=512", "A closed form has infinite width; 512 was given"),
+        ("resmlp:width=512", "A resmlp is known in infinite width only; width=512 was given"),
         ("mlp:width=wide", "width is 'wide'; expected a whole number, or inf"),
     ],
 )

@@ -87,7 +87,7 @@ def test_distil_writes_students(capsys, task_file, tmp_path):
             "nowhere holds no plan.json; give the folder that tutelage plan wrote",
         ),
         (["verify", "text"], "is not JSON"),
-        (["verify", "other"], "is not a plan of tutelage"),
+        (["verify", "other"], "is no plan of this version of tutelage: it lacks"),
         (["verify", "moved"], "does not say which task file it was made from; give it with --task"),
         (
             ["distil", "task.npz", "--student", "mlp:width=8,activation=erf"],
@@ -106,12 +106,14 @@ def test_what_is_wrong_is_said(capsys, tmp_path, task_file, monkeypatch, argumen
     for name, content in (
         ("text", "{"),
         ("other", "{}"),
-        ("moved", '{"student": "mlp", "seed": 0, "task": {}}'),
     ):
         (tmp_path / name).mkdir()
         (tmp_path / name / "plan.json").write_text(content)
     assert run(capsys, "plan", task_file, *PLAN, *QUICK, "--out", tmp_path / "plan")[0] == 0
-    (tmp_path / "moved" / "curves.nc").write_bytes((tmp_path / "plan" / "curves.nc").read_bytes())
+    moved = json.loads((tmp_path / "plan" / "plan.json").read_text())
+    moved["task"]["source"] = None
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "moved" / "plan.json").write_text(json.dumps(moved))
     monkeypatch.chdir(tmp_path)
     code, out, err = run(capsys, *arguments, "--quiet")
     assert (code, out) == (2, "")
@@ -127,8 +129,8 @@ def test_what_is_wrong_is_said(capsys, tmp_path, task_file, monkeypatch, argumen
             "mlp:width=512,depth=2,activation=relu",
             60,
         ),
-        ("cnn:width=16,linearise=warm,epochs=30", "cnn:width=16", 30),
-        ("tutelage.lab.networks:cnn;linearise=warm,epochs=inf", "tutelage.lab.networks:cnn", 60),
+        ("cnn:width=16", "cnn:width=16", 60),
+        ("tutelage.train.networks:cnn", "tutelage.train.networks:cnn", 60),
         ("mlp:width=8", "mlp:width=8", 60),
         ("mlp", "mlp:width=512", 60),
         (
@@ -149,6 +151,57 @@ def test_a_plans_student_becomes_one_that_can_be_trained(spec, name, epochs):
     assert found.spec.startswith(name)
     assert found.epochs == epochs
     assert network_of(spec, epochs=7).epochs == 7
+
+
+def test_what_a_plan_was_made_for_is_what_verify_trains(capsys, task_file, tmp_path):
+    folder = tmp_path / "plan"
+    asked = ["--learning-rate", "0.03", "--epochs", "3", "--seed", "5", "--target-error", "0.4"]
+    assert run(capsys, "plan", task_file, *PLAN, *asked, "--quiet", "--out", folder)[0] == 0
+    made_for = json.loads((folder / "plan.json").read_text())["made_for"]
+    assert made_for["learning_rate"] == 0.03
+    assert made_for["learning_rate_given"]
+    assert (made_for["epochs"], made_for["seed"], made_for["batch_size"]) == (3, 5, 64)
+    assert made_for["target_error"] == 0.4
+    assert made_for["student"]["width"] == 8
+    assert "for an error of 40.0 %" in (folder / "report.html").read_text()
+    found = json.loads(run(capsys, "verify", folder, "--seeds", "1", "--json", "--quiet")[1])
+    assert (found["learning_rate"], found["epochs"]) == (0.03, 3)
+    students = xr.load_dataset(folder / "students.nc", engine="h5netcdf")
+    assert students.attrs["seed"] == 5
+    assert "for an error of 40.0 %" in (folder / "report.html").read_text()
+    other = json.loads(
+        run(
+            capsys, "verify", folder, "--seeds", "1", "--json", "--quiet", "--learning-rate", "0.01"
+        )[1]
+    )
+    assert other["learning_rate"] == 0.01
+
+
+def test_a_rate_that_a_plan_found_is_the_one_that_verify_trains_at(capsys, task_file, tmp_path):
+    folder = tmp_path / "plan"
+    assert (
+        run(capsys, "plan", task_file, *PLAN, "--epochs", "2", "--quiet", "--out", folder)[0] == 0
+    )
+    made_for = json.loads((folder / "plan.json").read_text())["made_for"]
+    assert not made_for["learning_rate_given"]
+    found = json.loads(
+        run(capsys, "verify", folder, "--seeds", "1", "--seed", "9", "--json", "--quiet")[1]
+    )
+    assert found["learning_rate"] == made_for["learning_rate"]
+
+
+def test_distil_trains_what_a_plan_recommends(capsys, task_file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert run(capsys, "plan", task_file, *PLAN, *QUICK, "--out", "plan")[0] == 0
+    best = json.loads((tmp_path / "plan" / "plan.json").read_text())["recommended"]
+    assert run(capsys, "distil", "--plan", "plan", "--seeds", "1", "--quiet")[0] == 0
+    students = xr.load_dataset(tmp_path / "tutelage-students" / "students.nc", engine="h5netcdf")
+    assert students.soft_ratio.values.tolist() == [best["soft_ratio"]]
+    assert students.temperature.values.tolist() == [best["temperature"]]
+    assert (students.attrs["epochs"], students.attrs["learning_rate"]) == (2, 0.05)
+    code, _, err = run(capsys, "distil", "--quiet")
+    assert code == 2
+    assert "No task was given to distil; expected one, or a plan (--plan DIR)." in err
 
 
 def test_what_stands_for_an_infinite_student_is_its_network():

@@ -9,8 +9,9 @@ from problems import task
 from tutelage import cli, datasets
 from tutelage.exceptions import SettingError, StudentError
 from tutelage.kernels import empirical, mlp
-from tutelage.lab import networks, reproduce
+from tutelage.lab import reproduce
 from tutelage.lab.reproduce.problems import redrawn
+from tutelage.train import networks
 
 
 def test_a_network_in_ntk_parametrisation_has_the_closed_forms_kernel_when_it_is_wide():

@@ -13,7 +13,8 @@ from torch import nn
 
 from tutelage import Task, cli, datasets
 from tutelage.exceptions import SettingError, TaskError
-from tutelage.lab import Teaching, networks, teach, teacher_logits
+from tutelage.lab import Teaching, teach, teacher_logits
+from tutelage.train import networks
 
 TEACHING = Teaching(epochs=4, keep=[1, 2], batch_size=16, learning_rate=0.1, seed=3)
 

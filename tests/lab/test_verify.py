@@ -11,8 +11,8 @@ import tutelage as tu
 from problems import task
 from tutelage.exceptions import SettingError
 from tutelage.lab import DistillationLoss, TorchStudent, Training, distil, verify
-from tutelage.lab.training import Examples, train
 from tutelage.lab.verify import compare
+from tutelage.train.training import Examples, train
 
 QUICK = Training(epochs=2, learning_rate=0.05, batch_size=16)
 
@@ -82,7 +82,7 @@ def test_the_learning_rate_is_found_once_for_all(problem):
     auto = dataclasses.replace(STUDENT, training=Training(batch_size=16))
     found = distil(problem, auto, [(0.2, 1.0), (1.0, 4.0)], seeds=1)
     assert 1e-4 < found.attrs["learning_rate"] < 3
-    notes = tu.plan(problem, tu.curves(problem, auto, [0.2], [1.0], orderings=1)).warnings
+    notes = tu.plan(problem, tu.curves(problem, auto, [0.2], [1.0], orderings=1)).notes
     assert any(
         f"at a learning rate of {found.attrs['learning_rate']:.2g}, annealed" in note
         for note in notes

@@ -12,8 +12,8 @@ from tutelage import cli
 from tutelage.exceptions import MissingExtraError, SettingError, StudentError
 from tutelage.kernels import empirical
 from tutelage.lab import DistillationLoss, TorchStudent, Training, student
-from tutelage.lab.training import Examples, train
 from tutelage.theory import finite_time
+from tutelage.train.training import Examples, train
 
 QUICK = Training(epochs=4, learning_rate=0.05, batch_size=16)
 GRID = {"soft_ratio": [0.2, 1.0], "temperature": [1.0, 4.0], "orderings": 2}
@@ -223,9 +223,9 @@ def test_a_plan_of_a_network_has_everything():
         )
         assert np.isfinite([setting.expected_transfer_risk, setting.data_inefficiency]).all()
     assert any(
-        "warm start was trained for" in w and "linearised student follows" in w
-        for w in made.warnings
+        "warm start was trained for" in w and "linearised student follows" in w for w in made.notes
     )
+    assert not any("warm start" in w for w in made.warnings)
     assert made.student == "small"
 
 
@@ -249,7 +249,7 @@ def test_the_least_distance_breaks_ties():
 def test_parts_may_be_missing(changes, epochs):
     problem = task(n=60, m=40, **changes)
     made = tu.plan(problem, tu.curves(problem, warm(epochs=epochs), **GRID))
-    assert any("are those of a student that is trained" in w for w in made.warnings)
+    assert any("are those of a student that is trained" in w for w in made.notes)
     assert made.recommended.transfer_risk is not None
     assert (made.recommended.error is None) == ("labels" in changes)
 

@@ -18,6 +18,7 @@ from rich.progress import (
 )
 
 from tutelage import datasets, lab
+from tutelage._plan import Plan, read_document
 from tutelage.exceptions import OutputError, SettingError, nearest
 from tutelage.progress import Advance
 from tutelage.progress import Progress as Reports
@@ -47,6 +48,19 @@ def task_of(name: str, seed: int, progress: Reports) -> Task:
     ):
         return lab.quick_task(name, seed=seed, progress=progress)
     return Task.load(path)
+
+
+def plan_of(planned: Path, task: str | None, progress: Reports) -> tuple[Plan, Task]:
+    """A plan that was saved, and its task, which may have moved."""
+    folder = planned.parent if planned.suffix == ".json" else planned
+    document = read_document(folder)
+    source = task or document["task"]["source"]
+    if source is None:
+        raise SettingError(
+            "The plan does not say which task file it was made from; give it with --task."
+        )
+    loaded = task_of(source, int(document["seed"]), progress)
+    return Plan.load(folder, task=loaded), loaded
 
 
 def to_stdout(text: str) -> None:

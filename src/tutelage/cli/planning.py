@@ -7,6 +7,8 @@ import typer
 from rich.console import Console
 
 from tutelage import kernels, lab
+from tutelage._curves import SOFT_RATIOS, TEMPERATURES, curves
+from tutelage._plan import Plan, plan
 from tutelage.cli.app import app
 from tutelage.cli.options import (
     AsJson,
@@ -21,10 +23,8 @@ from tutelage.cli.options import (
     to_stdout,
     training_of,
 )  # fmt: skip
-from tutelage.curves import SOFT_RATIOS, TEMPERATURES, curves, save_curves
 from tutelage.exceptions import SettingError
 from tutelage.outputs import check_writable
-from tutelage.plan import Plan, plan
 from tutelage.report import summary
 from tutelage.scale import Scale
 from tutelage.task import Task
@@ -160,9 +160,7 @@ def demo(out: Out = None, seed: Seed = 0, as_json: AsJson = False, quiet: Quiet 
 
 def _deliver(made: Plan, folder: Path | None, *, as_json: bool, quiet: bool) -> None:
     if folder is not None:
-        save_curves(made.curves, folder / "curves.nc")
-        made.to_html(folder / "report.html")
-        made.to_json(folder / "plan.json")
+        made.save(folder)
     if as_json:
         to_stdout(made.to_json())
     if not quiet:

@@ -8,13 +8,14 @@ import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
-from tutelage import kernels
+from tutelage import lab
+from tutelage._curves import SOFT_RATIOS, TEMPERATURES, save_curves
+from tutelage._stream import stream
 from tutelage.cli.app import app
 from tutelage.cli.options import Quiet, bars, numbers
-from tutelage.curves import SOFT_RATIOS, TEMPERATURES, save_curves
+from tutelage.exceptions import SettingError
 from tutelage.outputs import check_writable
 from tutelage.scale import open_source
-from tutelage.stream import stream
 
 
 @app.command("stream")
@@ -58,7 +59,11 @@ def stream_command(
         numbers(temperature, "--temperature", float),
     )
     size_list = None if sizes is None else numbers(sizes, "--sizes", int)
-    kernel = kernels.student(student)
+    kernel = lab.student(student)
+    if isinstance(kernel, lab.TorchStudent):
+        raise SettingError(
+            f"A stream is for closed forms, such as mlp or cnn; the student was {student}."
+        )
     check_writable(out)
     with bars(quiet) as progress:
         found = stream(

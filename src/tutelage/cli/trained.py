@@ -1,6 +1,5 @@
 """`tutelage teach`, `tutelage distil` and `tutelage verify`: real teachers and students."""
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -9,12 +8,12 @@ from rich.console import Console
 from rich.table import Table
 
 from tutelage import datasets, lab
+from tutelage._curves import save_curves
 from tutelage.cli.app import app
-from tutelage.cli.options import Quiet, Seed, bars, numbers, task_of, to_stdout
-from tutelage.curves import load_curves, save_curves
-from tutelage.exceptions import SettingError, TaskError
+from tutelage.cli.options import Quiet, Seed, bars, numbers, plan_of, task_of, to_stdout
+from tutelage.exceptions import SettingError
+from tutelage.made_for import MadeFor
 from tutelage.outputs import check_writable
-from tutelage.plan import plan
 from tutelage.report import verification_summary
 
 Seeds = Annotated[int, typer.Option("--seeds", metavar="K", help="Students for each setting.")]
@@ -26,9 +25,18 @@ Epochs = Annotated[
 ]
 LearningRate = Annotated[
     float | None,
-    typer.Option("--learning-rate", metavar="LR", help="[default: found by range tests]"),
+    typer.Option(
+        "--learning-rate", metavar="LR", help="[default: the plan's, or found by range tests]"
+    ),
 ]
-BatchSize = Annotated[int, typer.Option("--batch-size", metavar="B", min=1)]
+BatchSize = Annotated[
+    int | None,
+    typer.Option("--batch-size", metavar="B", min=1, help="[default: the plan's, or 64]"),
+]
+PlansSeed = Annotated[
+    int | None,
+    typer.Option("--seed", min=0, max=2**31 - 1, help="Of every draw. [default: the plan's, or 0]"),
+]
 Spec = Annotated[
     str | None,
     typer.Option(
@@ -124,59 +132,75 @@ def teach(
 @app.command()
 def distil(
     task: Annotated[
-        str,
+        str | None,
         typer.Argument(metavar="TASK", help="A task file or folder; or digits or fashion-mnist."),
-    ],
-    student: Annotated[
-        str,
+    ] = None,
+    planned: Annotated[
+        Path | None,
         typer.Option(
-            "--student", metavar="SPEC", help="mlp:width=512, cnn:width=32, or my_module:factory."
+            "--plan", metavar="PLAN", help="Train what this plan recommends, as it was made for."
         ),
-    ] = "mlp:width=512",
+    ] = None,
+    student: Spec = None,
     soft_ratio: Annotated[
-        str, typer.Option(metavar="ρ,ρ,…", help="0 is training on the labels alone.")
-    ] = "0.5",
-    temperature: Annotated[str, typer.Option(metavar="T,T,…")] = "4",
+        str | None,
+        typer.Option(metavar="ρ,ρ,…", help="0 is training on the labels alone. [default: 0.5]"),
+    ] = None,
+    temperature: Annotated[str | None, typer.Option(metavar="T,T,…", help="[default: 4]")] = None,
     t_power: Annotated[
-        int, typer.Option(metavar="0|2", help="Power of T before the teacher's term.")
-    ] = 2,
+        int | None, typer.Option(metavar="0|2", help="Power of T before the teacher's term.")
+    ] = None,
     sizes: Annotated[
         str | None, typer.Option(metavar="N,N,…", help="Sample sizes. [default: the pool]")
     ] = None,
     seeds: Seeds = 2,
     epochs: Epochs = None,
     learning_rate: LearningRate = None,
-    batch_size: BatchSize = 64,
-    seed: Seed = 0,
+    batch_size: BatchSize = None,
+    seed: PlansSeed = None,
     standardise: Annotated[
-        bool, typer.Option("--standardise/--no-standardise", help="Centre and scale inputs.")
-    ] = True,
+        bool | None, typer.Option("--standardise/--no-standardise", help="Centre and scale inputs.")
+    ] = None,
     out: Annotated[
-        Path,
-        typer.Option(
-            "--out", metavar="DIR", help="Folder for students.nc and the students' weights."
-        ),
+        Path, typer.Option("--out", metavar="DIR", help="Folder for students.nc and their weights.")
     ] = Path("tutelage-students"),
     quiet: Quiet = False,
 ) -> None:
-    """Train real students with the distillation loss, at one setting or a grid."""
+    """Train real students: at one setting, a grid, or what a plan recommends."""
+    if task is None and planned is None:
+        raise SettingError("No task was given to distil; expected one, or a plan (--plan DIR).")
     check_writable(out)
-    ratios, temperatures = (
-        numbers(soft_ratio, "--soft-ratio", float),
-        numbers(temperature, "--temperature", float),
-    )
-    training = lab.Training(learning_rate=learning_rate, batch_size=batch_size)
-    network = lab.network_of(student, training=training, epochs=epochs)
     with bars(quiet) as progress:
+        if planned is None:
+            loaded = task_of(str(task), seed or 0, progress)
+            made_for, rho, t, power = (
+                MadeFor({"family": "mlp", "width": 512}, 0, standardise=True),
+                0.5,
+                4.0,
+                2,
+            )
+        else:
+            made, loaded = plan_of(planned, task, progress)
+            best, made_for, power = made.recommended, made.made_for, made.t_power
+            rho, t = best.soft_ratio, best.temperature
+        network = lab.trained_as_planned(
+            made_for,
+            student=student,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+        )
+        ratios = [rho] if soft_ratio is None else numbers(soft_ratio, "--soft-ratio", float)
+        hot = [t] if temperature is None else numbers(temperature, "--temperature", float)
         found = lab.distil(
-            task_of(task, seed, progress),
+            loaded,
             network,
-            [(rho, t) for rho in ratios for t in temperatures],
+            [(rho, t) for rho in ratios for t in hot],
             seeds=seeds,
-            t_power=t_power,
+            t_power=power if t_power is None else t_power,
             sizes=None if sizes is None else numbers(sizes, "--sizes", int),
-            seed=seed,
-            standardise=standardise,
+            seed=made_for.seed if seed is None else seed,
+            standardise=made_for.standardise if standardise is None else standardise,
             out=out,
             progress=progress,
         )
@@ -202,21 +226,23 @@ def verify(
     seeds: Seeds = 2,
     epochs: Epochs = None,
     learning_rate: LearningRate = None,
-    batch_size: BatchSize = 64,
-    seed: Seed = 0,
+    batch_size: BatchSize = None,
+    seed: PlansSeed = None,
     as_json: Json = False,
     quiet: Quiet = False,
 ) -> None:
     """Check a plan: train real students at its setting and at usual defaults, and compare."""
     folder = planned.parent if planned.suffix == ".json" else planned
-    document = _document(folder)
     check_writable(folder)
-    curves = load_curves(folder / "curves.nc")
-    training = lab.Training(learning_rate=learning_rate, batch_size=batch_size)
-    network = lab.network_of(student or document["student"], training=training, epochs=epochs)
     with bars(quiet) as progress:
-        loaded = task_of(task or _source(document), int(document["seed"]), progress)
-        made = plan(loaded, curves)
+        made, loaded = plan_of(folder, task, progress)
+        network = lab.trained_as_planned(
+            made.made_for,
+            student=student,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            batch_size=batch_size,
+        )
         found, students = lab.verify(
             loaded, made, network, grid=grid, seeds=seeds, seed=seed, progress=progress
         )
@@ -276,30 +302,6 @@ def _pair(text: str, data: datasets.Dataset) -> tuple[int, int]:
             " them."
         )
     return found[0], found[1]
-
-
-def _document(folder: Path) -> dict:  # type: ignore[type-arg]
-    path = folder / "plan.json"
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise TaskError(
-            f"{folder} holds no plan.json; give the folder that tutelage plan wrote (--out)."
-        ) from error
-    except ValueError as error:
-        raise TaskError(f"{path} is not JSON ({error}); make the plan again.") from error
-    if not isinstance(found, dict) or not {"student", "seed", "task"} <= set(found):
-        raise TaskError(f"{path} is not a plan of tutelage; make the plan again.")
-    return found
-
-
-def _source(document: dict) -> str:  # type: ignore[type-arg]
-    source = document["task"].get("source")
-    if source is None:
-        raise SettingError(
-            "The plan does not say which task file it was made from; give it with --task."
-        )
-    return str(source)
 
 
 def _students(found: object) -> Table:

@@ -92,6 +92,11 @@ class Evidence:
         """Of a student that gives the most frequent class to every sample."""
         return 1 - float(np.bincount(self.truth).max()) / len(self.truth)
 
+    @property
+    def error_se(self) -> np.ndarray:
+        """Standard error of each setting's error, (S,)."""
+        return standard_error(self.mistakes.mean(2).T, np.array(self.mistakes.shape[2]))
+
     def excess(self, setting: int, other: int) -> tuple[float, float]:
         """How much more often one setting errs than another, and the paired standard error."""
         return paired(self.mistakes[setting], self.mistakes[other])
@@ -117,10 +122,31 @@ def paired(mistakes: np.ndarray, others: np.ndarray) -> tuple[float, float]:
     and starts.
     """
     difference = mistakes.astype(float) - others
-    return float(difference.mean()), standard_error(difference)
+    return float(difference.mean()), _paired_error(difference)
 
 
-def standard_error(values: np.ndarray) -> float:
+def standard_error(shares: np.ndarray, counted: np.ndarray) -> np.ndarray:
+    """Of the mean of shares over orderings, starts or seeds, the one formula of tables and charts.
+
+    Its parts are the held-out samples' noise, p (1 - p) / M, where no share is taken for surer than
+    half a sample; and what the R orderings differ by, over R. Those that end with the same samples
+    and give the same share do not differ.
+
+    Parameters
+    ----------
+    shares : array of shape (R, ...)
+    counted : integer array that broadcasts to (...)
+        M, the held-out samples behind each share.
+    """
+    mean = np.clip(shares.mean(0), 0.5 / counted, 1 - 0.5 / counted)
+    variance = mean * (1 - mean) / counted
+    if len(shares) > 1:
+        variance = variance + shares.var(0, ddof=1) / len(shares)
+    # One sample tells nothing of the others.
+    return np.where(counted == 1, 1.0, np.sqrt(variance))
+
+
+def _paired_error(values: np.ndarray) -> float:
     """Of the mean of values (R, M): over M samples, and over R starts if there are several."""
     by_sample, by_start = values.mean(0), values.mean(1)
     if len(by_sample) == 1:

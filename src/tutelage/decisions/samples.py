@@ -6,6 +6,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from tutelage.decisions.evidence import standard_error
+
 INTERVAL = 0.9
 _DRAWS, _EXPONENTS = 400, np.linspace(0.05, 2.0, 79)
 
@@ -109,8 +111,8 @@ def samples(data: xr.Dataset, target_error: float | None, seed: int) -> Samples:
 
 @dataclass(frozen=True)
 class Curve:
-    """Error over n, with its kinds of noise: the held-out samples' (shared by all n), the
-    orderings', and the pool's.
+    """Error over n, with its standard error and the kinds of noise: the held-out samples' (shared
+    by all n), the orderings', and the pool's.
 
     `pool_se` is how much the error at N would differ had another pool been drawn: what orderings
     differ by at smaller n, freed of their sharing a pool, and shrunk to N as 1/n.
@@ -118,6 +120,7 @@ class Curve:
 
     sizes: np.ndarray
     error: np.ndarray
+    standard_error: np.ndarray
     sampling_se: np.ndarray
     ordering_se: np.ndarray
     pool_se: float
@@ -125,23 +128,13 @@ class Curve:
     @classmethod
     def of(cls, data: xr.Dataset) -> "Curve":
         """From the curves of one setting."""
-        values = data.error.transpose("ordering", "n").values
-        mean, orderings = values.mean(0), len(values)
+        values, counted = data.error.transpose("ordering", "n").values, data.evaluated.values
+        total, alone = (standard_error(v, counted) for v in (values, values.mean(0)[None]))
         # With one ordering its noise is unknown; a sample's own is then the best guess there is.
-        counted = np.clip(mean, 0.5 / data.evaluated.values, 1 - 0.5 / data.evaluated.values)
-        sampling = np.sqrt(counted * (1 - counted) / data.evaluated.values)
-        between = values.std(0, ddof=1) / orderings**0.5 if orderings > 1 else 0.5 * sampling
-        between[-1] = (
-            between[-1] if orderings > 1 else 0.0
-        )  # every ordering ends with the whole pool
-        return cls(
-            data.n.values.astype(float), mean, sampling, between, _pool_se(data.n.values, values)
-        )
-
-    @property
-    def standard_error(self) -> np.ndarray:
-        """Of the error at each size."""
-        return np.hypot(self.sampling_se, self.ordering_se)
+        between = np.sqrt(total**2 - alone**2) if len(values) > 1 else 0.5 * alone
+        between[-1] *= len(values) > 1  # every ordering ends with the whole pool
+        pool = _pool_se(data.n.values, values)
+        return cls(data.n.values.astype(float), values.mean(0), total, alone, between, pool)
 
     def draws(self, seed: int) -> np.ndarray:
         """Curves that could as well have been seen, (draws, sizes)."""

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 import xarray as xr
 
-from tutelage.decisions.evidence import Evidence, standard_error, within_one_se
+from tutelage.decisions.evidence import Evidence, within_one_se
 from tutelage.decisions.settings import Choice
 from tutelage.task import Task
 from tutelage.theory.effective_logits import flip_ratio
@@ -69,7 +69,7 @@ def describe_epoch(
     return Epoch(
         int(task.teacher_epochs[index]),
         float(row.mean()) if evidence.against_labels else None,
-        standard_error(row) if evidence.against_labels else None,
+        float(evidence.error_se[s]) if evidence.against_labels else None,
         risk,
         float(evidence.inefficiency[s]),
         float(evidence.soft_ratio[s]),

@@ -34,11 +34,15 @@ def warnings_of(
         _masked(task),
         _imbalance(evidence, chosen),
         _in_sample_teacher(task, epoch),
-        _error_from_pool(task, attrs),
-        _converged(attrs),
         _few(task, attrs),
         _label_noise(task, teacher, soft_ratio, attrs),
     ]
+    return [sentence for sentence in found if sentence is not None]
+
+
+def notes_of(task: Task, attrs: Mapping[str, Any]) -> list[str]:
+    """Give the sentences that say what predicted errors are errors of."""
+    found = [_error_from_pool(task, attrs), _converged(attrs)]
     return [sentence for sentence in found if sentence is not None]
 
 
@@ -178,11 +182,11 @@ def _label_noise(
     task: Task, teacher: Teacher, soft_ratio: float, attrs: Mapping[str, Any]
 ) -> str | None:
     share = len(teacher.teacher_corrects_label) / task.n_train
-    if share < 0.03 or soft_ratio >= 0.5 or "width=inf" not in attrs["student"]:
+    if share < 0.03 or soft_ratio >= 0.5 or attrs["learns_features"]:
         return None
     return (
         f"On {100 * share:.1f} % of the pool, the teacher and students that have not seen the"
         " sample agree against its label. If those labels are wrong, the recommended soft ratio"
-        " may be too low: an infinitely wide student shrugs wrong labels off more easily than"
-        " practical networks do."
+        " may be too low: a student whose features are not trained, such as an infinitely wide"
+        " one, shrugs wrong labels off more easily than practical networks do."
     )

@@ -29,7 +29,6 @@ from tutelage.kernels.layers import (
 )
 from tutelage.kernels.linearity import Linearity, linearity
 from tutelage.kernels.sequential import Cost, Sequential
-from tutelage.kernels.spec import student
 
 __all__ = [
     "Abs",
@@ -67,5 +66,4 @@ __all__ = [
     "mlp",
     "resmlp",
     "resnet",
-    "student",
 ]

@@ -63,6 +63,10 @@ class FiniteStudent(Protocol):
     def spec(self) -> str:
         """What results call it."""
 
+    @property
+    def learns_features(self) -> bool:
+        """Whether its kernel is that of weights that have been trained."""
+
     def tuned(
         self,
         x: Tensor,

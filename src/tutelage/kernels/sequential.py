@@ -27,11 +27,8 @@ from tutelage.kernels.layers import (
 from tutelage.kernels.program import Program, program
 from tutelage.progress import Progress, silent
 
-_SIDE, _IMAGES, _SAMPLES = (
-    32,
-    16,
-    256,
-)  # images, and vectors, of the short run that tells how long the work will take
+# Images, and vectors, of the short run that tells how long the work will take.
+_SIDE, _IMAGES, _SAMPLES = 32, 16, 256
 
 
 @dataclass(frozen=True)
@@ -65,9 +62,11 @@ class Sequential:
     In NTK parameterisation, with fan-in scaling. For a pair of inputs every layer takes the
     covariance Σ of its units and the tangent Θ on:
 
-        weights:     Σ → σ_w² ⟨Σ⟩ + σ_b²,    Θ → Σ_new + σ_w² ⟨Θ⟩,   ⟨·⟩ the mean over a
-        convolution's window, activation:  Σ → E[a(u) a(v)],       Θ → Θ E[a'(u) a'(v)],   (u, v) ~
-        N(0, Σ), pooling, sums: Σ and Θ alike.
+        weights:     Σ → σ_w² ⟨Σ⟩ + σ_b²,    Θ → Σ_new + σ_w² ⟨Θ⟩
+        activation:  Σ → E[a(u) a(v)],       Θ → Θ E[a'(u) a'(v)],   (u, v) ~ N(0, Σ)
+        pooling, sums: Σ and Θ alike
+
+    where ⟨·⟩ is the mean over a convolution's window.
 
     Parameters
     ----------

@@ -1,15 +1,11 @@
 """Real teachers and students."""
 
 from tutelage.lab.distil import distil
-from tutelage.lab.loss import DistillationLoss
 from tutelage.lab.quick import quick_task
 from tutelage.lab.reproduce import CLAIMS, reproduce
-from tutelage.lab.students import network_of, student
-from tutelage.lab.teach import Teaching, teach, teacher_logits
-from tutelage.lab.training import Training
-from tutelage.lab.verify import Verification, verify
-from tutelage.lab.warm import EPOCHS, TorchStudent
-from tutelage.lab.wide import wide
+from tutelage.lab.verify import Verification, trained_as_planned, verify
+from tutelage.students import EPOCHS, TorchStudent, network_of, student, wide
+from tutelage.train import DistillationLoss, Teaching, Training, teach, teacher_logits
 
 __all__ = [
     "CLAIMS",
@@ -26,6 +22,7 @@ __all__ = [
     "student",
     "teach",
     "teacher_logits",
+    "trained_as_planned",
     "verify",
     "wide",
 ]

@@ -12,14 +12,14 @@ from safetensors.torch import save_model
 from torch import Tensor, nn
 
 from tutelage.exceptions import SettingError
-from tutelage.lab.loss import DistillationLoss
-from tutelage.lab.teach import teacher_logits
-from tutelage.lab.training import Examples, train
-from tutelage.lab.warm import TorchStudent
 from tutelage.outputs import written
 from tutelage.progress import Progress, silent
+from tutelage.students.network import TorchStudent
 from tutelage.task import Task
 from tutelage.theory.sweep import decide
+from tutelage.train.loss import DistillationLoss
+from tutelage.train.teach import teacher_logits
+from tutelage.train.training import Examples, train
 from tutelage.version import __version__
 
 _BATCH = 1024

@@ -1,6 +1,6 @@
 """A plan against real students (docs/theory.md §7): what was predicted, and what came of it."""
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -8,14 +8,17 @@ import numpy as np
 import xarray as xr
 from scipy.stats import spearmanr
 
+from tutelage._plan import Plan
 from tutelage.decisions.evidence import paired, standard_error
 from tutelage.exceptions import SettingError
 from tutelage.lab.distil import Setting, distil
-from tutelage.lab.warm import TorchStudent
+from tutelage.made_for import MadeFor
 from tutelage.outputs import as_json
-from tutelage.plan import Plan
 from tutelage.progress import Progress, silent
+from tutelage.students import TorchStudent, network_of
+from tutelage.students.network import ATTEMPTS
 from tutelage.task import Task
+from tutelage.train import Training
 
 DEFAULTS: dict[str, Setting] = {
     "usual default (ρ = 0.9, T = 4)": (0.9, 4.0),
@@ -93,11 +96,11 @@ class Verification:
 def verify(
     task: Task,
     plan: Plan,
-    student: TorchStudent,
+    student: TorchStudent | None = None,
     *,
     grid: bool = False,
     seeds: int = 2,
-    seed: int = 0,
+    seed: int | None = None,
     out: Path | None = None,
     progress: Progress = silent,
 ) -> tuple[Verification, xr.Dataset]:
@@ -109,11 +112,14 @@ def verify(
     task : Task
         The plan's own, with a labelled test part.
     plan : Plan
-    student : TorchStudent
+    student : TorchStudent, optional
+        By default the plan's, trained as it was predicted of, see `trained_as_planned`.
     grid : bool
         Train every setting of the plan's grid, too.
-    seeds, seed, out, progress
+    seeds, out, progress
         See `distil`.
+    seed : int, optional
+        By default the plan's.
 
     Returns
     -------
@@ -139,10 +145,57 @@ def verify(
         )
     settings = _settings(plan, grid=grid, labels=task.y_train is not None)
     trained = distil(
-        task, student, settings, seeds=seeds, t_power=plan.t_power, seed=seed,
-        standardise=bool(plan.curves.attrs["standardised"]), out=out, progress=progress,
-    )  # fmt: skip
+        task,
+        student or trained_as_planned(plan.made_for),
+        settings,
+        seeds=seeds,
+        t_power=plan.t_power,
+        seed=plan.made_for.seed if seed is None else seed,
+        standardise=plan.made_for.standardise,
+        out=out,
+        progress=progress,
+    )
     return compare(plan, trained, task.y_test), trained
+
+
+def trained_as_planned(
+    made_for: MadeFor,
+    *,
+    student: str | None = None,
+    epochs: float | None = None,
+    learning_rate: float | None = None,
+    batch_size: int | None = None,
+) -> TorchStudent:
+    """Give the student that a plan is about, to be trained as it was predicted of.
+
+    Parameters
+    ----------
+    made_for : MadeFor
+        The plan's.
+    student : str, optional
+        Another one, as a SPEC; its learning rate is found anew.
+    epochs, learning_rate, batch_size : optional
+        In place of the plan's.
+
+    Returns
+    -------
+    TorchStudent
+
+    Raises
+    ------
+    StudentError
+        If the plan does not say how its student is made.
+    """
+    plain = Training()
+    training = replace(plain, batch_size=batch_size or made_for.batch_size or plain.batch_size)
+    if learning_rate is not None:
+        training = replace(training, learning_rate=learning_rate)
+    elif student is None and made_for.learning_rate is not None:
+        attempts = plain.attempts if made_for.learning_rate_given else ATTEMPTS
+        training = replace(training, learning_rate=made_for.learning_rate, attempts=attempts)
+    return network_of(
+        student or made_for.student, training=training, epochs=epochs or made_for.epochs
+    )
 
 
 def compare(plan: Plan, trained: xr.Dataset, labels: np.ndarray) -> Verification:
@@ -201,7 +254,8 @@ def _row(plan: Plan, setting: Setting, mistakes: np.ndarray) -> Row:
     predicted = next((s for s in plan.settings if (s.soft_ratio, s.temperature) == setting), None)
     roles = ["recommended"] if setting == _recommended(plan) else []
     roles += [name for name, default in DEFAULTS.items() if default == setting]
-    real, real_se = float(mistakes.mean()), max(standard_error(mistakes), 0.5 / mistakes.shape[1])
+    counted = np.array(mistakes.shape[1])
+    real, real_se = float(mistakes.mean()), float(standard_error(mistakes.mean(1), counted))
     within = None
     if predicted is not None and predicted.error is not None and predicted.error_se is not None:
         within = bool(

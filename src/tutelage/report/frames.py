@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from tutelage.decisions.evidence import standard_error
+
 INTERVAL = 1.96  # standard errors to either side: 95 %
 RISKS = {
     "error": "error against labels",
@@ -30,19 +32,16 @@ def settings_frame(data: xr.Dataset) -> pd.DataFrame:
     names += [str(v) for v in data.data_vars if str(v).startswith("cos_")]
     frame = data[names].mean("ordering").to_dataframe().reset_index()
     shown = "error" if "error" in data else "transfer_risk"
-    spread = standard_error(data, shown).rename("se").to_dataframe().reset_index()
+    spread = _standard_error(data, shown).rename("se").to_dataframe().reset_index()
     frame["se"] = spread["se"]
     frame["shown"] = frame[shown]
     return _with_interval(frame, "shown", "se")
 
 
-def standard_error(data: xr.Dataset, name: str) -> xr.DataArray:
-    """Of a share, over held-out samples and orderings."""
-    mean = data[name].mean("ordering")
-    variance = mean * (1 - mean) / data.evaluated
-    if data.sizes["ordering"] > 1:
-        variance = variance + data[name].var("ordering", ddof=1) / data.sizes["ordering"]
-    return np.sqrt(variance)
+def _standard_error(data: xr.Dataset, name: str) -> xr.DataArray:
+    """Of a share, as tables have it."""
+    shares = data[name].transpose("ordering", ..., "n")
+    return shares[0].copy(data=standard_error(shares.values, data.evaluated.values))
 
 
 def risks_frame(data: xr.Dataset, labels: dict[str, str]) -> pd.DataFrame:
@@ -52,7 +51,7 @@ def risks_frame(data: xr.Dataset, labels: dict[str, str]) -> pd.DataFrame:
         if name in data:
             frame = pd.DataFrame({"n": data.n.values, "value": data[name].mean("ordering").values})
             frame["se"] = (
-                standard_error(data, name).values if name in ("error", "transfer_risk") else 0.0
+                _standard_error(data, name).values if name in ("error", "transfer_risk") else 0.0
             )
             parts.append(frame.assign(quantity=label))
     return _with_interval(pd.concat(parts), "value", "se")

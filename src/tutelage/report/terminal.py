@@ -26,6 +26,7 @@ def summary(document: dict[str, Any]) -> RenderableType:
         _settings(document),
     ]
     parts += [Text(line) for line in _sample_lines(document["samples"])]
+    parts += [Text(f"note: {sentence}", style="dim") for sentence in document["notes"]]
     parts += [Text(f"warning: {sentence}", style="yellow") for sentence in document["warnings"]]
     return Group(*parts)
 

@@ -11,10 +11,9 @@ from tutelage.exceptions import NumericsError
 from tutelage.theory import factor
 from tutelage.theory.factor import Factor
 
-CURVATURE = (
-    0.05  # h, a typical second derivative of the loss; what it is changes the speed, not the result
-)
-# of the gradient's norm: predicted errors are then a tenth of a point from where they settle
+# h, a typical second derivative of the loss; what it is changes the speed, not the result.
+CURVATURE = 0.05
+# Of the gradient's norm: predicted errors are then a tenth of a point from where they settle.
 _TOLERANCE = 2e-2
 _LEAVING = 0.1  # share of settings that have to have converged for them to be taken out
 _STEPS, _SEARCHES = 300, 6

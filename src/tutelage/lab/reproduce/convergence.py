@@ -13,12 +13,12 @@ from torch import Tensor, nn
 
 from tutelage import kernels
 from tutelage.datasets import gaussian_mixture
-from tutelage.lab.loss import DistillationLoss
-from tutelage.lab.networks import mlp
 from tutelage.lab.reproduce.claim import Claim
-from tutelage.lab.training import Examples, Training, train
 from tutelage.progress import Progress, silent
 from tutelage.theory.effective_logits import effective_logits
+from tutelage.train.loss import DistillationLoss
+from tutelage.train.networks import mlp
+from tutelage.train.training import Examples, Training, train
 
 SOFT_RATIO, TEMPERATURE, N, FEATURES, DEPTH = 0.5, 2.0, 24, 10, 1
 _ROUNDING = 1e-5  # of float32, below which a distance is no longer seen to fall

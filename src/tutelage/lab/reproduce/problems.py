@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from tutelage.datasets import fashion_mnist, gaussian_mixture, split
-from tutelage.lab.networks import cnn
-from tutelage.lab.teach import Teaching, teach
 from tutelage.progress import Progress, silent
 from tutelage.task import Task
+from tutelage.train.networks import cnn
+from tutelage.train.teach import Teaching, teach
 
 
 def coat_shirt(*, fast: bool, seed: int = 0, progress: Progress = silent) -> Task:

@@ -7,13 +7,13 @@ import xarray as xr
 from scipy.stats import spearmanr
 
 from tutelage import kernels
-from tutelage.curves import curves
+from tutelage._curves import curves
 from tutelage.lab.distil import distil
 from tutelage.lab.reproduce.claim import Claim
 from tutelage.lab.reproduce.problems import at_epoch, coat_shirt, mixture
-from tutelage.lab.students import network_of
-from tutelage.lab.training import Training
 from tutelage.progress import Progress, silent
+from tutelage.students.spec import network_of
+from tutelage.train.training import Training
 
 HARD, SOFT = 0.1, 1.0
 QUANTITIES = {

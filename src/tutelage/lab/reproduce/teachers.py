@@ -5,14 +5,14 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from tutelage.curves import curves
+from tutelage._curves import curves
 from tutelage.lab.distil import distil
 from tutelage.lab.reproduce.claim import Claim
 from tutelage.lab.reproduce.problems import coat_shirt, mixture, redrawn
-from tutelage.lab.students import network_of
-from tutelage.lab.training import Training
 from tutelage.progress import Progress, silent
+from tutelage.students.spec import network_of
 from tutelage.task import Task
+from tutelage.train.training import Training
 
 RATIOS = [0.05, 0.3, 0.5, 0.7, 0.9, 1.0]
 _TRAINING = Training(learning_rate=0.02)

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import re
 import time
 from collections.abc import Sequence
@@ -14,11 +15,13 @@ import xarray as xr
 from tutelage.exceptions import SettingError, TaskError
 from tutelage.grid import Grid
 from tutelage.kernels import FiniteStudent, Kernel
+from tutelage.made_for import MadeFor
 from tutelage.orderings import Found, Problem, sweep_orderings
 from tutelage.outputs import written
 from tutelage.progress import Progress, remark, silent
 from tutelage.scale import Scale, Work
 from tutelage.starts import first_size, sweep_starts
+from tutelage.students import TorchStudent, to_dict
 from tutelage.task import Task
 from tutelage.task_checks import pairs
 from tutelage.theory import data_inefficiency
@@ -108,12 +111,12 @@ def curves(
     {'ordering': 2, 'soft_ratio': 2, 'temperature': 1, 'n': 2}
     """
     _check_kinds(task, kernel, soft_ratio=soft_ratio, temperature=temperature, sizes=sizes)
-    started, warnings = time.perf_counter(), list(task.warnings)
+    started, warnings, notes = time.perf_counter(), list(task.warnings), []
     finite = isinstance(kernel, FiniteStudent)
     epochs = 1 if task.teacher_epochs is None else len(task.teacher_epochs)
     wide = not finite and epochs * len(soft_ratio) * len(temperature) * task.n_logits > WIDE
     if wide and (orderings is None or sizes is None):
-        warnings.append(
+        notes.append(
             f"With {task.n_logits:,} classes at"
             f" {epochs * len(soft_ratio) * len(temperature)} settings, by default one ordering and"
             " few sizes are looked at; orderings and sizes (--orderings, --sizes) ask for more."
@@ -189,15 +192,32 @@ def curves(
         "t_power": t_power,
         "dtype": dtype,
         "seed": seed,
-        "standardised": int(standardise),
         "finite": int(finite),
+        "learns_features": int(isinstance(kernel, FiniteStudent) and kernel.learns_features),
+        "made_for": _made_for(found.student or kernel, seed, standardise=standardise).to_json(),
         "error_from": "test part" if problem.error_from_test else "pool",
         "seconds": time.perf_counter() - started,
-        "warnings": json.dumps(
-            warnings + found.notes + _copies(found) + _jitter_warnings(found, task.n_train)
-        ),
+        "notes": json.dumps(notes + found.notes),
+        "warnings": json.dumps(warnings + _copies(found) + _jitter_warnings(found, task.n_train)),
     }
     return data
+
+
+def _made_for(student: Kernel | FiniteStudent, seed: int, *, standardise: bool) -> MadeFor:
+    """What was computed, for those who train students as it was predicted of."""
+    if not isinstance(student, TorchStudent):
+        return MadeFor(to_dict(student), seed, standardise)
+    training = student.training
+    return MadeFor(
+        to_dict(student),
+        seed,
+        standardise,
+        "sgd",
+        training.learning_rate,
+        training.attempts == 1,
+        student.epochs if math.isfinite(student.epochs) else None,
+        training.batch_size,
+    )
 
 
 def save_curves(data: xr.Dataset, path: str | Path) -> None:

@@ -1,24 +1,31 @@
 """From curves to a plan: what to do, why, and how sure that is."""
 
+import io
 import json
 import math
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
 import xarray as xr
+from rich.console import Console
 
-from tutelage.decisions.evidence import Evidence, standard_error
+from tutelage._curves import load_curves, save_curves
+from tutelage.decisions.evidence import Evidence
 from tutelage.decisions.peers import peers
 from tutelage.decisions.samples import Samples, samples
 from tutelage.decisions.settings import Choice, choose
 from tutelage.decisions.teacher import Teacher, choose_epoch, describe_epoch, disagreements
-from tutelage.decisions.warnings import warnings_of
-from tutelage.exceptions import SettingError
+from tutelage.decisions.warnings import notes_of, warnings_of
+from tutelage.exceptions import SettingError, TaskError
+from tutelage.made_for import MadeFor
 from tutelage.outputs import as_json, written
-from tutelage.report import render
+from tutelage.report import render, summary
 from tutelage.task import Task
+
+_WIDTH = 100  # of a summary
 
 
 @dataclass(frozen=True)
@@ -68,7 +75,7 @@ class Recommended(Setting):
     gain_over_labels: Gain | None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """The decisions of one task, in the fields of plan.json."""
 
@@ -87,6 +94,8 @@ class Plan:
     samples: Samples
     teacher: Teacher
     peers: dict[str, Any]
+    made_for: MadeFor
+    notes: list[str]
     warnings: list[str]
     _task: Task = field(repr=False, compare=False)
     _curves: xr.Dataset = field(repr=False, compare=False)
@@ -95,6 +104,66 @@ class Plan:
     def curves(self) -> xr.Dataset:
         """The curves that the plan was made from."""
         return self._curves
+
+    def __repr__(self) -> str:
+        best = self.recommended
+        error = "not known" if best.error is None else f"{100 * best.error:.1f} %"
+        return (
+            f"Plan(soft_ratio={best.soft_ratio:g}, temperature={best.temperature:g}, error={error},"
+            f" verdict={best.verdict!r},\n     student={self.student!r},"
+            f" n_train={self.task['n_train']}, {len(self.settings)} settings)"
+        )
+
+    def summary(self) -> str:
+        """Give the decision, the best settings, notes and warnings as the command prints them."""
+        console = Console(width=_WIDTH, highlight=False, file=io.StringIO(), color_system=None)
+        with console.capture() as captured:
+            console.print(summary(self.as_dict()))
+        return captured.get()
+
+    @classmethod
+    def load(cls, folder: str | Path, *, task: Task | None = None) -> "Plan":
+        """Read a plan back from the folder that it was saved in.
+
+        Parameters
+        ----------
+        folder : str or Path
+            With plan.json and curves.nc.
+        task : Task, optional
+            By default read from where the plan says that it lay.
+
+        Raises
+        ------
+        TaskError
+            If the folder holds no plan, or the task is not where it was.
+        SettingError
+            If the task is not the plan's.
+        """
+        document, curves = read_document(Path(folder)), load_curves(Path(folder) / "curves.nc")
+        if task is None:
+            source = document["task"].get("source")
+            if source is None or not Path(source).exists():
+                raise TaskError(
+                    f"The task of the plan in {folder} is not at {source}; give it (--task, or"
+                    " Plan.load(folder, task=…))."
+                )
+            task = Task.load(source)
+        _check_task(task, curves)
+        kinds = {name: kind for name, kind in get_type_hints(cls).items() if name in document}
+        fields = {name: _read(kind, document[name]) for name, kind in kinds.items()}
+        return cls(**fields, _task=task, _curves=curves)
+
+    def save(self, folder: str | Path) -> None:
+        """Write plan.json, curves.nc and report.html.
+
+        Raises
+        ------
+        OutputError
+            If they cannot be written; nothing half-written is left.
+        """
+        save_curves(self._curves, Path(folder) / "curves.nc")
+        self.to_html(Path(folder) / "report.html")
+        self.to_json(Path(folder) / "plan.json")
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as plain data, NaN as None."""
@@ -211,6 +280,8 @@ def plan(task: Task, curves: xr.Dataset, *, target_error: float | None = None) -
         samples=samples(data.sel(soft_ratio=rho, temperature=t), target_error, int(attrs["seed"])),
         teacher=teacher,
         peers=peers(rho, t, t_power),
+        made_for=replace(MadeFor.from_json(attrs["made_for"]), target_error=target_error),
+        notes=json.loads(attrs["notes"]) + notes_of(task, attrs),
         warnings=json.loads(attrs["warnings"])
         + warnings_of(task, best, teacher, evidence, choice.chosen, attrs),
         _task=task,
@@ -235,6 +306,10 @@ def _check(task: Task, curves: xr.Dataset, target_error: float | None) -> None:
             f"A target error of {target_error:g} was given; expected a share between 0 and 1, such"
             " as 0.05."
         )
+    _check_task(task, curves)
+
+
+def _check_task(task: Task, curves: xr.Dataset) -> None:
     if curves.attrs["task"] != task.fingerprint:
         raise SettingError(
             "The curves are of another task; give the task that they were computed for."
@@ -256,7 +331,7 @@ def _setting(data: xr.Dataset, evidence: Evidence, s: int) -> Setting:
         soft_ratio=float(where["soft_ratio"]),
         temperature=float(where["temperature"]),
         error=float(row.mean()) if evidence.against_labels else None,
-        error_se=max(standard_error(row), 0.5 / row.shape[1]) if evidence.against_labels else None,
+        error_se=float(evidence.error_se[s]) if evidence.against_labels else None,
         balanced_error=float(evidence.balanced_error[s]) if evidence.against_labels else None,
         transfer_risk=value("transfer_risk"),
         expected_transfer_risk=certain("expected_transfer_risk"),
@@ -321,6 +396,47 @@ def _describe(task: Task, epoch: int, evidence: Evidence) -> dict[str, Any]:
         "teacher_accuracy_train": None if train is None else float(train[epoch]),
         "teacher_accuracy_test": None if test is None else float(test[epoch]),
     }
+
+
+def read_document(folder: Path) -> dict[str, Any]:
+    """Read a plan.json that this version of the package can make a plan of.
+
+    Raises
+    ------
+    TaskError
+        If the folder holds none.
+    """
+    path = folder / "plan.json"
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise TaskError(
+            f"{folder} holds no plan.json; give the folder that tutelage plan wrote (--out)."
+        ) from error
+    except ValueError as error:
+        raise TaskError(f"{path} is not JSON ({error}); make the plan again.") from error
+    lacking = {f.name for f in fields(Plan) if not f.name.startswith("_")} - set(
+        found if isinstance(found, dict) else ()
+    )
+    if lacking:
+        raise TaskError(
+            f"{path} is no plan of this version of tutelage: it lacks {min(lacking)}. Make the plan"
+            " again."
+        )
+    return dict(found)
+
+
+def _read(kind: Any, value: Any) -> Any:
+    """Read plain data back as what a field holds: a dataclass, a list or tuple, or itself."""
+    if get_origin(kind) is UnionType:
+        return None if value is None else _read(get_args(kind)[0], value)
+    if get_origin(kind) in (list, tuple):
+        inner, made = get_args(kind)[0], get_origin(kind)
+        return made(_read(inner, v) for v in value)
+    if isinstance(kind, type) and is_dataclass(kind):
+        kinds = get_type_hints(kind)
+        return kind(**{name: _read(kinds[name], v) for name, v in value.items()})
+    return float("nan") if kind is float and value is None else value
 
 
 def _plain(value: Any) -> Any:

@@ -23,9 +23,9 @@ from torch.utils.data import (
 
 from tutelage.exceptions import SettingError, StudentError
 from tutelage.kernels.network import called, copied
-from tutelage.lab.extra import lightning
-from tutelage.lab.loss import DistillationLoss
 from tutelage.progress import Progress, silent
+from tutelage.train.extra import lightning
+from tutelage.train.loss import DistillationLoss
 
 PATIENCE = 3  # epochs without improvement on the held-out part before training stops
 _LOWEST, _HIGHEST, _FINDERS, _FINDER_STEPS = 1e-4, 3.0, 3, 100

@@ -19,7 +19,7 @@ from tutelage.kernels import (
     Residual,
     Sequential,
 )  # fmt: skip
-from tutelage.lab.networks import Factory, NTKLinear, WithChannel
+from tutelage.train.networks import Factory, NTKLinear, WithChannel
 
 
 def wide(kernel: Sequential, width: int) -> Factory:

@@ -17,13 +17,13 @@ from torch.utils.data import BatchSampler, DataLoader, IterableDataset, RandomSa
 from tutelage.datasets import Dataset, Split
 from tutelage.exceptions import SettingError, TaskError
 from tutelage.kernels.network import logits_of, unwrapped
-from tutelage.lab.extra import lightning
-from tutelage.lab.loss import DistillationLoss
-from tutelage.lab.networks import Factory
-from tutelage.lab.training import annealed, lightning_module, quiet, trainer_in
 from tutelage.outputs import as_json, written
 from tutelage.progress import Progress, silent
 from tutelage.task import Task
+from tutelage.train.extra import lightning
+from tutelage.train.loss import DistillationLoss
+from tutelage.train.networks import Factory
+from tutelage.train.training import annealed, lightning_module, quiet, trainer_in
 
 _BATCH = 512
 
@@ -330,13 +330,13 @@ def _called(network: nn.Module, batch: Any, device: torch.device) -> tuple[int |
             " or dicts of the network's arguments."
         )
     parameters = inspect.signature(unwrapped(network).forward).parameters.values()
-    named = {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)} or set(
-        batch.keys()
-    )
-    taken = [k for k in batch.keys() if k in named - {"labels", "label"}]  # noqa: SIM118 (not all are dicts)
+    given = list(batch.keys())
+    plain = {p.name for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)}
+    named = plain or set(given)
+    taken = [k for k in given if k in named - {"labels", "label"}]
     if not taken:
         raise TaskError(
-            f"The loader gives {', '.join(map(str, batch.keys()))}, none of which the network's"
+            f"The loader gives {', '.join(map(str, given))}, none of which the network's"
             f" forward takes ({', '.join(sorted(named))})."
         )
     try:

@@ -13,7 +13,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from tutelage.curves import SOFT_RATIOS, TEMPERATURES, curves
+from tutelage._curves import SOFT_RATIOS, TEMPERATURES, curves
 from tutelage.exceptions import SettingError, TaskError, TutelageError
 from tutelage.grid import Grid
 from tutelage.kernels import Kernel

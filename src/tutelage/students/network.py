@@ -3,7 +3,9 @@
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,10 +14,10 @@ from tutelage.exceptions import StudentError
 from tutelage.kernels import Tangent, empirical, linearity
 from tutelage.kernels.features import check_independent
 from tutelage.kernels.network import Network, copied, own_copy
-from tutelage.lab.loss import DistillationLoss
-from tutelage.lab.networks import Factory
-from tutelage.lab.training import Examples, Trained, Training, found_rate, train
 from tutelage.progress import Progress, silent
+from tutelage.train.loss import DistillationLoss
+from tutelage.train.networks import Factory
+from tutelage.train.training import Examples, Trained, Training, found_rate, train
 
 SOFT_RATIO, TEMPERATURE = 0.6, 4.0  # the middling setting that stands for the whole grid
 EPOCHS = 60.0  # of the student itself
@@ -23,7 +25,7 @@ _HELD_OUT = 0.1
 _LOOKED_AT = 256  # samples that linearity is measured on
 _FURTHER, _FURTHER_EPOCHS = 1024, 2
 _BATCH = 1024
-_ATTEMPTS = 4  # at a learning rate that was found, not given
+ATTEMPTS = 4  # at a learning rate that was found, not given
 
 
 @dataclass(frozen=True)
@@ -48,6 +50,8 @@ class TorchStudent:
         says little of how fast a network learns.
     projected : int, optional
         See `tutelage.kernels.empirical`.
+    made_by : mapping, optional
+        The factory as data: a family and its arguments, or where a function is found.
     """
 
     factory: Factory
@@ -56,6 +60,7 @@ class TorchStudent:
     training: Training = field(default_factory=Training)
     epochs: float = EPOCHS
     projected: int | None = None
+    made_by: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         if not self.epochs >= 1:
@@ -66,6 +71,11 @@ class TorchStudent:
             raise StudentError(
                 f"A network is linearised warm or at init; {self.linearise!r} was given."
             )
+
+    @property
+    def learns_features(self) -> bool:
+        """Whether it is linearised where training has brought it."""
+        return self.linearise == "warm"
 
     def tuned(
         self,
@@ -97,9 +107,7 @@ class TorchStudent:
         with progress("learning rate", 1) as advance:
             rate = found_rate(network, examples, _middling(labels), self.training, seed)
             advance(1)
-        return replace(
-            self, training=replace(self.training, learning_rate=rate, attempts=_ATTEMPTS)
-        )
+        return replace(self, training=replace(self.training, learning_rate=rate, attempts=ATTEMPTS))
 
     def tangent(
         self,

@@ -1,0 +1,48 @@
+"""What curves and plans were made for, as data: verify, distil and the report read it back."""
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class MadeFor:
+    """What a plan was made for.
+
+    Attributes
+    ----------
+    student : dict
+        See `tutelage.students.to_dict`.
+    seed : int
+    standardise : bool
+        Whether inputs were standardised.
+    optimiser : str, optional
+        That a network is trained with; None for a student that is not trained, a closed form.
+    learning_rate : float, optional
+        That predictions are of: given, or found by range tests.
+    learning_rate_given : bool
+    epochs : float, optional
+        That predictions are of; None for a student that is trained until it has converged.
+    batch_size : int, optional
+    target_error : float, optional
+        That samples were asked for.
+    """
+
+    student: dict[str, Any]
+    seed: int
+    standardise: bool
+    optimiser: str | None = None
+    learning_rate: float | None = None
+    learning_rate_given: bool = False
+    epochs: float | None = None
+    batch_size: int | None = None
+    target_error: float | None = None
+
+    def to_json(self) -> str:
+        """As text, for an attribute of a netCDF file."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def from_json(cls, text: str) -> "MadeFor":
+        """Read it back."""
+        return cls(**json.loads(text))
