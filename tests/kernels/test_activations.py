@@ -1,15 +1,24 @@
 """Duals of every activation: against quadrature in two dimensions, their own Hermite series, and
-each other."""
+each other; and what it takes to add one."""
 
 import itertools
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from numba import njit
 
+import tutelage
 from tutelage.exceptions import StudentError
 from tutelage.kernels import (
     Abs,
+    Activation,
     Conv,
     Dense,
     Elementwise,
@@ -19,8 +28,9 @@ from tutelage.kernels import (
     Relu,
     Sequential,
     activation,
+    duals,
 )
-from tutelage.kernels.activations import ACTIVATIONS
+from tutelage.kernels.activations import ACTIVATIONS, complement, eps, tiny
 
 SMOOTH = ["erf", "gelu", "sin", "identity", "gaussian", "rbf"]
 BENT = {"relu": Relu(), "leaky_relu": LeakyRelu(0.3), "abs": Abs()}
@@ -160,3 +170,152 @@ def test_what_is_no_activation_is_said(make, message):
     with pytest.raises(StudentError) as caught:
         make()
     assert message in str(caught.value)
+
+
+class ByTorch(Activation):
+    """An activation of somebody's own, before it has a formula."""
+
+    def __call__(self, x):
+        return x
+
+
+class OfIntegers(ByTorch):
+    """With a number that is no float."""
+
+    @staticmethod
+    def formula(k, q1, q2, *_):
+        return 2 * k, torch.ones_like(k)
+
+
+class OfAnything(ByTorch):
+    """With a function that numba does not know."""
+
+    @staticmethod
+    def formula(k, q1, q2, *_):
+        return torch.special.bessel_j0(k), k
+
+
+def network(act, images):
+    first = Conv(1) if images else Dense()
+    return Sequential(first, act, *[Flatten()] * images, Dense())
+
+
+@pytest.mark.parametrize("images", [False, True])
+def test_an_activation_without_a_formula_is_an_error(images):
+    """It once ran the Hermite series, on whatever features it had."""
+    x = torch.ones(2, 1, 2, 2) if images else torch.ones(2, 4)
+    with pytest.raises(StudentError, match="The activation ByTorch has no dual; write its `form"):
+        network(ByTorch(), images)(x)
+
+
+@pytest.mark.parametrize(
+    ("act", "dtype"), [(OfIntegers(), torch.float32), (OfAnything(), torch.float64)]
+)
+def test_a_formula_that_cannot_be_compiled_is_an_error(act, dtype):
+    with pytest.raises(StudentError) as caught:
+        network(act, images=True)(torch.ones(2, 1, 2, 2, dtype=dtype))
+    for said in (f"{type(act).__name__} cannot be compiled", "numbers that are floats", "asin, "):
+        assert said in str(caught.value)
+    assert caught.value.__cause__ is not None
+
+
+def test_a_name_is_given_once():
+    with pytest.raises(StudentError, match="Other cannot be named 'relu': Relu is"):
+
+        class Other(ByTorch, name="relu"):
+            pass
+
+    assert ACTIVATIONS["relu"] is Relu
+
+
+def for_numbers(function):
+    """As numba runs it, where a formula calls it."""
+
+    @njit
+    def compiled(*numbers):
+        return function(*numbers)
+
+    return compiled
+
+
+MORE = {  # what a function takes beside a number
+    "atan2": (0.4,),
+    "clamp": (0.3, 0.6),
+    "clamp_max": (0.4,),
+    "clamp_min": (0.4,),
+    "maximum": (0.4,),
+    "minimum": (0.4,),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", [*duals.MEANINGS, "asin"])
+def test_what_a_function_of_torch_means_for_a_number(name, dtype):
+    function, more = getattr(torch, name), [dtype(number) for number in MORE.get(name, ())]
+    x, compiled = np.linspace(0.05, 0.95, 7, dtype=dtype), for_numbers(function)
+    tensors = name in ("atan2", "maximum", "minimum")
+    expected = function(torch.tensor(x), *map(torch.tensor, more) if tensors else more)
+    found = np.array([compiled(v, *more) for v in x])
+    assert compiled.nopython_signatures[0].return_type.bitwidth == 8 * x.itemsize
+    np.testing.assert_allclose(found, expected.numpy(), rtol=8 * np.finfo(dtype).eps)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("function", [complement, eps, tiny])
+def test_what_a_function_of_ours_means_for_a_number(function, dtype):
+    found, expected = for_numbers(function)(dtype(0.3)), function(torch.tensor(dtype(0.3)))
+    np.testing.assert_allclose(found, float(expected), rtol=8 * np.finfo(dtype).eps)
+
+
+def adapted(tmp_path, block):
+    """A copy of the package, with a block of code at the end of its activations."""
+    source = Path(tutelage.__file__).parent
+    if not (tmp_path / "tutelage").exists():
+        shutil.copytree(source, tmp_path / "tutelage", ignore=shutil.ignore_patterns("__pycache__"))
+    text = (source / "kernels" / "activations.py").read_text()
+    (tmp_path / "tutelage" / "kernels" / "activations.py").write_text(f"{text}\n\n{block}")
+
+
+TRIED = """
+import sys
+import torch
+import tutelage as tu
+from tutelage.kernels import Conv, Dense, Elementwise, Flatten, Sequential
+assert tu.__file__.startswith(sys.argv[1])
+found = {}
+x = torch.randn(4, 2, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+act = Elementwise(torch.cos)
+found["mlp"] = tu.students.student("mlp:activation=cos,depth=2")(x)
+assert "numba" not in sys.modules
+found["mlp by quadrature"] = Sequential(Flatten(), Dense(), act, Dense(), act, Dense())(x)
+found["cnn"] = tu.students.student("cnn:activation=cos,depth=2")(x)
+found["cnn by quadrature"] = Sequential(Conv(), act, Conv(), act, Flatten(), Dense())(x)
+torch.save(found, sys.argv[1] + "/found.pt")
+"""
+
+
+def tried(tmp_path):
+    given = os.environ | {
+        "PYTHONPATH": str(tmp_path),
+        "NUMBA_CACHE_DIR": str(tmp_path / "cache"),
+    }
+    subprocess.run([sys.executable, "-c", TRIED, tmp_path], check=True, env=given, cwd=tmp_path)
+    return torch.load(tmp_path / "found.pt")
+
+
+def test_an_activation_is_added_as_contributing_says(tmp_path):
+    """One class is enough for vectors and for images; and when its formula changes, what was
+    compiled of it is not used again."""
+    contributing = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text()
+    section = contributing[contributing.index("### Adding an activation") :]
+    block = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
+    adapted(tmp_path, block)
+    found = tried(tmp_path)
+    for family in ("mlp", "cnn"):
+        torch.testing.assert_close(
+            found[family], found[f"{family} by quadrature"], rtol=1e-6, atol=1e-6
+        )
+    adapted(tmp_path, block.replace("0.5 * (up + down)", "0.5 * (up + 2.0 * down)"))
+    wrong = tried(tmp_path)
+    assert (wrong["mlp"] - found["mlp"]).abs().max() > 1e-3
+    assert (wrong["cnn"] - found["cnn"]).abs().max() > 1e-3

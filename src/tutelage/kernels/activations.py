@@ -20,7 +20,6 @@ import torch
 from torch import Tensor
 
 from tutelage.exceptions import StudentError, nearest
-from tutelage.kernels import codes as code
 
 Duals = tuple[Tensor, Tensor]
 """``E[a(u) a(v)]`` and ``E[a'(u) a'(v)]``, shaped as the covariance they come from."""
@@ -29,16 +28,41 @@ _HIGHEST = 128  # degree, for quadrature in float64
 _LOST = 1e-3  # of an activation's mean square, that its Hermite series may leave out
 
 
+ACTIVATIONS: dict[str, type["Activation"]] = {}
+"""Activations by the names that SPECs know them by, each said where its class is written."""
+
+
 class Activation:
     """A scalar function of each unit; what it follows must be Gaussian: a `Dense` or `Conv`, or
     sums of them.
+
+    A new one is one class, ``class Name(Activation, name="its name in SPECs")``, with a `formula`
+    and a `__call__`; see CONTRIBUTING.md.
     """
 
-    kind: ClassVar[int]
+    several: ClassVar[bool] = False
+    """Whether the formula takes arrays of features, rather than one feature of each side."""
+
+    def __init_subclass__(cls, *, name: str | None = None) -> None:
+        """Enter the class among the `ACTIVATIONS`, if it has a name.
+
+        Raises
+        ------
+        StudentError
+            If another class has that name.
+        """
+        if name is None:
+            return
+        known = ACTIVATIONS.get(name, cls)
+        if (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
+            raise StudentError(
+                f"The activation {cls.__name__} cannot be named {name!r}: {known.__name__} is."
+            )
+        ACTIVATIONS[name] = cls
 
     @property
     def constants(self) -> tuple[float, float]:
-        """What the compiled dual of this kind is told."""
+        """What the formula is told of this very activation."""
         return 0.0, 0.0
 
     @property
@@ -47,44 +71,68 @@ class Activation:
         return 1
 
     def features(self, q: Tensor) -> Tensor:
-        """What the compiled dual needs of one side's variances: (n_features, *q.shape)."""
+        """What the formula needs of one side's variances: (n_features, *q.shape)."""
         return q[None]
+
+    @staticmethod
+    def formula(k: Tensor, one: Tensor, two: Tensor, first: float, second: float) -> Duals:
+        """Give both duals of a covariance, from the features of both sides and the constants.
+
+        It is run by torch on tensors, and compiled by numba for numbers (`duals.py`). So it is
+        written with arithmetic, with functions of torch that `duals.py` knows, and with numbers
+        that are floats, as 2.0. ``x *= y`` and functions that end in `_` save torch a tensor. They
+        may overwrite `k`, but not the features, and no x that is read by another name afterwards.
+        """
+        raise NotImplementedError
+
+    @classmethod
+    def written(cls) -> Callable[..., Duals]:
+        """Give the formula.
+
+        Raises
+        ------
+        StudentError
+            If this activation has none.
+        """
+        if cls.formula is Activation.formula:
+            raise StudentError(
+                f"The activation {cls.__name__} has no dual; write its `formula`, as those of"
+                " tutelage.kernels.activations are written, or give its function to Elementwise."
+            )
+        return cls.formula
 
     def dual(self, k: Tensor, q1: Tensor, q2: Tensor) -> Duals:
         """Give both duals of a covariance k (overwritten) and variances q1, q2 that broadcast to
         it.
         """
-        raise NotImplementedError
+        one, two = self.features(q1), self.features(q2)
+        if not self.several:
+            one, two = one[0], two[0]
+        return self.written()(k, one, two, *self.constants)
 
     def __call__(self, x: Tensor) -> Tensor:
         """Apply the activation itself, as a network of finite width does."""
         raise NotImplementedError
 
 
-@dataclass(frozen=True)
-class Identity(Activation):
-    """x."""
+def eps(x: Tensor) -> float:
+    """Give the relative spacing of numbers of x's dtype."""
+    return torch.finfo(x.dtype).eps
 
-    kind = code.LINEAR
 
-    @property
-    def constants(self) -> tuple[float, float]:
-        """The slope squared."""
-        return 1.0, 0.0
+def tiny(x: Tensor) -> float:
+    """Give the smallest normal number of x's dtype."""
+    return torch.finfo(x.dtype).tiny
 
-    def dual(self, k: Tensor, q1: Tensor, q2: Tensor) -> Duals:
-        """See `Activation`."""
-        return k, torch.ones_like(k)
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """See `Activation`."""
-        return x
+def complement(x: Tensor) -> Tensor:
+    """Give 1 - x², in one go."""
+    one = torch.ones((), dtype=x.dtype, device=x.device)
+    return torch.addcmul(one, x, x, value=-1)
 
 
 class _Bent(Activation):
     """p x + r |x|: E[a(u) a(v)] = p² k + r² E|u||v|, the two parts being uncorrelated."""
-
-    kind = code.ARC
 
     @property
     def _parts(self) -> tuple[float, float]:
@@ -103,28 +151,31 @@ class _Bent(Activation):
         """The standard deviation."""
         return q.clamp_min(0).sqrt()[None]
 
-    def dual(self, k: Tensor, q1: Tensor, q2: Tensor) -> Duals:
+    @staticmethod
+    def formula(k: Tensor, s1: Tensor, s2: Tensor, first: float, second: float) -> Duals:
         """See `Activation`."""
-        first, second = self.constants
-        scale1, scale2 = q1.sqrt(), q2.sqrt()
-        tiny = torch.finfo(k.dtype).tiny
-        # Rounding leaves the cosine of parallel inputs a few ulps short of 1, which the arc sine
-        # would turn into an angle of 1e-8: the factor `snap` lifts it over 1, for the clamp to cut.
-        # A zero input has scale 0, and so cosine and value 0.
-        snap = 1 + 8 * torch.finfo(k.dtype).eps
-        cosine = (
-            k.mul_(snap / scale1.clamp_min(tiny)).mul_(1 / scale2.clamp_min(tiny)).clamp_(-1, 1)
-        )
-        turn = torch.asin(cosine).add_(second)
-        sine = torch.addcmul(
-            torch.ones((), dtype=k.dtype, device=k.device), cosine, cosine, value=-1
-        ).sqrt_()
-        value = cosine.mul_(turn).add_(sine).mul_(scale1 * first).mul_(scale2)
-        return value, turn.mul_(first)
+        # A zero input has deviation 0, and so correlation and value 0. The root, as a compiler may
+        # multiply the two.
+        least = math.sqrt(tiny(k))
+        # Rounding leaves the correlation of parallel inputs a few ulps short of 1, which the arc
+        # sine would turn into an angle of 1e-8: this factor lifts it over 1, for the clamp to cut.
+        snap = 1.0 + 8.0 * eps(k)
+        k *= snap / torch.clamp_min(s1, least)
+        k *= 1.0 / torch.clamp_min(s2, least)
+        c = torch.clamp_(k, -1.0, 1.0)
+        turn = torch.asin(c)
+        turn += second
+        sine = torch.sqrt_(complement(c))
+        c *= turn
+        c += sine
+        c *= first * s1
+        c *= s2
+        turn *= first
+        return c, turn
 
 
 @dataclass(frozen=True)
-class Relu(_Bent):
+class Relu(_Bent, name="relu"):
     """max(x, 0)."""
 
     @property
@@ -137,7 +188,7 @@ class Relu(_Bent):
 
 
 @dataclass(frozen=True)
-class LeakyRelu(_Bent):
+class LeakyRelu(_Bent, name="leaky_relu"):
     """max(x, 0) + slope · min(x, 0), with a slope below 1."""
 
     slope: float = 0.01
@@ -156,7 +207,7 @@ class LeakyRelu(_Bent):
 
 
 @dataclass(frozen=True)
-class Abs(_Bent):
+class Abs(_Bent, name="abs"):
     """|x|."""
 
     @property
@@ -169,29 +220,30 @@ class Abs(_Bent):
 
 
 @dataclass(frozen=True)
-class Erf(Activation):
+class Erf(Activation, name="erf"):
     """The error function."""
-
-    kind = code.ERF
 
     @property
     def constants(self) -> tuple[float, float]:
-        """See `dual`."""
+        """2/π."""
         return 2 / math.pi, 0.0
 
     def features(self, q: Tensor) -> Tensor:
         """1/√(1 + 2q)."""
         return (1 + 2 * q).rsqrt()[None]
 
-    def dual(self, k: Tensor, q1: Tensor, q2: Tensor) -> Duals:
+    @staticmethod
+    def formula(k: Tensor, r1: Tensor, r2: Tensor, first: float, _: float) -> Duals:
         """See `Activation`."""
-        root1, root2 = (1 + 2 * q1).rsqrt(), (1 + 2 * q2).rsqrt()
-        sine = k.mul_(2 * root1).mul_(root2).clamp_(-1, 1)
-        cosine = torch.addcmul(
-            torch.ones((), dtype=k.dtype, device=k.device), sine, sine, value=-1
-        ).rsqrt_()
-        derivative = cosine.mul_((4 / math.pi) * root1).mul_(root2)
-        return sine.asin_().mul_(2 / math.pi), derivative
+        k *= 2.0 * r1
+        k *= r2
+        sine = torch.clamp_(k, -1.0, 1.0)
+        slope = torch.rsqrt_(complement(sine))
+        slope *= 2.0 * first * r1
+        slope *= r2
+        value = torch.asin_(sine)
+        value *= first
+        return value, slope
 
     def __call__(self, x: Tensor) -> Tensor:
         """See `Activation`."""
@@ -199,26 +251,39 @@ class Erf(Activation):
 
 
 @dataclass(frozen=True)
-class Gelu(Activation):
+class Gelu(Activation, name="gelu"):
     """x Φ(x), the exact one, with the error function."""
-
-    kind = code.GELU
 
     @property
     def constants(self) -> tuple[float, float]:
-        """See `dual`."""
+        """1/(2π)."""
         return 0.5 / math.pi, 0.0
 
-    def dual(self, k: Tensor, q1: Tensor, q2: Tensor) -> Duals:
+    @staticmethod
+    def formula(k: Tensor, q1: Tensor, q2: Tensor, first: float, _: float) -> Duals:
         """See `Activation`."""
         product = q1 * q2
-        product_plus = (1 + q1) * (1 + q2)
-        gap = (product_plus - k * k).clamp_min_(torch.finfo(k.dtype).tiny)
-        root = gap.sqrt()
-        angle = torch.atan2(k, root)
-        value = (k * k + product * gap) / (product_plus * root) + k * angle
-        derivative = (1 / gap + (1 - product) / product_plus + 1).mul_(k).div_(root).add_(angle)
-        return value.div_(2 * math.pi).add_(k, alpha=0.25), derivative.div_(2 * math.pi).add_(0.25)
+        plus = (1.0 + q1) * (1.0 + q2)
+        square = k * k
+        gap = torch.clamp_min_(plus - square, tiny(k))
+        root = torch.sqrt(gap)
+        angle = torch.asin_(torch.clamp_(k / torch.sqrt(plus), -1.0, 1.0))
+        value = product * gap
+        value += square
+        value /= plus * root
+        value += k * angle
+        value *= first
+        value += 0.25 * k
+        slope = 1.0 - product
+        slope /= plus
+        slope += 1.0 / gap
+        slope += 1.0
+        slope *= k
+        slope /= root
+        slope += angle
+        slope *= first
+        slope += 0.25
+        return value, slope
 
     def __call__(self, x: Tensor) -> Tensor:
         """See `Activation`."""
@@ -226,16 +291,15 @@ class Gelu(Activation):
 
 
 @dataclass(frozen=True)
-class Sin(Activation):
+class Sin(Activation, name="sin"):
     """sin x: e^(-(q1+q2)/2) sinh k."""
 
-    kind = code.SIN
-
-    def dual(self, k: Tensor, q1: Tensor, q2: Tensor) -> Duals:
+    @staticmethod
+    def formula(k: Tensor, q1: Tensor, q2: Tensor, *_: float) -> Duals:
         """See `Activation`."""
-        middle = (q1 + q2) / 2
-        up, down = (k - middle).exp_(), (-k - middle).exp_()
-        return (up - down) / 2, (up + down) / 2
+        middle = 0.5 * (q1 + q2)
+        up, down = torch.exp_(k - middle), torch.exp_(-k - middle)
+        return 0.5 * (up - down), 0.5 * (up + down)
 
     def __call__(self, x: Tensor) -> Tensor:
         """See `Activation`."""
@@ -243,16 +307,29 @@ class Sin(Activation):
 
 
 @dataclass(frozen=True)
-class Gaussian(Activation):
+class Identity(Activation, name="identity"):
+    """x."""
+
+    @staticmethod
+    def formula(k: Tensor, *_: Tensor | float) -> Duals:
+        """See `Activation`."""
+        return k, torch.ones_like(k)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """See `Activation`."""
+        return x
+
+
+@dataclass(frozen=True)
+class Gaussian(Activation, name="gaussian"):
     """e^(-x²): ((1+2q1)(1+2q2) - 4k²)^(-1/2)."""
 
-    kind = code.GAUSSIAN
-
-    def dual(self, k: Tensor, q1: Tensor, q2: Tensor) -> Duals:
+    @staticmethod
+    def formula(k: Tensor, q1: Tensor, q2: Tensor, *_: float) -> Duals:
         """See `Activation`."""
-        spread = 1 / ((1 + 2 * q1) * (1 + 2 * q2) - 4 * k * k)
-        value = spread.sqrt()
-        return value, 4 * k * spread * value
+        spread = 1.0 / ((1.0 + 2.0 * q1) * (1.0 + 2.0 * q2) - 4.0 * k * k)
+        value = torch.sqrt(spread)
+        return value, 4.0 * k * spread * value
 
     def __call__(self, x: Tensor) -> Tensor:
         """See `Activation`."""
@@ -260,15 +337,14 @@ class Gaussian(Activation):
 
 
 @dataclass(frozen=True)
-class Rbf(Activation):
+class Rbf(Activation, name="rbf"):
     """√2 sin(√2 x + π/4), whose dual is the squared-exponential kernel e^(-(q1+q2-2k))."""
 
-    kind = code.RBF
-
-    def dual(self, k: Tensor, q1: Tensor, q2: Tensor) -> Duals:
+    @staticmethod
+    def formula(k: Tensor, q1: Tensor, q2: Tensor, *_: float) -> Duals:
         """See `Activation`."""
-        value = (2 * k - q1 - q2).exp_()
-        return value, 2 * value
+        value = torch.exp_(2.0 * k - q1 - q2)
+        return value, 2.0 * value
 
     def __call__(self, x: Tensor) -> Tensor:
         """See `Activation`."""
@@ -308,7 +384,7 @@ class Elementwise(Activation):
     function: Callable[[Tensor], Tensor]
     degree: int = 64
 
-    kind = code.SERIES
+    several = True
 
     def __post_init__(self) -> None:
         if not callable(self.function) or not 1 <= self.degree <= _HIGHEST:
@@ -348,15 +424,17 @@ class Elementwise(Activation):
             )
         return torch.cat([scale[None], coefficients.movedim(-1, 0).flip(0)]).to(q.dtype)
 
-    def dual(self, k: Tensor, q1: Tensor, q2: Tensor) -> Duals:
+    @staticmethod
+    def formula(k: Tensor, one: Tensor, two: Tensor, *_: float) -> Duals:
         """See `Activation`."""
-        own1, own2 = self.features(q1), self.features(q2)
-        scale = (own1[0] * own2[0]).clamp_min(torch.finfo(k.dtype).tiny)
-        cosine = (k / scale).clamp_(-1, 1)
-        value, slope = torch.zeros_like(cosine), torch.zeros_like(cosine)
-        for left, right in zip(own1[1:], own2[1:], strict=True):
-            slope.mul_(cosine).add_(value)
-            value.mul_(cosine).add_(left * right)
+        scale = torch.clamp_min(one[0] * two[0], tiny(k))
+        cosine = torch.clamp_(k / scale, -1.0, 1.0)
+        value, slope = torch.zeros_like(k), torch.zeros_like(k)
+        for m in range(1, len(one)):
+            slope *= cosine
+            slope += value
+            value *= cosine
+            value += one[m] * two[m]
         return value, slope / scale
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -380,27 +458,13 @@ def _quadrature(degree: int) -> tuple[Tensor, Tensor, Tensor]:
     return tuple(found)  # type: ignore[return-value]
 
 
-ACTIVATIONS: dict[str, Callable[[], Activation]] = {
-    "relu": Relu,
-    "leaky_relu": LeakyRelu,
-    "abs": Abs,
-    "erf": Erf,
-    "gelu": Gelu,
-    "sin": Sin,
-    "identity": Identity,
-    "gaussian": Gaussian,
-    "rbf": Rbf,
-}
-
-
 def activation(name: str) -> Activation:
     """Look an activation up by its name.
 
     Parameters
     ----------
     name : str
-        One of ``relu``, ``leaky_relu``, ``abs``, ``erf``, ``gelu``, ``sin``, ``identity``,
-        ``gaussian``, ``rbf``.
+        Such as ``relu``; all are the keys of `ACTIVATIONS`.
 
     Returns
     -------

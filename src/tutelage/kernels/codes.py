@@ -1,7 +1,6 @@
 """Numbers that `program.py` writes and `compiled.py` reads."""
 
 CONV, ACTIVATION, SAVE, LOAD, ADD = range(5)  # operations
-LINEAR, ARC, ERF, GELU, SIN, GAUSSIAN, RBF, SERIES = range(8)  # duals of activations
 POOL, FLATTEN, END = range(3)  # what ends a segment
 
 # Columns of an operation: what its input and output measure, a convolution's window, and by how

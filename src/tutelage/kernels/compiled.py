@@ -11,9 +11,31 @@ row of a map and its lanes.
 """
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from tutelage.kernels.codes import ACTIVATION, CONV, END, FLATTEN, LOAD, POOL, SAVE
-from tutelage.kernels.duals import compiled, dual
+from tutelage.kernels.duals import compiled
+
+
+@intrinsic
+def _call(typing, address, first, second, k, t, one, two, n, stride, degree):
+    """Run a loop of `duals.py`, given its address."""
+    number, count = types.float64, types.intp
+    given = (count, number, number, k, t, one, two, count, count, count)
+
+    def generate(context, builder, signature, values):
+        arrays = [
+            context.make_array(kind)(context, builder, value).data
+            for kind, value in zip(given[3:7], values[3:7], strict=True)
+        ]
+        passed = [*values[1:3], *arrays, *values[7:]]
+        loop = ir.FunctionType(ir.VoidType(), [value.type for value in passed]).as_pointer()
+        builder.call(builder.inttoptr(values[0], loop), passed)
+        return context.get_dummy_value()
+
+    return types.void(*given), generate
 
 
 @compiled
@@ -132,7 +154,7 @@ def _sum_rows(to, rows, top, size, height, weight, wrap, n):
 
 
 @compiled
-def _activate(op, val, dy, dx, wrap, eps, tiny, k, t, features1, features2, lanes):
+def _activate(op, val, loops, dy, dx, wrap, k, t, features1, features2, lanes):
     height, width, offset, degree = op[4], op[5], op[2], op[3]
     y0, y1 = _range(height, dy, wrap)
     x0, x1 = _range(width, dx, wrap)
@@ -145,11 +167,11 @@ def _activate(op, val, dy, dx, wrap, eps, tiny, k, t, features1, features2, lane
             n = (high - low) * lanes
             if n > 0:
                 at = ((y - y0) * (x1 - x0) + low - x0) * lanes
-                dual(
-                    op[1], val[0], val[1], degree, eps, tiny, k[at : at + n], t[at : at + n],
+                _call(
+                    loops[op[1]], val[0], val[1], k[at:], t[at:],
                     features1[(offset + y * width + low) * lanes :],
                     features2[(offset + other * width + low + beyond) * lanes :],
-                    stride,
+                    n, stride, degree,
                 )  # fmt: skip
 
 
@@ -243,7 +265,7 @@ def _sum_all(area, share, k, to, lanes):
 
 @compiled
 def _network(
-    ops, values, start, stop, dy, dx, wrap, eps, tiny, k, t, kept, features1, features2, lanes
+    ops, values, loops, start, stop, dy, dx, wrap, k, t, kept, features1, features2, lanes
 ):
     """Run operations on the map of one displacement; dy and dx are those at the end."""
     for o in range(start, stop):
@@ -252,7 +274,7 @@ def _network(
         if op[0] == CONV:
             _convolve(op, val, sy, sx, wrap, k, t, kept[0, 0], kept[0, 1], lanes)
         elif op[0] == ACTIVATION:
-            _activate(op, val, sy, sx, wrap, eps, tiny, k, t, features1, features2, lanes)
+            _activate(op, val, loops, sy, sx, wrap, k, t, features1, features2, lanes)
         else:
             y0, y1 = _range(op[4], sy, wrap)
             x0, x1 = _range(op[5], sx, wrap)
@@ -283,14 +305,13 @@ def _fill(to, of, index, first, lanes):
 def run(
     ops,
     values,
+    loops,
     segments,
     wrap,
     channels,
     slots,
     room,
     pooled_room,
-    eps,
-    tiny,
     x1,
     x2,
     features1,
@@ -306,11 +327,11 @@ def run(
     ----------
     ops, values, segments : arrays
         The program, see `program.py`.
+    loops : int array
+        Addresses of the activations' loops, see `duals.py`.
     wrap : bool
         Whether images are tori (circular padding).
     channels, slots, room, pooled_room : int
-    eps, tiny : scalars
-        Of the dtype.
     x1, x2 : arrays (channels · pixels, images)
     features1, features2 : arrays (·, images)
     items : int array (m, 3)
@@ -387,13 +408,12 @@ def run(
                     _network(
                         ops,
                         values,
+                        loops,
                         start,
                         stop,
                         dy,
                         dx,
                         wrap,
-                        eps,
-                        tiny,
                         k,
                         t,
                         kept,

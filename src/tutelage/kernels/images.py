@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tutelage.exceptions import StudentError
-from tutelage.kernels import compiled
+from tutelage.kernels import compiled, duals
 from tutelage.kernels.program import Program
 from tutelage.kernels.vectors import blocks
 from tutelage.progress import Advance
@@ -126,22 +126,21 @@ def _in_threads(
     """Share items out among as many threads as torch uses; what was not begun is dropped when one
     fails.
     """
-    limits = np.finfo(left.images.dtype)
-    eps, tiny = left.images.dtype.type(limits.eps), left.images.dtype.type(limits.tiny)
     lanes = _lanes(left.images.dtype)
+    called = [duals.loop(use.activation, left.images.dtype) for use in program.uses]
+    loops = np.array([loop.address for loop in called], dtype=np.int64)
 
     def work(chunk: np.ndarray) -> int:
         compiled.run(
             program.ops,
             program.values,
+            loops,
             program.segments,
             program.wrap,
             left.channels,
             program.slots,
             program.room,
             program.pooled_room,
-            eps,
-            tiny,
             left.images,
             right.images,
             left.features,

@@ -255,11 +255,12 @@ class _Builder:
     def _activation(self, layer: Activation) -> None:
         offset = sum(use.activation.n_features * use.pixels for use in self.uses)
         pixels = self.height * self.width
+        number = len(self.uses)
         self.uses.append(Use(layer, len(self.segments) - 1, len(self.ops), offset, pixels))
         self._op(
             ACTIVATION,
             layer.constants,
-            argument=layer.kind,
+            argument=number,
             feature=offset,
             features=layer.n_features,
         )
