@@ -62,7 +62,7 @@ class _Problem:
 
     def solve(self) -> tuple[Tensor, Tensor]:
         """ℓ (n, C), and whether each sample converged: by Newton's method for all unknowns at once,
-        or where that fails by " "brackets for b.
+        or where that fails by brackets for b.
         """
         log_p, settled = self._together()
         if not bool(settled.all()):
@@ -103,16 +103,24 @@ class _Problem:
             log_p, b = log_p.add_(whole), b + step  # which squares what was left
             if bool(settled.all()):
                 break
-        return log_p, settled
+        # Far away every step is a small one: a root is log-probabilities, and a b that is one of
+        # such.
+        low, high = self._brackets()
+        inside = (b >= low) & (b <= high) & (log_p.amax(1, keepdim=True) <= _NEARLY)
+        return log_p, settled & inside[:, 0]
+
+    def _brackets(self) -> tuple[Tensor, Tensor]:
+        """Between which b lies, (n, 1) each."""
+        spread = math.log(self.m.shape[1])
+        low = self.m.new_full((len(self.m), 1), -self.t * spread - 1e-9)
+        return low, self.m.new_full((len(self.m), 1), spread + 1e-9)
 
     def _start(self) -> Tensor:
         return torch.minimum(self.m - self.log_a, (self.m - self.log_b) / self.t)
 
     def _bracketed(self) -> tuple[Tensor, Tensor]:
         """Newton's method for b within brackets, and for ℓ at each of its values."""
-        spread = math.log(self.m.shape[1])
-        low = self.m.new_full((len(self.m), 1), -self.t * spread - 1e-9)
-        high = self.m.new_full((len(self.m), 1), spread + 1e-9)
+        low, high = self._brackets()
         b = torch.zeros_like(low)
         log_p = self._start()
         for _ in range(_OUTER):
