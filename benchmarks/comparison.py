@@ -28,7 +28,7 @@ from torch import nn
 
 import tutelage as tu
 from tutelage.train.networks import cnn, mlp
-from tutelage.train.training import Examples, Training, train
+from tutelage.train.training import Training, train
 
 CACHE = Path(__file__).parent / "cache" / "comparison"
 RATIOS, TEMPERATURES, SEEDS = (0.05, 0.2, 0.5, 0.9, 1.0), (1.0, 4.0), 2
@@ -155,9 +155,7 @@ def _factory(spec: Spec) -> Any:
 def _real(task: tu.Task, spec: Spec) -> dict[str, Any]:
     """Train every setting's students."""
     pool, test = task.inputs(torch.float32)
-    examples = Examples(
-        pool, torch.as_tensor(task.teacher_logits_train).float(), torch.as_tensor(task.y_train)
-    )
+    examples = task.part("train", pool).floating(torch.float32)
     started, errors, risks = time.perf_counter(), [], []
     for rho, t in SETTINGS:
         for seed in range(SEEDS):
@@ -188,8 +186,14 @@ def _student(kind: str, spec: Spec) -> Any:
 
 def _plan(task: tu.Task, kind: str, spec: Spec) -> dict[str, Any]:
     started = time.perf_counter()
-    found = tu.curves(task, _student(kind, spec), RATIOS, TEMPERATURES, sizes=[task.n_train])
-    plan = tu.plan(task, found)
+    found = tu.curves(
+        task,
+        _student(kind, spec),
+        soft_ratio=RATIOS,
+        temperature=TEMPERATURES,
+        sizes=[task.n_train],
+    )
+    plan = tu.plan(task, curves=found)
     by_setting = {(s.soft_ratio, s.temperature): s for s in plan.settings}
     best = plan.recommended
     return {

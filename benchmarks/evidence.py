@@ -31,7 +31,7 @@ def main() -> None:
     for name, spec in TASKS.items():
         task = _task(name, spec, CIFAR)
         whole = tu.curves(task, tu.kernels.mlp(), temperature=[1.0, 4.0])
-        best = tu.plan(task, whole).recommended
+        best = tu.plan(task, curves=whole).recommended
         at = {"soft_ratio": best.soft_ratio, "temperature": best.temperature}
         told = _forecast(task, at)
         then = float(whole.error.sel(at).isel(n=-1).mean())
@@ -75,7 +75,9 @@ def _forecast(task: tu.Task, at: dict[str, float]) -> object:
         teacher_logits_train=task.teacher_logits_train[:n],
         y_train=task.y_train[:n],
     )
-    found = tu.curves(half, tu.kernels.mlp(), [at["soft_ratio"]], [at["temperature"]])
+    found = tu.curves(
+        half, tu.kernels.mlp(), soft_ratio=[at["soft_ratio"]], temperature=[at["temperature"]]
+    )
     curve = Curve.of(found.isel(soft_ratio=0, temperature=0))
     return forecast(curve, curve.draws(0), task.n_train)
 

@@ -33,7 +33,9 @@ def main() -> None:
     task = tu.Task(x[:n], z[:n], y[:n], x[n:], z[n:], y[n:])
     del x, truth, z
     started = time.perf_counter()
-    plan = tu.plan(task, tu.curves(task, tu.kernels.mlp(), dtype=given.dtype, progress=announced))
+    plan = tu.plan(
+        task, curves=tu.curves(task, tu.kernels.mlp(), dtype=given.dtype, progress=announced)
+    )
     seconds, peak = (
         time.perf_counter() - started,
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6,

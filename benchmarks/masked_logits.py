@@ -22,7 +22,12 @@ def main() -> None:
     for epoch, top in CASES:
         task = masked(whole, EPOCHS.index(epoch), top)
         curves = tu.curves(
-            task, tu.kernels.mlp(), RATIOS, TEMPERATURES, sizes=[task.n_train], orderings=1
+            task,
+            tu.kernels.mlp(),
+            soft_ratio=RATIOS,
+            temperature=TEMPERATURES,
+            sizes=[task.n_train],
+            orderings=1,
         )
         predicted = 100 * curves.error.isel(ordering=0, n=-1).values.ravel()
         settings = [(rho, t) for rho in RATIOS for t in TEMPERATURES]

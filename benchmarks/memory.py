@@ -31,19 +31,19 @@ def main() -> None:
         _networks(arguments.n)
         return
     tu.curves(
-        _problem(200, 100), tu.kernels.mlp(), [0.5, 1.0], [1.0], orderings=1
+        _problem(200, 100), tu.kernels.mlp(), soft_ratio=[0.5, 1.0], temperature=[1.0], orderings=1
     )  # loads what is loaded on first use
     problem = _problem(arguments.n, 2000)
     before = _peak()
     found = tu.curves(
         problem,
         tu.kernels.mlp(),
-        [0.1, 0.3, 0.7, 1.0],
-        [1.0, 4.0],
+        soft_ratio=[0.1, 0.3, 0.7, 1.0],
+        temperature=[1.0, 4.0],
         orderings=arguments.orderings,
         dtype="float32",
     )
-    tu.plan(problem, found)
+    tu.plan(problem, curves=found)
     used, kernel, block = _peak() - before, 4 * arguments.n**2, 4 * 2000 * arguments.n
     print(
         f"before the plan {before / GIB:.2f} GiB, peak {(before + used) / GIB:.2f} GiB in"

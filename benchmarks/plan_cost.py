@@ -68,8 +68,10 @@ def main() -> None:
 
 
 def _plan(problem: tu.Task, kernel: tu.kernels.Kernel, sizes: list[int]) -> xr.Dataset:
-    found = tu.curves(problem, kernel, SOFT_RATIOS, TEMPERATURES, sizes=sizes, orderings=1)
-    return tu.plan(problem, found).curves
+    found = tu.curves(
+        problem, kernel, soft_ratio=SOFT_RATIOS, temperature=TEMPERATURES, sizes=sizes, orderings=1
+    )
+    return tu.plan(problem, curves=found).curves
 
 
 def _kernels(problem: tu.Task, kernel: tu.kernels.Kernel) -> tuple[Tensor, Tensor]:

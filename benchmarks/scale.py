@@ -23,10 +23,10 @@ import numpy as np
 import torch
 
 import tutelage as tu
-from tutelage.scale import open_source
+from tutelage.data.source import open_source
 
 LEARNED = ("error", "transfer_risk", "expected_transfer_risk")
-SETTINGS = ([0.1, 0.3, 0.5, 0.9, 1.0], [1.0, 4.0])
+SETTINGS = {"soft_ratio": [0.1, 0.3, 0.5, 0.9, 1.0], "temperature": [1.0, 4.0]}
 
 
 def arrays(n: int, features: int, seed: int) -> dict[str, np.ndarray]:
@@ -64,8 +64,8 @@ def measured(path: str, n: int, features: int, test: int, dtype: str) -> dict[st
     before, started = _peak(), time.perf_counter()
     tu.plan(
         given,
-        tu.curves(
-            given, tu.kernels.mlp(), *SETTINGS, orderings=1, dtype=dtype, scale=tu.Scale(path)
+        curves=tu.curves(
+            given, tu.kernels.mlp(), **SETTINGS, orderings=1, dtype=dtype, scale=tu.Scale(path)
         ),
     )
     spent["seconds"] = time.perf_counter() - started
@@ -148,7 +148,7 @@ def streamed(folder: str, n: int) -> None:
     source, started = open_source(folder), time.perf_counter()
     sizes = [1000, 10_000]
     found = tu.stream(
-        source, tu.kernels.mlp(), *SETTINGS, sizes=sizes, pool=n, features=4096
+        source, tu.kernels.mlp(), **SETTINGS, sizes=sizes, pool=n, features=4096
     )  # all but what it keeps apart
     spent = time.perf_counter() - started
     print(
@@ -163,7 +163,7 @@ def streamed(folder: str, n: int) -> None:
         )
         whole = tu.Task(x, z, y, **test)
         exact = tu.curves(
-            whole, tu.kernels.mlp(), *SETTINGS, sizes=sizes, orderings=1, dtype="float32"
+            whole, tu.kernels.mlp(), **SETTINGS, sizes=sizes, orderings=1, dtype="float32"
         ).isel(ordering=0)
         off = {k: 100 * float(abs(exact[k] - found[k]).isel(n=-1).max()) for k in LEARNED}
         print(

@@ -35,7 +35,9 @@ def main() -> None:
             f" {sweep:,.0f} s of training"
         )
         for name, student in (("warm tangent", network), ("closed form, mlp", tu.kernels.mlp())):
-            _, seconds = _timed(lambda student=student: tu.plan(task, tu.curves(task, student)))
+            _, seconds = _timed(
+                lambda student=student: tu.plan(task, curves=tu.curves(task, student))
+            )
             print(f"  plan, {name}: {seconds:.1f} s, 1/{sweep / seconds:.0f} of the sweep")
 
 

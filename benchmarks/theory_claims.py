@@ -22,7 +22,13 @@ WEAK = 2
 def main() -> None:
     problem = task(epochs=True)
     found = tu.curves(
-        problem, tu.kernels.mlp(), SOFT_RATIOS, [1.0], t_power=0, sizes=SIZES, orderings=4
+        problem,
+        tu.kernels.mlp(),
+        soft_ratio=SOFT_RATIOS,
+        temperature=[1.0],
+        t_power=0,
+        sizes=SIZES,
+        orderings=4,
     )
     mean = found.mean("ordering").sel(temperature=1.0)
     weak = mean.sel(epoch=WEAK)

@@ -39,13 +39,13 @@ def main() -> None:
     found = tu.curves(
         task,
         student,
-        np.linspace(0.1, 1, 10),
-        [1.0, 2.0, 4.0, 8.0],
+        soft_ratio=np.linspace(0.1, 1, 10),
+        temperature=[1.0, 2.0, 4.0, 8.0],
         orderings=1,
         dtype="float32",
         progress=watch,
     )
-    plan = tu.plan(task, found)
+    plan = tu.plan(task, curves=found)
     total = time.perf_counter() - started
     for name, seconds in spent.items():
         print(f"{name}: {seconds:.1f} s")

@@ -27,7 +27,7 @@ def main() -> None:
         y_test=data.y[test],
     )
     task.save("digits-task.npz")  # for: tutelage plan digits-task.npz
-    plan = tu.plan(task, tu.curves(task, tu.kernels.mlp(depth=2)))
+    plan = tu.plan(task, curves=tu.curves(task, tu.kernels.mlp(depth=2)))
     print(plan.recommended.why)
     print(plan.peers["torchdistill"])
 

@@ -1,6 +1,6 @@
 """Small random problems: pools, test inputs and targets with everything that theory needs."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -56,3 +56,11 @@ def task(
         y_test=y[n:] if labels and test else None,
         teacher_epochs=None if epochs is None else np.array(epochs),
     )
+
+
+def wrongly_labelled(flips=45, noise=3.0):
+    """Wrong labels, and a teacher that errs so much that a low soft ratio is best all the same."""
+    problem = task(n=300, m=100, noise=noise, n_classes=2)
+    y, flipped = problem.y_train.copy(), np.random.default_rng(0).permutation(300)[:flips]
+    y[flipped] = 1 - y[flipped]
+    return replace(problem, y_train=y), set(flipped.tolist())

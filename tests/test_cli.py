@@ -46,13 +46,19 @@ def test_plan_writes_its_three_files_and_prints_the_decision(capsys, task_file, 
         "plan.json",
         "report.html",
     ]
-    assert "soft ratio" in out
+    document, said = (
+        json.loads((tmp_path / "found" / "plan.json").read_text()),
+        " ".join(out.split()),
+    )
+    best = document["recommended"]
+    setting = f"soft ratio {best['soft_ratio']:g}, temperature {best['temperature']:g}"
+    assert f"[{best['verdict']}] {setting}" in said
+    assert best["why"] in said
+    for row in document["settings"][:4]:
+        assert f" {row['soft_ratio']:g} {row['temperature']:g} {100 * row['error']:.1f} %" in said
     assert str(tmp_path / "found" / "report.html") in out
     assert err == ""
-    assert (
-        json.loads((tmp_path / "found" / "plan.json").read_text())["samples"]["target"]["error"]
-        == 0.2
-    )
+    assert document["samples"]["target"]["error"] == 0.2
 
 
 def test_json_goes_to_stdout_and_all_else_to_stderr(capsys, task_file, tmp_path, monkeypatch):
@@ -200,7 +206,10 @@ COMMANDS = [
     ("plan task.npz --seed 99999999999999999999", "Invalid value for '--seed'"),
     ("plan task.npz --temperature 1e300", "expected one between 0.001 and 1e+06"),
     ("plan task.npz --student mlp:depth=2,depth=3", "gives depth twice"),
-    ("plan task.npz --student mlp:width=nan", "A closed form has infinite width; nan was given"),
+    (
+        "plan task.npz --student mlp:width=nan",
+        "The student's width is 'nan'; expected a whole number",
+    ),
     ("plan digitz", "did you mean digits?"),
     ("plan " + "x" * 300, "cannot be looked up"),
     ("plan fifo", "neither a file nor a folder"),
@@ -248,7 +257,7 @@ def test_too_little_memory_is_said(capsys, task_file, monkeypatch):
             "[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: not enough memory"
         )
 
-    monkeypatch.setattr(planning, "curves", starve)
+    monkeypatch.setattr(planning, "plan", starve)
     code, _, err = run(capsys, "plan", task_file, "--json")
     assert code == 2
     assert "use fewer samples, settings or classes, or --dtype float32" in err
@@ -281,7 +290,7 @@ def test_a_terminal_that_knows_no_greek(task_file):
 
 
 def test_a_defect_of_ours_is_exit_code_1(capsys, task_file, monkeypatch):
-    monkeypatch.setattr(planning, "curves", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr(planning, "plan", lambda *_, **__: 1 / 0)
     code, _, err = run(capsys, "plan", task_file, "--json")
     assert code == 1
     assert "This is a defect of tutelage" in err

@@ -54,7 +54,7 @@ def test_a_folder_is_checked_without_being_made(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="a file stands where a folder should"):
         check_writable(tmp_path / "file")
-    with pytest.raises(OutputError):
+    with pytest.raises(OutputError, match="a file stands where a folder should"):
         check_writable(tmp_path / "file" / "below")
 
 

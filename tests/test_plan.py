@@ -1,10 +1,12 @@
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 import tutelage as tu
-from problems import task
+from problems import task, wrongly_labelled
+from tutelage.decisions.peers import peers
 from tutelage.exceptions import SettingError
 
 KERNEL = tu.kernels.mlp(depth=1)
@@ -12,7 +14,7 @@ GRID = {"soft_ratio": [0.1, 0.5, 1.0], "temperature": [1.0, 4.0], "orderings": 2
 
 
 def planned(problem, **arguments):
-    return tu.plan(problem, tu.curves(problem, KERNEL, **GRID), **arguments)
+    return tu.plan(problem, curves=tu.curves(problem, KERNEL, **GRID), **arguments)
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +85,103 @@ def test_settings_come_best_first_and_hold_the_recommended_one(whole):
     assert (best.soft_ratio, best.temperature) in best.equally_good
 
 
+def test_equal_errors_are_ranked_recommended_first_then_hot_then_soft(whole):
+    assert len({s.error for s in whole.settings}) < len(whole.settings)
+    best = (whole.recommended.soft_ratio, whole.recommended.temperature)
+
+    def place(s):
+        at = (s.soft_ratio, s.temperature)
+        return s.error, at != best, -s.temperature, -s.soft_ratio
+
+    assert whole.settings == sorted(whole.settings, key=place)
+
+
+def test_of_equal_errors_the_recommended_one_comes_first():
+    problem = task(n=150, m=30, noise=0.1, n_classes=2)
+    curves = tu.curves(problem, KERNEL, **GRID)
+    settings = tu.plan(problem, curves=curves).settings
+    least = [s for s in settings if s.error == settings[0].error]
+    assert len(least) > 2
+    for s in least:  # let each in turn be the easiest to learn
+        easier = curves.copy(deep=True)
+        at = {"soft_ratio": s.soft_ratio, "temperature": s.temperature}
+        easier.data_inefficiency.loc[at] *= 0.01
+        found = tu.plan(problem, curves=easier)
+        for first in (found.settings[0], found.recommended):
+            assert (first.soft_ratio, first.temperature) == (s.soft_ratio, s.temperature)
+
+
+def test_the_numbers_of_a_setting_are_the_curves_at_the_whole_pool(whole):
+    problem = task(n=150, m=200, noise=1.5)
+    of_curves = (
+        "transfer_risk",
+        "expected_transfer_risk",
+        "risk_bound",
+        "power_bound",
+        "certified_fraction",
+        "data_inefficiency",
+        "data_inefficiency_se",
+        "error_prequential",
+        "error_loo",
+        "distance",
+    )
+    for s in whole.settings:
+        here = whole.curves.sel(soft_ratio=s.soft_ratio, temperature=s.temperature).isel(n=-1)
+        for name in of_curves:
+            assert getattr(s, name) == pytest.approx(float(here[name].mean())), name
+        wrong = here.decision.values != problem.y_test
+        assert s.error == pytest.approx(wrong.mean())
+        assert s.error_se == pytest.approx((s.error * (1 - s.error) / 200) ** 0.5, rel=0.01)
+    assert whole.jitter == float(whole.curves.jitter.max())
+    assert whole.jitter_relative == float(whole.curves.jitter_relative.max())
+
+
+def test_no_error_is_surer_than_half_a_sample():
+    problem = task(n=150, m=30, noise=0.1, n_classes=2)
+    found = planned(problem)
+    assert found.settings[0].error == 0
+    assert found.settings[0].error_se >= 0.5 / 30
+
+
+def test_the_gain_over_labels_is_over_the_lowest_soft_ratio_and_temperature():
+    problem = task(n=150, m=200, noise=0.1)
+    found = planned(problem)
+    [hardest] = [s for s in found.settings if (s.soft_ratio, s.temperature) == (0.1, 1.0)]
+    gain = found.recommended.gain_over_labels
+    assert (gain.soft_ratio, gain.temperature) == (0.1, 1.0)
+    assert gain.error_reduction == pytest.approx(hardest.error - found.recommended.error)
+    assert gain.error_reduction > gain.se > 0
+    alone = tu.plan(
+        problem, curves=tu.curves(problem, KERNEL, soft_ratio=[1.0], temperature=[1.0], orderings=1)
+    )
+    assert alone.recommended.gain_over_labels is None
+
+
+def test_samples_peers_and_warnings_are_those_of_the_recommended_setting():
+    problem = task(n=150, m=200, noise=0.1)
+    x, z, y = problem.x_train.copy(), problem.teacher_logits_train.copy(), problem.y_train.copy()
+    x[7], z[7], y[7] = x[2], z[2], y[2]
+    problem = dataclasses.replace(problem, x_train=x, teacher_logits_train=z, y_train=y)
+    curves = tu.curves(
+        problem, KERNEL, soft_ratio=[0.5, 1.0], temperature=[2.0, 4.0], orderings=2, t_power=0
+    )
+    found = tu.plan(problem, curves=curves)
+    at = {
+        "soft_ratio": found.recommended.soft_ratio,
+        "temperature": found.recommended.temperature,
+    }
+    assert at == {"soft_ratio": 1.0, "temperature": 4.0}  # the last of both
+    here = curves.sel(at).mean("ordering")
+    np.testing.assert_allclose(found.samples.error, here.error)
+    np.testing.assert_allclose(found.samples.agreement, 1 - here.transfer_risk)
+    np.testing.assert_allclose(found.samples.expected_transfer_risk, here.expected_transfer_risk)
+    np.testing.assert_allclose(found.samples.risk_bound, here.risk_bound)
+    np.testing.assert_allclose(found.samples.power_bound, here.power_bound)
+    assert found.samples.sizes == curves.n.values.tolist()
+    assert found.peers == peers(**at, t_power=0)
+    assert any("1 of 150 pool samples are copies of others" in w for w in found.warnings)
+
+
 def test_the_lists_hold_every_pool_sample_on_which_teacher_and_label_differ(whole):
     problem = task(n=150, m=200, noise=1.5)
     teacher = whole.teacher
@@ -131,6 +230,13 @@ def test_epochs_are_ranked_and_the_best_is_named():
     )
     found = planned(backwards)
     assert found.teacher.recommended_epoch in (4, 9)
+    best = [1, 4, 9].index(found.teacher.recommended_epoch)
+    for part in ("train", "test"):
+        accuracy = backwards.teacher_accuracy(part)[best]
+        assert found.task[f"teacher_accuracy_{part}"] == pytest.approx(accuracy)
+    listed = found.teacher.label_corrects_teacher + found.teacher.teacher_corrects_label
+    differ = backwards.teacher_decisions("train")[best] != backwards.y_train
+    assert sorted(listed + found.teacher.undecided) == np.flatnonzero(differ).tolist()
     assert found.teacher.epochs[-1].epoch == 1
     assert found.task["teacher_accuracy_train"] > 0.5
 
@@ -148,25 +254,35 @@ def test_a_teacher_that_saw_the_pool_is_warned_of():
     )
     assert any("trained on the pool" in w for w in planned(inside).warnings)
     assert not any("trained on the pool" in w for w in planned(problem).warnings)
+    seen = np.where(problem.y_test == 1, 4.0, -4.0)
+    outside = dataclasses.replace(problem, teacher_logits_test=seen)
+    assert not any("trained on the pool" in w for w in planned(outside).warnings)
+
+
+def noise_warnings(found):
+    return [w for w in found.warnings if "soft ratio may be too low" in w]
 
 
 def test_wrong_labels_are_listed_and_warned_of():
-    problem = task(n=300, m=100, noise=0.1, n_classes=2)
-    y = problem.y_train.copy()
-    flipped = np.random.default_rng(0).permutation(300)[:45]
-    y[flipped] = 1 - y[flipped]
-    noisy = tu.Task(
-        problem.x_train,
-        problem.teacher_logits_train,
-        y,
-        problem.x_test,
-        problem.teacher_logits_test,
-        problem.y_test,
-    )
+    noisy, flipped = wrongly_labelled()
     found = planned(noisy)
     listed = set(found.teacher.teacher_corrects_label)
-    assert len(listed & set(flipped.tolist())) > 0.6 * len(listed)
-    assert len(listed) > 10
+    assert len(listed & flipped) > 0.7 * len(listed)
+    assert len(listed) > 20
+    assert found.recommended.soft_ratio < 0.5
+    [warning] = noise_warnings(found)
+    assert warning.startswith(f"On {len(listed) / 3:.1f} % of the pool, ")
+
+
+def test_of_wrong_labels_there_is_no_warning_where_they_are_few_or_the_teacher_is_followed():
+    few = planned(wrongly_labelled(flips=0)[0])
+    assert few.recommended.soft_ratio < 0.5
+    assert 0 < len(few.teacher.teacher_corrects_label) < 9
+    assert not noise_warnings(few)
+    soft = planned(wrongly_labelled(noise=0.1)[0])
+    assert soft.recommended.soft_ratio >= 0.5
+    assert len(soft.teacher.teacher_corrects_label) > 20
+    assert not noise_warnings(soft)
 
 
 def test_without_labels_errors_are_null_and_agreement_is_not():
@@ -193,4 +309,4 @@ def test_a_target_that_is_no_share_is_said(target):
 def test_curves_of_another_task_are_refused():
     found = tu.curves(task(), KERNEL, **GRID)
     with pytest.raises(SettingError, match="The curves are of another task"):
-        tu.plan(task(n=61), found)
+        tu.plan(task(n=61), curves=found)

@@ -50,7 +50,13 @@ def coat_shirt():
     needed(tu.datasets.FASHION_MNIST_FOLDER)
     task = distilled(tu.datasets.fashion_mnist().pair(4, 6))
     return task, tu.curves(
-        task, tu.kernels.mlp(), RATIOS, [1.0], t_power=0, sizes=[200, 400, 800], orderings=3
+        task,
+        tu.kernels.mlp(),
+        soft_ratio=RATIOS,
+        temperature=[1.0],
+        t_power=0,
+        sizes=[200, 400, 800],
+        orderings=3,
     )
 
 
@@ -83,7 +89,8 @@ def test_expected_risk_is_near_the_measured_one(coat_shirt):
 
 
 def test_the_plan_mixes_labels_in(coat_shirt):
-    made = tu.plan(*coat_shirt)
+    problem, curves = coat_shirt
+    made = tu.plan(problem, curves=curves)
     assert made.recommended.soft_ratio < 1
     assert made.recommended.verdict in ("clear", "labels suffice")
 
@@ -92,7 +99,10 @@ def test_the_plan_mixes_labels_in(coat_shirt):
 def test_cifar_is_planned():
     task = distilled(tu.datasets.cifar10(CIFAR).pair(0, 1))
     made = tu.plan(
-        task, tu.curves(task, tu.kernels.mlp(), [0.1, 0.5, 1.0], [1.0, 4.0], orderings=2)
+        task,
+        curves=tu.curves(
+            task, tu.kernels.mlp(), soft_ratio=[0.1, 0.5, 1.0], temperature=[1.0, 4.0], orderings=2
+        ),
     )
     assert 0.1 < made.recommended.error < 0.3
 

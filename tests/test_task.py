@@ -353,6 +353,23 @@ def test_what_is_saved_is_loaded_again(tmp_path, name, problem):
     assert not list(tmp_path.rglob("*.partial"))
 
 
+@pytest.mark.parametrize("key", [*arrays(), "teacher_epochs", "image_layout"])
+def test_tasks_that_differ_in_one_value_are_not_equal_and_have_other_fingerprints(key):
+    given = arrays() | {"teacher_epochs": np.array([1, 2]), "image_layout": "channels_last"}
+    for part in ("train", "test"):
+        logits = given[f"teacher_logits_{part}"]
+        given[f"teacher_logits_{part}"] = np.stack([logits, 2 * logits])
+    changes = {"teacher_epochs": np.array([1, 3]), "image_layout": "channels_first"}
+    other = given | {key: changes.get(key, np.copy(given[key]))}
+    if key not in changes:
+        other[key][-1] = other[key][0]
+    one, same, another = Task(**given), Task(**given), Task(**other)
+    assert one == same
+    assert one.fingerprint == same.fingerprint
+    assert one != another
+    assert one.fingerprint != another.fingerprint
+
+
 def test_saving_where_nothing_can_be_written_is_said(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(OutputError, match="a file stands where a folder should"):

@@ -1,14 +1,20 @@
 """What distilling a teacher into a student will do, before the student is trained."""
 
-from tutelage import datasets, kernels, lab
-from tutelage._curves import curves, load_curves, save_curves
-from tutelage._plan import Plan, plan
-from tutelage._stream import stream
-from tutelage.exceptions import TutelageError
-from tutelage.scale import Scale
-from tutelage.task import Task
-from tutelage.theory.effective_logits import effective_logits, flip_ratio
+from typing import TYPE_CHECKING
+
+from tutelage.lazy import loader
 from tutelage.version import __version__
+
+if TYPE_CHECKING:
+    from tutelage import datasets, kernels, lab, students
+    from tutelage._curves import curves, load_curves, save_curves, stream
+    from tutelage._plan import Plan, plan
+    from tutelage.data import Task
+    from tutelage.data.source import open_source
+    from tutelage.exceptions import TutelageError
+    from tutelage.solve import Scale
+    from tutelage.theory.effective_logits import effective_logits, flip_ratio
+    from tutelage.version import __version__
 
 __all__ = [
     "Plan",
@@ -23,7 +29,31 @@ __all__ = [
     "kernels",
     "lab",
     "load_curves",
+    "open_source",
     "plan",
     "save_curves",
     "stream",
+    "students",
 ]
+
+__getattr__ = loader(
+    "tutelage",
+    {
+        "Plan": "tutelage._plan",
+        "Scale": "tutelage.solve",
+        "Task": "tutelage.data",
+        "TutelageError": "tutelage.exceptions",
+        "curves": "tutelage._curves",
+        "datasets": "",
+        "effective_logits": "tutelage.theory.effective_logits",
+        "flip_ratio": "tutelage.theory.effective_logits",
+        "kernels": "",
+        "lab": "",
+        "load_curves": "tutelage._curves",
+        "open_source": "tutelage.data.source",
+        "plan": "tutelage._plan",
+        "save_curves": "tutelage._curves",
+        "stream": "tutelage._curves",
+        "students": "",
+    },
+)

@@ -5,27 +5,48 @@ import json
 import math
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
+from warnings import warn
 
 import numpy as np
 import torch
 import xarray as xr
+from torch import Tensor, nn
 
+from tutelage._engine import Found, explore
+from tutelage._request import DTYPES, Request
+from tutelage._stream import HELD_OUT, Streamed, cost_of, streamed
+from tutelage.data.checks import pairs
+from tutelage.data.inputs import Inputs, shape
+from tutelage.data.source import Source, StreamTask
+from tutelage.data.task import Task, Taught
 from tutelage.exceptions import SettingError, TaskError
 from tutelage.grid import Grid
-from tutelage.kernels import FiniteStudent, Kernel
+from tutelage.kernels import Kernel
 from tutelage.made_for import MadeFor
-from tutelage.orderings import Found, Problem, sweep_orderings
 from tutelage.outputs import written
 from tutelage.progress import Progress, remark, silent
-from tutelage.scale import Scale, Work
-from tutelage.starts import first_size, sweep_starts
-from tutelage.students import TorchStudent, to_dict
-from tutelage.task import Task
-from tutelage.task_checks import pairs
+from tutelage.solve import DensePool, Pool, Scale, Work, found_device
+from tutelage.solve.factored import ByFactor, OpenPool
+from tutelage.solve.in_features import InFeatures
+from tutelage.solve.solution import Problem
+from tutelage.students import (
+    ClosedForm,
+    Given,
+    Start,
+    Student,
+    TorchStudent,
+    as_student,
+    to_dict,
+)
 from tutelage.theory import data_inefficiency
-from tutelage.variables import DESCRIPTIONS
+from tutelage.theory.copies import Copies
+from tutelage.train.networks import Factory
+from tutelage.variables import SCHEMA
 from tutelage.version import __version__
 
 SOFT_RATIOS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
@@ -33,14 +54,12 @@ TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
 SIZES, FEW_SIZES = 16, 6
 WIDE = 10_000  # columns of targets from which on fewer orderings and sizes are looked at by default
 SMALLEST_POOL = 40  # for a student that is trained
-DTYPES = {"float64": torch.float64, "float32": torch.float32}
-
-Variables = dict[str, tuple[tuple[str, ...], np.ndarray]]
 
 
 def curves(
-    task: Task,
-    kernel: Kernel | FiniteStudent,
+    task: Task | Source | StreamTask,
+    student: str | Kernel | Student | nn.Module | Factory,
+    *,
     soft_ratio: Sequence[float] = SOFT_RATIOS,
     temperature: Sequence[float] = TEMPERATURES,
     t_power: int = 2,
@@ -48,9 +67,13 @@ def curves(
     orderings: int | None = None,
     seed: int = 0,
     dtype: str = "float64",
+    device: str = "auto",
     standardise: bool = True,
     progress: Progress = silent,
     scale: Scale = Scale(),  # noqa: B008 (it is frozen)
+    features: int | None = None,
+    pool: int | None = None,
+    left_out: bool = True,
 ) -> xr.Dataset:
     """Compute what every student of a grid of settings will do at every size, before any is
     trained.
@@ -58,9 +81,9 @@ def curves(
     Parameters
     ----------
     task : Task
-    kernel : Kernel or FiniteStudent
-        The student: a kernel, see `tutelage.kernels`, or a network that is linearised after a brief
-        training, see `tutelage.lab.student`.
+    student : str, Kernel, Student, torch.nn.Module or callable
+        A SPEC, a kernel, see `tutelage.kernels`, or a network that is linearised after
+        a brief training; see `tutelage.students.as_student`.
     soft_ratio : sequence of float
         In (0, 1]. Without labels only 1 can be analysed, and the rest is left out with a warning.
     temperature : sequence of float
@@ -78,6 +101,9 @@ def curves(
         Of the orderings.
     dtype : {"float64", "float32"}
         Of kernel and factorisation.
+    device : {"auto", "cpu", "cuda"}
+        Where kernels and features are computed and factored, and networks trained; `auto` is a GPU
+        where there is one.
     standardise : bool
         Remove the pool's mean from each feature and give all one scale, see `Task.inputs`.
     progress : Progress
@@ -85,6 +111,14 @@ def curves(
     scale : Scale
         How a large pool is dealt with: in memory, in tiles by Dask, on a cluster, with a
         checkpoint; see `tutelage.Scale`.
+    features : int, optional
+        D: compute in so many features in place of the kernel, in one pass over the samples, whose
+        memory does not grow with them (docs/scale.md). A source, see `open_source`, is always read
+        so, by default in 4,096.
+    pool : int, optional
+        In features: samples to use, by default all.
+    left_out : bool
+        In features: go over the samples a second time, to leave each one out.
 
     Returns
     -------
@@ -104,119 +138,229 @@ def curves(
     >>> x = np.random.default_rng(0).normal(size=(60, 4))
     >>> z = 3 * x[:, 0]
     >>> task = Task(x_train=x, teacher_logits_train=z, y_train=(z + x[:, 1] > 0).astype(int))
-    >>> found = curves(
-    ...     task, mlp(depth=1), [0.3, 1.0], [1.0], sizes=[20, 60], orderings=2
-    ... )
+    >>> grid = {"soft_ratio": [0.3, 1.0], "temperature": [1.0], "sizes": [20, 60]}
+    >>> found = curves(task, mlp(depth=1), **grid, orderings=2)
     >>> dict(found.error.sizes)
     {'ordering': 2, 'soft_ratio': 2, 'temperature': 1, 'n': 2}
     """
-    _check_kinds(task, kernel, soft_ratio=soft_ratio, temperature=temperature, sizes=sizes)
-    started, warnings, notes = time.perf_counter(), list(task.warnings), []
-    finite = isinstance(kernel, FiniteStudent)
-    epochs = 1 if task.teacher_epochs is None else len(task.teacher_epochs)
-    wide = not finite and epochs * len(soft_ratio) * len(temperature) * task.n_logits > WIDE
-    if wide and (orderings is None or sizes is None):
-        notes.append(
-            f"With {task.n_logits:,} classes at"
-            f" {epochs * len(soft_ratio) * len(temperature)} settings, by default one ordering and"
-            " few sizes are looked at; orderings and sizes (--orderings, --sizes) ask for more."
+    _check_kinds(task, soft_ratio=soft_ratio, temperature=temperature, sizes=sizes)
+    started, known, where = time.perf_counter(), as_student(student), found_device(device)
+    if isinstance(known, TorchStudent):
+        known = replace(known, training=replace(known.training, device=where.type))
+    _check(orderings, dtype)
+    asked = Request(
+        known, soft_ratio, temperature, t_power, sizes, orderings, seed, dtype, where, standardise,
+        progress, scale, features, pool, left_out,
+    )  # fmt: skip
+    if isinstance(task, Source):
+        task = StreamTask(task, HELD_OUT)
+    if features is not None or isinstance(task, StreamTask):
+        data = _in_features(task, asked)
+    else:
+        data = _by_factors(task, asked)
+    return data.assign_attrs(seconds=time.perf_counter() - started)
+
+
+def _by_factors(task: Task, asked: Request) -> xr.Dataset:
+    """With the kernel factored in memory or in tiles, once for each start and ordering."""
+    student, progress, dtype = asked.student, asked.progress, asked.torch_dtype
+    warnings, notes, seen = list(task.warnings), [], asked.student.seen(task.n_train)
+    if seen and task.n_train < SMALLEST_POOL:
+        raise TaskError(
+            f"The pool has {task.n_train} samples; a network needs at least {SMALLEST_POOL} to be"
+            " trained on. Use a closed form."
         )
-    orderings = (3 if finite else 1 if wide else 4) if orderings is None else orderings
-    _check(task, orderings, dtype, finite=finite)
-    smallest = first_size(task.n_train) if finite else 2
-    ratios = _usable_soft_ratios(task, soft_ratio, warnings)
+    epochs = 1 if task.teacher_epochs is None else len(task.teacher_epochs)
+    wide = not seen and epochs * asked.settings * task.n_logits > WIDE
+    if wide and (asked.orderings is None or asked.sizes is None):
+        notes.append(
+            f"With {task.n_logits:,} classes at {epochs * asked.settings} settings, by default one"
+            " ordering and few sizes are looked at; orderings and sizes (--orderings, --sizes) ask"
+            " for more."
+        )
+    orderings = asked.orderings or (3 if seen else 1 if wide else 4)
     grid = Grid.of(
-        ratios,
-        temperature,
-        t_power,
-        sizes,
+        _usable_soft_ratios(task, asked.soft_ratio, warnings),
+        asked.temperature,
+        asked.t_power,
+        asked.sizes,
         task.n_train,
-        smallest,
-        FEW_SIZES if finite or wide else SIZES,
+        max(2, seen),
+        FEW_SIZES if seen or wide else SIZES,
     )
     orders = [
-        torch.as_tensor(np.random.default_rng([seed, r]).permutation(task.n_train))
+        torch.as_tensor(np.random.default_rng([asked.seed, r]).permutation(task.n_train))
         for r in range(orderings)
     ]
-    problem = Problem(task, grid, *task.inputs(DTYPES[dtype], standardise=standardise), progress)
-    own = task.fingerprint  # hashes all arrays
-    if isinstance(kernel, FiniteStudent):
-        _check_scale(scale)
-        found = sweep_starts(problem, kernel, orders, seed)
-    else:
-        fingerprint = {
-            "tutelage": __version__,
-            "task": own,
-            "student": _named(kernel),
-            "soft_ratio": grid.soft_ratios,
-            "temperature": grid.temperatures,
-            "t_power": t_power,
-            "sizes": grid.sizes,
-            "orderings": orderings,
-            "seed": seed,
-            "dtype": dtype,
-            "standardised": standardise,
-            "kernel": (
-                []
-                if scale.checkpoint is None
-                else [f"{v:.5g}" for v in kernel.diag(problem.pool[:4]).tolist()]
-            ),
-        }
-        work = _work(problem, orderings)
-        cost = scale.cost(
-            work,
-            kernel,
-            tuple(problem.pool.shape[1:]),
-            problem.pool.dtype,
-            timed=progress is not silent,
-        )
-        if progress is not silent:
-            remark(progress, f"{task.n_train:,} samples: {cost}")
-        found = sweep_orderings(
-            problem,
-            kernel,
-            orders,
-            lambda inputs: scale.pool(cost, work, inputs, fingerprint, progress),
-        )
-    data = _labelled(found, problem, orders)
-    if finite and not problem.error_from_test:  # left out, and not seen by the start
-        firsts = [
-            found.copies.reordered(order).first[first_size(task.n_train) :].sum()
-            for order in orders
-        ]
-        data["evaluated"][-1] = round(float(sum(firsts)) / len(firsts))
-    data.attrs = {
+    pool, test = task.inputs(dtype, standardise=asked.standardise, ids=student.takes_ids)
+    problem = Problem(
+        task.part("train", pool),
+        None if test is None else task.part("test", test),
+        task.n_train,
+        task.fill,
+        grid,
+        dtype,
+        asked.device,
+        progress,
+    )
+    opened = _pools(problem, asked, task, 1 if seen else orderings)
+    solver = ByFactor(problem, orders, torch.as_tensor(task.copy_of), opened)
+    found = explore(problem, student, orders, solver, asked.seed)
+    data = _labelled(found, grid, problem.pool.labels, task.teacher_epochs)
+    copied, singular = _copies(found), _jitter_warnings(found, task.n_train)
+    return data.assign_attrs(
+        _attributes(asked, found, task),
+        error_from="test part" if problem.error_from_test else "pool",
+        notes=json.dumps(notes + list(found.notes)),
+        warnings=json.dumps(warnings + copied + singular),
+    )
+
+
+def _pools(problem: Problem, asked: Request, task: Task, orderings: int) -> OpenPool:
+    """Open pools on the path that there is room for, and say what that costs."""
+    student, scale, grid = asked.student, asked.scale, problem.grid
+    work = _work(problem, orderings)
+    kernel = student.kernel if isinstance(student, ClosedForm) else None
+    timed = asked.progress is not silent and kernel is not None
+    cost = scale.cost(work, kernel, shape(problem.pool.x), problem.dtype, timed=timed)
+    if timed:
+        remark(asked.progress, f"{task.n_train:,} samples: {cost}")
+    fingerprint = {
         "tutelage": __version__,
-        "task": own,
-        "student": str(getattr(kernel, "spec", kernel)),
-        "t_power": t_power,
-        "dtype": dtype,
-        "seed": seed,
-        "finite": int(finite),
-        "learns_features": int(isinstance(kernel, FiniteStudent) and kernel.learns_features),
-        "made_for": _made_for(found.student or kernel, seed, standardise=standardise).to_json(),
-        "error_from": "test part" if problem.error_from_test else "pool",
-        "seconds": time.perf_counter() - started,
-        "notes": json.dumps(notes + found.notes),
-        "warnings": json.dumps(warnings + _copies(found) + _jitter_warnings(found, task.n_train)),
+        "task": task.fingerprint,
+        "student": re.sub(r" at 0x[0-9a-f]+", "", student.spec),  # the same in every process
+        "soft_ratio": grid.soft_ratios,
+        "temperature": grid.temperatures,
+        "t_power": grid.t_power,
+        "sizes": grid.sizes,
+        "orderings": orderings,
+        "seed": asked.seed,
+        "dtype": asked.dtype,
+        "standardised": asked.standardise,
     }
-    return data
+
+    def opened(
+        number: int, theta: Kernel, x: Inputs, test: Inputs | None
+    ) -> AbstractContextManager[Pool]:
+        return scale.pool(
+            cost,
+            work,
+            theta,
+            x,
+            test,
+            fingerprint,
+            asked.progress,
+            dtype=problem.dtype,
+            device=problem.device,
+            number=number,
+        )
+
+    return opened
 
 
-def _made_for(student: Kernel | FiniteStudent, seed: int, *, standardise: bool) -> MadeFor:
+def _in_features(task: Task | StreamTask, asked: Request) -> xr.Dataset:
+    """In D features, in one pass over the samples."""
+    given = streamed(task, asked)
+    problem, stream = given.problem, given.stream
+    cost = cost_of(given, asked.student, timed=asked.progress is not silent)
+    if asked.progress is not silent:
+        remark(asked.progress, f"{problem.n:,} samples, {stream.features:,} features: {cost}")
+    solver = InFeatures(problem, stream)
+    orders = [torch.arange(len(problem.pool))]
+    found = explore(problem, asked.student, orders, solver, asked.seed)
+    told = found.decision_loo
+    found.decision_loo = told.new_full((task.n_train, *told.shape[1:]), -1)
+    found.decision_loo[given.order] = told
+    copies = task.copy_of if isinstance(task, Task) else np.arange(task.n_train)
+    found.copies = Copies(torch.as_tensor(copies))
+    labels = None if task.y_train is None else torch.as_tensor(task.y_train)
+    data = _labelled(found, problem.grid, labels, task.teacher_epochs)
+    if given.held_out is not None:
+        held_out = given.held_out.numpy()
+        data["held_out"] = ("test_sample", held_out, SCHEMA["held_out"].attributes)
+    warnings = list(task.warnings) if isinstance(task, Task) else []
+    if solver.in_test_too:
+        warnings.append(
+            f"{solver.in_test_too:,} samples of the pool are held out, too, or are copies of such:"
+            " errors are too low by what they add. Drop copies, or give a test part that is not in"
+            " the pool."
+        )
+    apart = _apart(given, solver.start, found)
+    return data.assign_attrs(
+        _attributes(asked, found, task),
+        error_from="test part",
+        features=stream.features,
+        n_test=len(problem.test or ()),
+        in_test_too=solver.in_test_too,
+        exact_at=given.exact_at,
+        notes=json.dumps([_agreement(given.exact_at, apart), *found.notes]),
+        warnings=json.dumps(warnings),
+        **{f"apart_{name}": value for name, value in apart.items()},
+    )
+
+
+def _apart(given: Streamed, start: Start, found: Found) -> dict[str, float]:
+    """By how much errors differ from those of the exact path on the first samples, at most."""
+    problem, n = given.problem, given.exact_at
+    groups, grid = torch.arange(n), replace(problem.grid, sizes=[n])
+    pool = given.stream.samples.part(0, n)
+    first = replace(problem, pool=pool, n=n, grid=grid, progress=silent)
+
+    @contextmanager
+    def dense(_: int, theta: Kernel, x: Inputs, test: Inputs | None) -> Iterator[Pool]:
+        yield DensePool(theta, x, test, problem.dtype, silent, problem.device)
+
+    alone = Given(replace(start, serves=(0,), seen=0))
+    exact = explore(first, alone, [groups], ByFactor(first, [groups], groups, dense), 0)
+    own, at = found.orderings[0], problem.grid.sizes.index(n)
+    return {
+        name: float((own[name][..., at] - exact.orderings[0][name][..., -1]).abs().max())
+        for name in ("error", "transfer_risk")
+        if name in own
+    }
+
+
+def _agreement(n: int, apart: dict[str, float]) -> str:
+    names = {"error": "error", "transfer_risk": "agreement"}
+    off = [f"{names[name]} by at most {100 * value:.2f}" for name, value in apart.items()]
+    return (
+        f"At {n:,} samples, where the exact path ran too, {' and '.join(off)} percentage points"
+        " off."
+    )
+
+
+def _attributes(asked: Request, found: Found, task: Taught) -> dict[str, Any]:
+    """The provenance of a data set."""
+    return {
+        "tutelage": __version__,
+        "task": task.fingerprint,
+        "student": asked.student.spec,
+        "t_power": asked.t_power,
+        "dtype": asked.dtype,
+        "seed": asked.seed,
+        "finite": int(asked.student.seen(1000) > 0),
+        "learns_features": int(asked.student.learns_features),
+        "made_for": _made_for(found.student, asked, len(found.orderings)).to_json(),
+    }
+
+
+def _made_for(student: Student, asked: Request, orderings: int) -> MadeFor:
     """What was computed, for those who train students as it was predicted of."""
+    plain = MadeFor(
+        to_dict(student), asked.seed, asked.standardise, str(asked.device), orderings=orderings
+    )
     if not isinstance(student, TorchStudent):
-        return MadeFor(to_dict(student), seed, standardise)
+        return plain
     training = student.training
-    return MadeFor(
-        to_dict(student),
-        seed,
-        standardise,
-        "sgd",
-        training.learning_rate,
-        training.attempts == 1,
-        student.epochs if math.isfinite(student.epochs) else None,
-        training.batch_size,
+    return replace(
+        plain,
+        linearise=student.linearise,
+        warm_epochs=training.epochs,
+        optimiser="sgd",
+        learning_rate=training.learning_rate,
+        learning_rate_given=training.attempts == 1,
+        epochs=student.epochs if math.isfinite(student.epochs) else None,
+        batch_size=training.batch_size,
     )
 
 
@@ -253,103 +397,65 @@ def load_curves(path: str | Path) -> xr.Dataset:
     return data
 
 
-def _named(kernel: Kernel) -> str:
-    """The same in every process; weights, of which it does not tell, show in the kernel's
-    values.
-    """
-    return re.sub(r" at 0x[0-9a-f]+", "", str(getattr(kernel, "spec", kernel)))
-
-
 def _work(problem: Problem, orderings: int) -> Work:
-    task, grid = problem.task, problem.grid
-    epochs = 1 if task.teacher_epochs is None else len(task.teacher_epochs)
-    columns = epochs * len(grid.soft_ratios) * len(grid.temperatures) * task.n_logits
-    held_out = 0 if problem.test is None else len(problem.test)
-    itemsize = problem.pool.dtype.itemsize
-    return Work(
-        task.n_train, held_out, columns, len(grid.sizes), orderings, itemsize, task.n_logits
-    )
+    """What there is to do for one start."""
+    grid, teacher = problem.grid, problem.pool.teacher
+    assert teacher is not None
+    columns = teacher[0].numel() * len(grid.soft_ratios) * len(grid.temperatures)
+    held_out, itemsize = 0 if problem.test is None else len(problem.test), problem.dtype.itemsize
+    classes = teacher.shape[2]
+    return Work(problem.n, held_out, columns, len(grid.sizes), orderings, itemsize, classes)
 
 
-def _check_scale(scale: Scale) -> None:
-    if scale.path == "dask" or scale.scheduler or scale.checkpoint:
-        raise SettingError(
-            "A network of finite width is planned for in memory; the scale dask, a scheduler and a"
-            " checkpoint are for closed forms."
-        )
-
-
-def _labelled(found: Found, problem: Problem, orders: list[torch.Tensor]) -> xr.Dataset:
+def _labelled(
+    found: Found, grid: Grid, labels: Tensor | None, epochs: np.ndarray | None
+) -> xr.Dataset:
     """Name the dims; the epoch's goes where the task has no epochs."""
-    assert found.decision_loo is not None
-    task, grid = problem.task, problem.grid
-    inner = (len(grid.soft_ratios), len(grid.temperatures))
-    dims = ("epoch", "soft_ratio", "temperature")
-    variables: Variables = {}
-    classes = torch.int16 if task.n_classes <= torch.iinfo(torch.int16).max else torch.int32
-    for name in found.orderings[0]:
-        stacked = torch.stack([o[name] for o in found.orderings]).double().numpy()
-        variables[name] = (
-            ("ordering", *dims, "n"),
-            stacked.reshape(*stacked.shape[:2], *inner, -1),
-        )
-    slope, slope_se = data_inefficiency.slope(variables["squared_norm"][1], np.array(grid.sizes))
-    variables["data_inefficiency_slope"] = ((*dims, "n"), slope)
-    variables["data_inefficiency_slope_se"] = ((*dims, "n"), slope_se)
-    distances = torch.stack(found.distances).double().numpy()
-    variables["distance"] = (("ordering", *dims), distances.reshape(*distances.shape[:2], *inner))
+    orderings = [of_ordering for _, of_ordering in sorted(found.orderings.items())]
+    jitters = np.array([jitter for _, jitter in sorted(found.jitters.items())])
+    most = max(int(v.max()) for v in (*found.decision, found.decision_loo))
+    classes = torch.int16 if most <= torch.iinfo(torch.int16).max else torch.int32
+
+    def settings(values: Tensor, axis: int) -> np.ndarray:
+        """With the settings' axis as two."""
+        shape = values.shape
+        inner = (len(grid.soft_ratios), len(grid.temperatures))
+        return values.reshape(*shape[:axis], *inner, *shape[axis + 1 :]).numpy()
+
+    values: dict[str, np.ndarray] = {
+        name: settings(torch.stack([of[name] for of in orderings]).double(), 2)
+        for name in orderings[0]
+    }
+    slope = data_inefficiency.slope(values["squared_norm"], np.array(grid.sizes))
+    values["data_inefficiency_slope"], values["data_inefficiency_slope_se"] = slope
+    distances = [distance for _, distance in sorted(found.distances.items())]
+    values["distance"] = settings(torch.stack(distances).double(), 2)
     if found.decision:
-        decided = torch.stack(found.decision).movedim(1, -1).to(classes).numpy()
-        variables["decision"] = (
-            ("start", *dims, "test_sample"),
-            decided.reshape(*decided.shape[:2], *inner, -1),
-        )
-    left_out = found.decision_loo.movedim(0, -1).to(classes).numpy()
-    variables["decision_loo"] = (
-        (*dims, "pool_sample"),
-        left_out.reshape(len(left_out), *inner, -1),
-    )
-    if task.y_train is not None:
-        decided = variables["decision_loo"][1][..., found.copies.first.numpy()]
-        wrong = np.where(decided < 0, np.nan, decided != task.y_train[found.copies.first.numpy()])
-        variables["error_loo"] = (dims, np.nanmean(wrong, -1))
-    variables["copy_of"] = (("pool_sample",), found.copies.origin.numpy())
-    variables["evaluated"] = (("n",), np.array(problem.evaluated(found.copies, orders)))
-    variables["jitter"] = (("ordering",), np.array([jitter for jitter, _ in found.jitters]))
-    variables["jitter_relative"] = (
-        ("ordering",),
-        np.array([relative for _, relative in found.jitters]),
-    )
-    data = xr.Dataset(
-        {name: (d, v, _attributes(name)) for name, (d, v) in variables.items()},
-        coords={
-            "soft_ratio": (
-                "soft_ratio",
-                grid.soft_ratios,
-                {"long_name": "soft ratio ρ", "units": "1"},
-            ),
-            "temperature": (
-                "temperature",
-                grid.temperatures,
-                {"long_name": "temperature T", "units": "1"},
-            ),
-            "n": ("n", grid.sizes, {"long_name": "training samples", "units": "samples"}),
-        },
-    )
-    if task.teacher_epochs is None:
-        return data.isel(epoch=0)
-    return data.assign_coords(
-        epoch=(
-            "epoch",
-            task.teacher_epochs,
-            {"long_name": "teacher's stopping epoch", "units": "epochs"},
-        )
-    )
-
-
-def _attributes(name: str) -> dict[str, str]:
-    long_name, units = DESCRIPTIONS[name]
-    return {"long_name": long_name, "units": units}
+        values["decision"] = settings(torch.stack(found.decision).movedim(1, -1).to(classes), 2)
+    values["decision_loo"] = settings(found.decision_loo.movedim(0, -1).to(classes), 1)
+    if labels is not None and bool((found.decision_loo >= 0).any()):
+        first = found.copies.first.numpy()
+        decided = values["decision_loo"][..., first]
+        wrong = np.where(decided < 0, np.nan, decided != labels.numpy()[first])
+        values["error_loo"] = np.nanmean(wrong, -1)
+    values["copy_of"], values["evaluated"] = found.copies.origin.numpy(), np.array(found.evaluated)
+    values["jitter"], values["jitter_relative"] = jitters.T
+    variables = {
+        name: (SCHEMA[name].dims, value, SCHEMA[name].attributes) for name, value in values.items()
+    }
+    axes = {
+        "soft_ratio": (grid.soft_ratios, "soft ratio ρ", "1"),
+        "temperature": (grid.temperatures, "temperature T", "1"),
+        "n": (grid.sizes, "training samples", "samples"),
+    }
+    if epochs is not None:
+        axes["epoch"] = (epochs.tolist(), "teacher's stopping epoch", "epochs")
+    coords = {
+        name: (name, along, {"long_name": says, "units": units})
+        for name, (along, says, units) in axes.items()
+    }
+    data = xr.Dataset(variables, coords=coords)
+    return data.isel(epoch=0) if epochs is None else data
 
 
 def _usable_soft_ratios(
@@ -362,19 +468,11 @@ def _usable_soft_ratios(
     return [1.0]
 
 
-def _check_kinds(
-    task: Task, kernel: Kernel | FiniteStudent, **lists: Sequence[float] | None
-) -> None:
-    if not isinstance(task, Task):
+def _check_kinds(task: Any, **lists: Sequence[float] | None) -> None:
+    if not isinstance(task, Task | Source | StreamTask):
         raise SettingError(
             f"The first argument is {type(task).__name__}; expected a tutelage.Task, see"
             " tutelage.Task.load."
-        )
-    if isinstance(kernel, type) or not isinstance(kernel, Kernel | FiniteStudent):
-        raise SettingError(
-            f"The second argument is {getattr(kernel, '__name__', type(kernel).__name__)}; expected"
-            " a kernel, such as tutelage.kernels.mlp(), or tutelage.kernels.empirical(network) for"
-            " a network of torch."
         )
     for name, values in lists.items():
         if values is not None and (
@@ -385,12 +483,9 @@ def _check_kinds(
             raise SettingError(f"{name} is {values!r}; expected a list of numbers, such as [1, 2].")
 
 
-def _check(task: Task, orderings: int, dtype: str, *, finite: bool) -> None:
-    if finite and task.n_train < SMALLEST_POOL:
-        raise TaskError(
-            f"The pool has {task.n_train} samples; a network needs at least {SMALLEST_POOL} to be"
-            " trained on. Use a closed form."
-        )
+def _check(orderings: int | None, dtype: str) -> None:
+    if orderings is None:
+        orderings = 1
     if not isinstance(orderings, int):
         raise SettingError(f"orderings is {orderings!r}; expected a whole number.")
     if orderings < 1:
@@ -411,19 +506,38 @@ def _copies(found: Found) -> list[str]:
 
 
 def _jitter_warnings(found: Found, n: int) -> list[str]:
-    worst = max(relative for _, relative in found.jitters)
+    worst = max(relative for _, relative in found.jitters.values())
     if worst > 1e-6 * (1 + 1e-9):
         return [
             f"The kernel is nearly singular: {worst:g} of its mean diagonal had to be added for it"
             " to be factored. Look for near-duplicate inputs, or use float64."
         ]
     copied = int((~found.copies.first).sum())
-    if found.redundant - copied > 0.01 * n:
+    if max(found.redundant.values()) - copied > 0.01 * n:
         return [
-            f"The kernel is singular: the student's features of {found.redundant - copied} of"
-            f" {n} samples are combinations of those of others, so that no such student fits them"
-            " all, and what is said of it rests on the jitter. Choose a student with more features"
-            " (a hidden layer, a nonlinear activation), or look for duplicate or badly scaled"
-            " inputs."
+            "The kernel is singular: the student's features of"
+            f" {max(found.redundant.values()) - copied} of {n} samples are combinations of those of"
+            " others, so that no such student fits them all, and what is said of it rests on the"
+            " jitter. Choose a student with more features (a hidden layer, a nonlinear"
+            " activation), or look for duplicate or badly scaled inputs."
         ]
     return []
+
+
+def stream(source: Source, kernel: Any, *arguments: Any, **options: Any) -> xr.Dataset:
+    """Give `curves` of a source in features, by the name that they had before.
+
+    .. deprecated:: 0.2
+        Call ``tutelage.curves(source, kernel, features=4096)``.
+    """
+    warn(
+        "tutelage.stream is tutelage.curves(source, student, features=D) now, and goes with the"
+        " next release.",
+        FutureWarning,
+        stacklevel=2,
+    )
+    names = ("soft_ratio", "temperature", "t_power", "sizes", "features", "pool", "scheduler")
+    given = dict(zip(names, arguments, strict=False)) | options
+    scale = Scale(scheduler=given.pop("scheduler", None))
+    plain: dict[str, Any] = {"dtype": "float32", "left_out": False, "scale": scale}
+    return curves(source, kernel, **(plain | given)).isel(ordering=0)

@@ -9,21 +9,31 @@ from pathlib import Path
 from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
+import numpy as np
 import xarray as xr
 from rich.console import Console
 
+from tutelage._curves import curves as compute
 from tutelage._curves import load_curves, save_curves
+from tutelage._predict import predicted
+from tutelage._request import DTYPES
+from tutelage._stream import HELD_OUT
+from tutelage.data.inputs import Shape
+from tutelage.data.source import Source, StreamTask
+from tutelage.data.task import Task, Taught
 from tutelage.decisions.evidence import Evidence
 from tutelage.decisions.peers import peers
 from tutelage.decisions.samples import Samples, samples
 from tutelage.decisions.settings import Choice, choose
 from tutelage.decisions.teacher import Teacher, choose_epoch, describe_epoch, disagreements
-from tutelage.decisions.warnings import notes_of, warnings_of
+from tutelage.decisions.warnings import Facts, notes_of, warnings_of
 from tutelage.exceptions import SettingError, TaskError
 from tutelage.made_for import MadeFor
 from tutelage.outputs import as_json, written
 from tutelage.report import render, summary
-from tutelage.task import Task
+from tutelage.students import Student, TorchStudent, as_student, from_dict
+from tutelage.students.network import ATTEMPTS
+from tutelage.train import Training
 
 _WIDTH = 100  # of a summary
 
@@ -97,8 +107,9 @@ class Plan:
     made_for: MadeFor
     notes: list[str]
     warnings: list[str]
-    _task: Task = field(repr=False, compare=False)
+    _task: Taught = field(repr=False, compare=False)
     _curves: xr.Dataset = field(repr=False, compare=False)
+    _student: Student | None = field(default=None, repr=False, compare=False)
 
     @property
     def curves(self) -> xr.Dataset:
@@ -152,6 +163,46 @@ class Plan:
         kinds = {name: kind for name, kind in get_type_hints(cls).items() if name in document}
         fields = {name: _read(kind, document[name]) for name, kind in kinds.items()}
         return cls(**fields, _task=task, _curves=curves)
+
+    def predict(self, x: np.ndarray | dict[str, np.ndarray]) -> np.ndarray:
+        """Give logits of the recommended student, linearised, on inputs of your own.
+
+        Parameters
+        ----------
+        x : array of shape (m, ...), or dict of such arrays
+            As the task's inputs are: they are prepared as those were.
+
+        Returns
+        -------
+        array of shape (m, C)
+            Centred over classes; C = 1 for one logit. Of a network the mean over its starts.
+
+        Raises
+        ------
+        SettingError
+            If the plan is of a stream.
+        StudentError
+            If the plan was read from a file that does not say how its student is made.
+        """
+        if not isinstance(self._task, Task):
+            raise SettingError(
+                "The plan is of a stream, whose pool lies in no memory; predict with the plan of a"
+                " task, such as of its first samples."
+            )
+        made_for, best, epochs = self.made_for, self.recommended, self._task.teacher_epochs
+        epoch = self.teacher.recommended_epoch
+        return predicted(
+            self._task,
+            self._student or student_of(made_for),
+            (best.soft_ratio, best.temperature, self.t_power),
+            x,
+            epoch=0 if epochs is None else epochs.tolist().index(epoch),
+            orderings=made_for.orderings,
+            seed=made_for.seed,
+            standardise=made_for.standardise,
+            dtype=DTYPES[self.dtype],
+            device=made_for.device,
+        ).numpy()
 
     def save(self, folder: str | Path) -> None:
         """Write plan.json, curves.nc and report.html.
@@ -207,17 +258,30 @@ class Plan:
             partial.write_text(page, encoding="utf-8")
 
 
-def plan(task: Task, curves: xr.Dataset, *, target_error: float | None = None) -> Plan:
+def plan(
+    task: Task | Source | StreamTask,
+    *,
+    student: Any = None,
+    curves: xr.Dataset | None = None,
+    target_error: float | None = None,
+    **options: Any,
+) -> Plan:
     """Decide: setting, sample size, teacher epoch, samples to look at.
 
     Parameters
     ----------
-    task : Task
-        The one that the curves were computed for.
-    curves : xarray.Dataset
-        From `tutelage.curves`, or loaded with `tutelage.load_curves`.
+    task : Task or Source
+        A source, see `open_source`, is planned for in features.
+    student : str, Kernel, Student, torch.nn.Module or callable, optional
+        Of whom the plan is: a SPEC, a kernel or a network, see `tutelage.students.as_student`. By
+        default an infinitely wide MLP.
+    curves : xarray.Dataset, optional
+        From `tutelage.curves` of the same task, or loaded with `tutelage.load_curves`; then nothing
+        is computed anew, and there is no need for a student.
     target_error : float, optional
         In (0, 1): say how many samples reach it.
+    **options
+        Soft ratios, temperatures and all else that `tutelage.curves` takes.
 
     Returns
     -------
@@ -235,10 +299,24 @@ def plan(task: Task, curves: xr.Dataset, *, target_error: float | None = None) -
     >>> x = np.random.default_rng(0).normal(size=(80, 4))
     >>> y = (x[:, 0] + x[:, 1] > 0).astype(int)
     >>> task = tu.Task(x_train=x, teacher_logits_train=3 * x[:, 0], y_train=y)
-    >>> found = tu.curves(task, tu.kernels.mlp(depth=1), soft_ratio=[0.1, 1.0], temperature=[1.0])
-    >>> tu.plan(task, found).recommended.soft_ratio
+    >>> made = tu.plan(task, student="mlp:depth=1", soft_ratio=[0.1, 1.0], temperature=[1.0])
+    >>> made.recommended.soft_ratio
     0.1
+    >>> tu.plan(task, curves=made.curves).recommended == made.recommended
+    True
     """
+    if isinstance(task, Source):
+        task = StreamTask(task, HELD_OUT)
+    if curves is None:
+        _check_target(target_error)
+        known = as_student("mlp" if student is None else student)
+        found = plan(task, curves=compute(task, known, **options), target_error=target_error)
+        return replace(found, _student=_as_computed(known, found.made_for))
+    if student is not None or options:
+        given = ", ".join([*(["student"] if student is not None else []), *options])
+        raise SettingError(
+            f"Curves were given, and {given}, which curves are computed for; give either."
+        )
     started = time.perf_counter()
     _check(task, curves, target_error)
     epochs = (
@@ -253,10 +331,10 @@ def plan(task: Task, curves: xr.Dataset, *, target_error: float | None = None) -
     rho, t = float(evidence.soft_ratio[choice.chosen]), float(evidence.temperature[choice.chosen])
     attrs, t_power = curves.attrs, int(curves.attrs["t_power"])
     settings = [_setting(data, evidence, s) for s in range(len(evidence.soft_ratio))]
-    known = task.teacher_epochs is not None
+    named = task.teacher_epochs is not None
     ranked = (
         [describe_epoch(task, d, e, evidences[e], choices[e]) for e, d in enumerate(epochs)]
-        if known
+        if named
         else None
     )
     teacher = Teacher(
@@ -264,6 +342,7 @@ def plan(task: Task, curves: xr.Dataset, *, target_error: float | None = None) -
         recommended_epoch=None if ranked is None else ranked[best].epoch,
         **disagreements(task, data, best, t, t_power),  # type: ignore[arg-type]
     )
+    facts = Facts(task, best, teacher, evidence, choice.chosen, attrs)
     return Plan(
         tutelage=attrs["tutelage"],
         task=_describe(task, best, evidence),
@@ -281,17 +360,16 @@ def plan(task: Task, curves: xr.Dataset, *, target_error: float | None = None) -
         teacher=teacher,
         peers=peers(rho, t, t_power),
         made_for=replace(MadeFor.from_json(attrs["made_for"]), target_error=target_error),
-        notes=json.loads(attrs["notes"]) + notes_of(task, attrs),
-        warnings=json.loads(attrs["warnings"])
-        + warnings_of(task, best, teacher, evidence, choice.chosen, attrs),
+        notes=json.loads(attrs["notes"]) + notes_of(facts),
+        warnings=json.loads(attrs["warnings"]) + warnings_of(facts),
         _task=task,
         _curves=curves,
     )
 
 
-def _check(task: Task, curves: xr.Dataset, target_error: float | None) -> None:
+def _check(task: Taught, curves: xr.Dataset, target_error: float | None) -> None:
     if (
-        not isinstance(task, Task)
+        not isinstance(task, Taught)
         or not isinstance(curves, xr.Dataset)
         or "task" not in curves.attrs
     ):
@@ -299,6 +377,11 @@ def _check(task: Task, curves: xr.Dataset, target_error: float | None) -> None:
             f"A plan was asked for of {type(task).__name__} and {type(curves).__name__}; expected a"
             " Task and the curves of it."
         )
+    _check_target(target_error)
+    _check_task(task, curves)
+
+
+def _check_target(target_error: float | None) -> None:
     if target_error is not None and not isinstance(target_error, int | float):
         raise SettingError(f"A target error of {target_error!r} was given; expected a number.")
     if target_error is not None and not 0 < target_error < 1:
@@ -306,10 +389,9 @@ def _check(task: Task, curves: xr.Dataset, target_error: float | None) -> None:
             f"A target error of {target_error:g} was given; expected a share between 0 and 1, such"
             " as 0.05."
         )
-    _check_task(task, curves)
 
 
-def _check_task(task: Task, curves: xr.Dataset) -> None:
+def _check_task(task: Taught, curves: xr.Dataset) -> None:
     if curves.attrs["task"] != task.fingerprint:
         raise SettingError(
             "The curves are of another task; give the task that they were computed for."
@@ -382,14 +464,14 @@ def _recommended(settings: list[Setting], evidence: Evidence, choice: Choice) ->
     )
 
 
-def _describe(task: Task, epoch: int, evidence: Evidence) -> dict[str, Any]:
+def _describe(task: Taught, epoch: int, evidence: Evidence) -> dict[str, Any]:
     train, test = task.teacher_accuracy("train"), task.teacher_accuracy("test")
     return {
         "n_train": task.n_train,
         "n_test": task.n_test,
         "n_classes": task.n_classes,
         "n_logits": task.n_logits,
-        "input_shape": list(task.input_shape),
+        "input_shape": _plain_shape(task.input_shape),
         "labels": task.y_train is not None,
         "source": task.source,
         "majority_error": evidence.majority_error if evidence.against_labels else None,
@@ -437,6 +519,41 @@ def _read(kind: Any, value: Any) -> Any:
         kinds = get_type_hints(kind)
         return kind(**{name: _read(kinds[name], v) for name, v in value.items()})
     return float("nan") if kind is float and value is None else value
+
+
+def student_of(made_for: MadeFor) -> Student:
+    """The student that a plan is about, as its curves were computed.
+
+    Raises
+    ------
+    StudentError
+        If the plan does not say how it is made.
+    """
+    training = Training(
+        made_for.warm_epochs or Training().epochs,
+        made_for.learning_rate,
+        made_for.batch_size or Training().batch_size,
+        attempts=1 if made_for.learning_rate_given else ATTEMPTS,
+        device=made_for.device,
+    )
+    epochs = math.inf if made_for.epochs is None else made_for.epochs
+    return as_student(from_dict(made_for.student, training=training, epochs=epochs))
+
+
+def _as_computed(known: Student, made_for: MadeFor) -> Student:
+    """A network with the learning rate that all of its starts had."""
+    if not isinstance(known, TorchStudent):
+        return known
+    training = replace(known.training, learning_rate=made_for.learning_rate)
+    if not made_for.learning_rate_given:
+        training = replace(training, attempts=ATTEMPTS)
+    return replace(known, training=training)
+
+
+def _plain_shape(shape: Shape) -> list[int] | dict[str, list[int]]:
+    if isinstance(shape, dict):
+        return {name: list(of) for name, of in shape.items()}
+    return list(shape)
 
 
 def _plain(value: Any) -> Any:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from tutelage.exceptions import SettingError
 from tutelage.theory.effective_logits import check_settings, effective_logits, unmasked
+from tutelage.theory.finite_time import Losses
 
 
 @dataclass(frozen=True)
@@ -39,14 +40,14 @@ class Grid:
         return cls(ratios, temperatures, t_power, _sizes(sizes, n_train, smallest, count))
 
     def effective(
-        self, logits: np.ndarray, labels: np.ndarray | None, fill: float | None = None
+        self, teacher: Tensor, labels: Tensor | None, fill: float | None = None
     ) -> Tensor:
-        """Effective logits of teacher logits (E, n, C) at all settings: (n, E, S, C); of masked
+        """Effective logits of teacher logits (n, E, C) at all settings: (n, E, S, C); of masked
         classes by `unmasked`.
         """
-        epochs, n, columns = logits.shape
-        flat = torch.as_tensor(logits).to(torch.float64).reshape(epochs * n, columns)
-        tiled = None if labels is None else torch.as_tensor(np.array(labels)).repeat(epochs)
+        n, epochs, columns = teacher.shape
+        flat = teacher.movedim(0, 1).to(torch.float64).reshape(epochs * n, columns)
+        tiled = None if labels is None else labels.repeat(epochs)
         ratios = torch.tensor(self.soft_ratios, dtype=torch.float64)[:, None]
 
         def solved(teacher: Tensor, temperatures: list[float]) -> Tensor:
@@ -63,6 +64,12 @@ class Grid:
         else:
             found = torch.cat([solved(unmasked(flat, fill, t), [t]) for t in self.temperatures], 1)
         return found.flatten(0, 1).permute(2, 1, 0, 3).contiguous()
+
+    def losses(self, teacher: Tensor, labels: Tensor | None) -> Losses:
+        """The loss (1.2) of samples with teacher logits (n, E, C) at all settings."""
+        axes = (torch.tensor(v, dtype=torch.float64) for v in (self.soft_ratios, self.temperatures))
+        settings = torch.cartesian_prod(*axes).reshape(-1, 2)
+        return Losses.of(teacher, labels, settings[:, 0], settings[:, 1], self.t_power)
 
 
 def _axis(name: str, values: Sequence[float]) -> list[float]:

@@ -16,6 +16,14 @@ class MadeFor:
     seed : int
     standardise : bool
         Whether inputs were standardised.
+    device : str
+        Where it was computed.
+    orderings : int
+        Orderings of the pool, or starts of a network.
+    linearise : str, optional
+        Where a network was linearised.
+    warm_epochs : int, optional
+        That a warm start was trained for, at most.
     optimiser : str, optional
         That a network is trained with; None for a student that is not trained, a closed form.
     learning_rate : float, optional
@@ -31,6 +39,10 @@ class MadeFor:
     student: dict[str, Any]
     seed: int
     standardise: bool
+    device: str = "cpu"
+    orderings: int = 1
+    linearise: str | None = None
+    warm_epochs: int | None = None
     optimiser: str | None = None
     learning_rate: float | None = None
     learning_rate_given: bool = False

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -52,6 +54,55 @@ def test_ties_go_to_the_higher_temperature_then_the_higher_soft_ratio():
     assert choose(evidence([100, 100], [0.2, 0.25], ratios=[0.2, 0.8], se=0.01)).chosen == 0
 
 
+@pytest.mark.parametrize(
+    ("apart", "se", "chosen"),
+    [
+        (0.009, [0.01, 0.01], 1),
+        (0.011, [0.01, 0.01], 0),
+        (0.009, [0.01, 0.0], 1),  # the larger of the two counts, whichever it is
+        (0.009, [0.0, 0.01], 1),
+    ],
+)
+def test_efforts_tie_that_are_closer_than_the_larger_of_their_standard_errors(apart, se, chosen):
+    made = evidence([100, 100], [0.2, 0.2 + apart], ratios=[0.2, 0.8], se=np.array(se))
+    assert choose(made).chosen == chosen
+
+
+def test_of_a_network_the_least_effort_wins_not_the_least_inefficiency():
+    made = evidence([100, 100], inefficiency=[0.1, 0.9])
+    made = dataclasses.replace(made, effort=np.array([3.0, 2.0]))
+    assert choose(made).chosen == 1
+
+
+def test_the_reason_names_the_worst_setting_and_what_is_as_good():
+    choice = choose(
+        evidence(
+            [100, 101, 100, 300, 300, 300],
+            inefficiency=[0.5, 0.5, 0.1, 0.5, 0.5, 0.5],
+            ratios=[0.2, 0.4, 0.4, 0.1, 0.9, 0.9],
+            temperatures=[2, 4, 2, 1, 8, 1],
+        )
+    )
+    assert (choice.chosen, choice.equally_good, choice.verdict) == (2, [0, 1, 2], "clear")
+    assert choice.why == (
+        "Predicted error 10.0 %, against 30.0 % for the worst setting (ρ = 0.9, T = 1; 20.0 ± 1.3"
+        " points more); 3 of 6 settings are as good, with soft ratios from 0.2 to 0.4 and"
+        " temperatures from 2 to 4, and of those this one is the easiest to learn."
+    )
+
+
+def test_at_a_soft_ratio_of_one_alone_nothing_is_tuned():
+    found = choose(evidence([100, 100], ratios=[1, 1], temperatures=[1, 4]))
+    assert "the temperature does not move the converged student (error 10.0 %)" in found.why
+
+
+def test_it_is_flat_only_where_the_worst_is_as_good_as_the_chosen():
+    """One sample more is a standard error: 102 is as good as 101, and 101 as 100, but not 102."""
+    made = evidence([101, 100, 102], inefficiency=[0.5, 0.2, 0.2], ratios=[0.1, 0.5, 0.9])
+    choice = choose(made)
+    assert (choice.chosen, choice.equally_good, choice.verdict) == (1, [0, 1], "clear")
+
+
 def test_all_alike_is_flat():
     choice = choose(evidence([100, 100, 101]))
     assert choice.verdict == "flat"
@@ -59,7 +110,10 @@ def test_all_alike_is_flat():
 
 
 def test_labels_suffice_when_the_smallest_ratio_is_as_good_and_the_teacher_alone_is_not():
-    assert choose(evidence([100, 100, 300])).verdict == "labels suffice"
+    found = choose(evidence([100, 100, 300]))
+    assert found.verdict == "labels suffice"
+    assert "soft ratios down to the grid's smallest (0.1) are as good" in found.why
+    assert choose(evidence([100, 300, 100])).verdict == "clear"  # the teacher alone is as good
     assert choose(evidence([100, 101, 300], ratios=[0.1, 0.5, 0.9])).verdict == "clear"
     assert choose(evidence([200, 100, 300])).verdict == "clear"
 

@@ -11,7 +11,7 @@ GRID = {"soft_ratio": [0.3, 1.0], "temperature": [1.0], "orderings": 1}
 
 
 def planned(problem, **grid):
-    return tu.plan(problem, tu.curves(problem, tu.kernels.mlp(depth=1), **(GRID | grid)))
+    return tu.plan(problem, curves=tu.curves(problem, tu.kernels.mlp(depth=1), **(GRID | grid)))
 
 
 def with_logits(problem, change):
@@ -58,7 +58,9 @@ def test_wrong_labels_are_warned_of_whatever_a_closed_form_is_called(kernel):
         y_train=redrawn,
     )
     curves = tu.curves(noisy, kernel, soft_ratio=[0.2, 0.4], temperature=[1.0], orderings=1)
-    [warning] = [w for w in tu.plan(noisy, curves).warnings if "shrugs wrong labels off" in w]
+    [warning] = [
+        w for w in tu.plan(noisy, curves=curves).warnings if "shrugs wrong labels off" in w
+    ]
     assert "agree against its label" in warning
 
 
@@ -141,3 +143,65 @@ def test_masked_logits_are_said_and_do_not_count_for_what_they_are():
     )  # what stands for nought is of no account
     assert far.recommended.error <= plain.recommended.error + 0.06
     assert not any("masked" in w for w in plain.warnings)
+
+
+@pytest.mark.parametrize(("n", "m", "count"), [(300, 50, 50), (50, 300, None), (60, None, 60)])
+def test_few_samples_to_measure_errors_on_are_said(n, m, count):
+    problem = task(n=n, m=m or 10, n_classes=2, test=m is not None)
+    found = [w for w in planned(problem).warnings if "samples only" in w]
+    assert [w.split(",")[0] for w in found] == (
+        [] if count is None else [f"Errors are measured on {count} samples only"]
+    )
+    if found:
+        assert f"moves them by {100 / count:.2g} points" in found[0]
+
+
+def test_a_test_part_without_labels_is_said_and_none_at_all_is_not():
+    whole = task(n=120, m=100)
+    unlabelled = dataclasses.replace(whole, y_test=None)
+    for problem, said in ((unlabelled, True), (whole, False), (task(n=120, test=False), False)):
+        document = planned(problem).to_json()
+        assert ("The test part has no labels (y_test)" in document) == said
+        assert "until it has converged" not in document  # of a network only
+
+
+def deciding(decided, y, seed=0):
+    """A task of a teacher that decides so, on the pool and on the test part alike."""
+    rng, n, classes = np.random.default_rng(seed), len(y), int(max(*decided, *y)) + 1
+    z = np.eye(classes)[decided] + 0.1 * rng.random((n, classes))
+    x = rng.normal(size=(2 * n, 5))
+    return Task(x[:n], z, y, x[n:], z, y)
+
+
+@pytest.mark.parametrize(
+    ("n", "right", "said"),
+    [
+        (100, 0.44, False),  # another order is right on 56 %, as it may be by chance
+        (100, 0.38, True),
+        (1000, 0.46, False),  # surely below chance, but little would be gained
+        (1000, 0.44, True),
+    ],
+)
+def test_two_columns_are_said_to_be_exchanged_where_it_is_sure_and_matters(n, right, said):
+    y = np.arange(n) % 2
+    decided = np.where(np.arange(n) < right * n, y, 1 - y)
+    found = planned(deciding(decided, y), sizes=[20]).warnings
+    assert any("another order" in w for w in found) == said
+
+
+@pytest.mark.parametrize(("right", "said"), [(0.35, False), (0.1, True)])
+def test_classes_that_are_mistaken_for_each_other_are_not_said_to_be_exchanged(right, said):
+    """Half of the samples are sure; the others are decided the wrong way round as a rule."""
+    n = 400
+    y = np.where(np.arange(n) % 2, 0, 1 + np.arange(n) // 2 % 2)
+    others = np.random.default_rng(0).random(n) < right
+    decided = np.where((y == 0) | others, y, 3 - y)
+    found = planned(deciding(decided, y), sizes=[20]).warnings
+    assert any("another order" in w for w in found) == said
+
+
+def test_a_column_that_never_wins_is_not_said_to_be_another_class():
+    y = np.array([0, 0, 1, 2])[np.arange(120) % 4]
+    decided = np.array([1, 2, 1])[y]  # column 0 never wins, and would be left over for class 2
+    [warning] = [w for w in planned(deciding(decided, y)).warnings if "another order" in w]
+    assert "(column 1 as class 0, 2 as class 1)" in warning

@@ -344,7 +344,7 @@ def test_a_plan_or_a_sentence(tmp_path_factory, seed):
     try:
         task = tu.Task(**task_of(seed))
         curves = tu.curves(task, chance.of(KERNELS), **grid_of([seed, 2]))
-        plan = tu.plan(task, curves, target_error=chance.of([None, 0.1]))
+        plan = tu.plan(task, curves=curves, target_error=chance.of([None, 0.1]))
     except TutelageError as error:
         said = str(error)
         assert "\n" not in said, said

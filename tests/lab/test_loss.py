@@ -55,9 +55,17 @@ def test_a_soft_ratio_of_zero_trains_on_labels_alone():
     torch.testing.assert_close(found, functional.cross_entropy(logits, labels))
 
 
-@pytest.mark.parametrize("arguments", [(1.5, 1.0), (-0.1, 1.0), (0.5, 0.0), (0.5, 1.0, 1)])
-def test_settings_are_checked(arguments):
-    with pytest.raises(SettingError):
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((1.5, 1.0), "soft ratio of 1.5"),
+        ((-0.1, 1.0), "soft ratio of -0.1"),
+        ((0.5, 0.0), "temperature of 0"),
+        ((0.5, 1.0, 1), "t_power is 1"),
+    ],
+)
+def test_settings_are_checked(arguments, message):
+    with pytest.raises(SettingError, match=message):
         DistillationLoss(*arguments)
 
 

@@ -10,7 +10,7 @@ from tutelage import cli, datasets
 from tutelage.exceptions import SettingError, StudentError
 from tutelage.kernels import empirical, mlp
 from tutelage.lab import reproduce
-from tutelage.lab.reproduce.problems import redrawn
+from tutelage.lab.claims.problems import redrawn
 from tutelage.train import networks
 
 

@@ -82,7 +82,12 @@ def test_unusual_networks_are_planned_for(name):
         lambda shape, n: UNUSUAL[name](), name, training=Training(4, 0.05, 16), epochs=10
     )
     problem = three_columns()
-    made = tu.plan(problem, tu.curves(problem, of_one, [0.3, 1.0], [1.0], sizes=[40], orderings=1))
+    made = tu.plan(
+        problem,
+        curves=tu.curves(
+            problem, of_one, soft_ratio=[0.3, 1.0], temperature=[1.0], sizes=[40], orderings=1
+        ),
+    )
     assert math.isfinite(made.recommended.error)
     assert not any("nan" in w for w in made.warnings)
 
@@ -94,12 +99,18 @@ def test_token_ids_are_planned_for_unstandardised():
     problem = tu.Task(ids[:60], z[:60], z[:60].argmax(1), ids[60:], z[60:], z[60:].argmax(1))
     of_ids = TorchStudent(lambda shape, n: Ids(), "ids", training=Training(4, 0.05, 16), epochs=10)
     found = tu.curves(
-        problem, of_ids, [0.3, 1.0], [1.0], sizes=[40], orderings=1, standardise=False
+        problem,
+        of_ids,
+        soft_ratio=[0.3, 1.0],
+        temperature=[1.0],
+        sizes=[40],
+        orderings=1,
+        standardise=False,
     )
     assert np.isfinite(found.error).all()
     with pytest.raises(StudentError, match="fails on inputs of shape"):
         tu.curves(
-            problem, of_ids, [0.3, 1.0], [1.0], sizes=[40], orderings=1
+            problem, of_ids, soft_ratio=[0.3, 1.0], temperature=[1.0], sizes=[40], orderings=1
         )  # below 0, once standardised
 
 
@@ -122,4 +133,4 @@ def test_token_ids_are_planned_for_unstandardised():
 def test_what_cannot_be_planned_for_is_said_before_any_training(make, message):
     of_one = TorchStudent(lambda shape, n: make(), "own", training=QUICK)
     with pytest.raises(TutelageError, match=message):
-        tu.curves(three_columns(), of_one, [0.3, 1.0], [1.0], orderings=1)
+        tu.curves(three_columns(), of_one, soft_ratio=[0.3, 1.0], temperature=[1.0], orderings=1)

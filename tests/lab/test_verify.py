@@ -9,10 +9,11 @@ from torch import nn
 
 import tutelage as tu
 from problems import task
+from tutelage.data.part import Part
 from tutelage.exceptions import SettingError
 from tutelage.lab import DistillationLoss, TorchStudent, Training, distil, verify
-from tutelage.lab.verify import compare
-from tutelage.train.training import Examples, train
+from tutelage.lab._verify import compare
+from tutelage.train.training import train
 
 QUICK = Training(epochs=2, learning_rate=0.05, batch_size=16)
 
@@ -33,19 +34,24 @@ def problem():
 
 @pytest.fixture(scope="module")
 def plan(problem):
-    return tu.plan(problem, tu.curves(problem, STUDENT, [0.2, 0.5, 1.0], [1.0, 4.0], orderings=2))
+    return tu.plan(
+        problem,
+        curves=tu.curves(
+            problem, STUDENT, soft_ratio=[0.2, 0.5, 1.0], temperature=[1.0, 4.0], orderings=2
+        ),
+    )
 
 
 def test_a_student_is_trained_by_the_loss_of_its_setting(problem, tmp_path):
     found = distil(problem, STUDENT, [(0.3, 2.0)], seeds=1, seed=4, out=tmp_path)
     pool, test = problem.inputs(torch.float32)
     order = torch.as_tensor(np.random.default_rng([4, 0]).permutation(60))
-    network = STUDENT.fresh((5,), 3, 1400)
-    examples = Examples(
+    examples = Part(
         pool[order],
-        torch.as_tensor(problem.teacher_logits_train)[order].float(),
+        torch.as_tensor(problem.teacher_logits_train)[order, None].float(),
         torch.as_tensor(problem.y_train)[order],
     )
+    network = STUDENT.fresh(examples, 1400)
     train(
         network,
         examples,
@@ -82,7 +88,9 @@ def test_the_learning_rate_is_found_once_for_all(problem):
     auto = dataclasses.replace(STUDENT, training=Training(batch_size=16))
     found = distil(problem, auto, [(0.2, 1.0), (1.0, 4.0)], seeds=1)
     assert 1e-4 < found.attrs["learning_rate"] < 3
-    notes = tu.plan(problem, tu.curves(problem, auto, [0.2], [1.0], orderings=1)).notes
+    notes = tu.plan(
+        problem, curves=tu.curves(problem, auto, soft_ratio=[0.2], temperature=[1.0], orderings=1)
+    ).notes
     assert any(
         f"at a learning rate of {found.attrs['learning_rate']:.2g}, annealed" in note
         for note in notes
@@ -145,6 +153,22 @@ def test_the_rank_correlation_is_of_the_plan_not_of_luck(problem, plan):
     assert found[1].rank_correlation > (0.8 if ties else 0.999)
     assert found[-1].rank_correlation == pytest.approx(-found[1].rank_correlation, abs=0.1)
     assert found[1].regret <= found[-1].regret
+
+
+def test_what_is_within_its_interval_is_said_and_what_is_not(problem, plan):
+    settings = [(s.soft_ratio, s.temperature) for s in plan.settings]
+    trained = distil(problem, STUDENT, settings, seeds=1)
+    decided = np.tile(problem.y_test, (len(settings), 1, 1, 1)).astype(np.int16)
+    for k, s in enumerate(plan.settings):  # every second as predicted, the others far worse
+        wrong = round((s.error + 0.4 * (k % 2)) * len(problem.y_test))
+        decided[k, ..., :wrong] = (decided[k, ..., :wrong] + 1) % 3
+    trained["decision"] = (trained.decision.dims, decided)
+    found = {(r.soft_ratio, r.temperature): r for r in compare(plan, trained, problem.y_test).rows}
+    for k, (setting, s) in enumerate(zip(settings, plan.settings, strict=True)):
+        row = found[setting]
+        assert (row.predicted, row.predicted_se) == (s.error, s.error_se)
+        assert row.real_se == pytest.approx((row.real * (1 - row.real) / 80) ** 0.5, rel=0.01)
+        assert row.within == (k % 2 == 0)
 
 
 def test_another_tasks_plan_and_a_task_without_labels_are_refused(problem, plan):

@@ -1,4 +1,7 @@
+import base64
 import re
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -19,7 +22,9 @@ ARGUMENTS = [
 
 def written(folder, problem, name="report.html", **grid):
     grid = {"soft_ratio": [0.1, 0.5, 1.0], "temperature": [1.0, 4.0], "orderings": 2} | grid
-    made = tu.plan(problem, tu.curves(problem, tu.kernels.mlp(depth=1), **grid), target_error=0.15)
+    made = tu.plan(
+        problem, curves=tu.curves(problem, tu.kernels.mlp(depth=1), **grid), target_error=0.15
+    )
     made.to_html(folder / name)
     return folder / name, made
 
@@ -115,7 +120,7 @@ def test_what_users_write_is_escaped(tmp_path):
             return self.inner.diag(x)
 
     problem = task()
-    tu.plan(problem, tu.curves(problem, Odd(), orderings=1, soft_ratio=[0.5, 1])).to_html(
+    tu.plan(problem, curves=tu.curves(problem, Odd(), orderings=1, soft_ratio=[0.5, 1])).to_html(
         tmp_path / "r.html"
     )
     text = (tmp_path / "r.html").read_text()
@@ -134,8 +139,23 @@ def test_what_users_write_is_escaped(tmp_path):
     ids=["no labels", "no test part", "one logit", "bare"],
 )
 def test_every_kind_of_task_has_a_report(tmp_path, problem):
-    path, _ = written(tmp_path, problem)
-    assert "Use soft ratio" in path.read_text() or "Do not tune" in path.read_text()
+    path, made = written(tmp_path, problem)
+    best = made.recommended
+    setting = f"soft ratio {best.soft_ratio:g}, temperature {best.temperature:g}"
+    said = f"Do not tune: use {setting}" if best.verdict == "flat" else f"Use {setting}"
+    assert said in path.read_text()
+
+
+def pixels_of(png):
+    """Of a PNG in one part and without filters, (height, width, channels)."""
+    width, height, depth, colour = struct.unpack(">IIBB", png[16:26])
+    assert (png[:8], depth) == (b"\x89PNG\r\n\x1a\n", 8)
+    start = png.index(b"IDAT")
+    [length] = struct.unpack(">I", png[start - 4 : start])
+    raw = zlib.decompress(png[start + 4 : start + 4 + length])
+    rows = np.frombuffer(raw, np.uint8).reshape(height, -1)
+    assert (rows[:, 0] == 0).all()
+    return rows[:, 1:].reshape(height, width, {0: 1, 2: 3}[colour])
 
 
 def test_images_are_shown():
@@ -143,5 +163,10 @@ def test_images_are_shown():
     z = rng.normal(size=(8, 2))
     for shape in ((9, 9, 3), (9, 9), (9, 9, 1), (81,)):
         pictured = tu.Task(rng.integers(0, 255, (8, *shape)).astype(np.uint8), z)
-        assert thumbnail(pictured, 0).startswith("data:image/png;base64,iVBOR")
+        kind, _, data = thumbnail(pictured, 3).partition(",")
+        assert kind == "data:image/png;base64"
+        pixels = pixels_of(base64.b64decode(data)).squeeze().astype(float)
+        image = pictured.x_train[3].reshape(9, 9, -1).squeeze().astype(float)
+        low, high = image.min(), image.max()
+        np.testing.assert_allclose(pixels, (image - low) / (high - low) * 255, atol=0.51)
     assert thumbnail(tu.Task(rng.normal(size=(8, 5)), z), 0) is None

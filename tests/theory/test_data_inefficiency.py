@@ -54,6 +54,24 @@ def test_leaving_one_out_shrinks_the_norm_as_a_refit_without_it_does():
     assert_close(estimate, 15 * (norm.sqrt().log() - torch.stack(shrunk).mean().log()))
 
 
+@pytest.mark.parametrize("estimator", ["fresh sample", "leave one out", "slope"])
+def test_standard_errors_are_those_of_repeated_draws(estimator):
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.randn(300, 40, 1, generator=generator, dtype=torch.float64)
+    found = []
+    for values in drawn:
+        one, norm = torch.ones(40, dtype=torch.float64), torch.tensor(9.0, dtype=torch.float64)
+        if estimator == "fresh sample":
+            found.append([v.item() for v in fresh_sample(norm, values, one, 0.0, 50)])
+        elif estimator == "leave one out":
+            found.append([v.item() for v in leave_one_out(norm, values.tanh(), one, 50)])
+        else:
+            norms = (1 + 0.1 * values[:, 0].numpy()).reshape(20, 2) * [1, 2]
+            found.append([v[1] for v in slope(norms, np.array([50, 100]))])
+    estimates, errors = np.array(found).T
+    assert errors.mean() == pytest.approx(estimates.std(), rel=0.12)
+
+
 @pytest.mark.parametrize("power", [0.0, 0.25, 0.5])
 def test_norms_that_grow_as_a_power_have_it_as_inefficiency(power):
     n = np.array([16, 32, 64, 128])

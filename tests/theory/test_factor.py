@@ -9,11 +9,10 @@ from hypothesis import strategies as st
 from problems import problem
 from tolerances import assert_close
 from tutelage.exceptions import NumericsError
-from tutelage.scale import Workers, tiled_factor
-from tutelage.scale import tiled as tiles
+from tutelage.solve import Workers, tiled_factor
+from tutelage.solve import tiled as tiles
 from tutelage.theory import factor as module
 from tutelage.theory.factor import (
-    Walk,
     coefficients,
     factor,
     gram_matrices,
@@ -26,6 +25,8 @@ from tutelage.theory.factor import (
     reordered,
     solve,
     squared_norms,
+    walk,
+    walk_in_parts,
 )
 
 SIZES = [1, 2, 7, 20, 33, 40]
@@ -195,10 +196,14 @@ def test_test_inputs_may_come_in_parts(factored_by):
     p = problem(n=25, m=11)
     factored, sizes = factored_by(p.theta), [3, 8, 25]
     u = solve(factored, p.targets)
-    whole = Walk.of(u, solve(factored, p.cross), p.prior, sizes)
-    parts = Walk.in_parts(
-        factored, u, (part.clone() for part in p.cross.split(4, 1)), p.prior, sizes
+    whole = walk(factored, u, solve(factored, p.cross), p.prior, sizes)
+    parts = walk_in_parts(
+        factored, u, lambda: (part.clone() for part in p.cross.split(4, 1)), p.prior, sizes
     )
+    learned = torch.randn(8, 3, dtype=p.theta.dtype)
+    assert_close(parts.interpolate(8, learned), whole.interpolate(8, learned))
+    expected = p.cross[:8].mT @ torch.linalg.solve(p.theta[:8, :8], learned)
+    assert_close(whole.interpolate(8, learned), expected)
     assert_close(parts.last, whole.last)
     for (n, mean, variance), (k, other, rest) in zip(parts.sizes, whole.sizes, strict=True):
         assert n == k

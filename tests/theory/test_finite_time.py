@@ -7,7 +7,7 @@ from tolerances import assert_close
 from tutelage.exceptions import NumericsError
 from tutelage.lab import DistillationLoss
 from tutelage.theory import finite_time
-from tutelage.theory.factor import factor, solve
+from tutelage.theory.factor import factor, solve, solver
 from tutelage.theory.finite_time import Losses, Path
 
 SETTINGS = [(0.05, 1.0), (0.5, 4.0), (1.0, 2.0)]
@@ -35,7 +35,18 @@ def given(
 
 def trained(theta, losses, start, time, n=None):
     """(n, K, C)."""
-    return Path.of(theta.clone(), losses, start, time / len(theta)).learned(n or len(theta)).mT
+    return path(theta, losses, start, time / len(theta)).learned(n or len(theta)).mT
+
+
+def path(theta, losses, start, time_per_sample, kept=None):
+    def ridged(kappa, dtype):
+        added = theta.to(dtype, copy=True)
+        added.diagonal().add_(kappa)
+        if kept is not None:
+            kept.append(added)
+        return solver(factor(added, overwrite=True))
+
+    return Path.of(ridged, theta.diagonal(), losses, start, time_per_sample)
 
 
 @pytest.mark.parametrize("classes", [1, 2, 4])
@@ -152,7 +163,10 @@ def test_the_learned_logits_extend_to_other_inputs_as_their_interpolant():
 def test_single_precision_is_taken_only_where_it_suffices(time, dtype, monkeypatch):
     monkeypatch.setattr(finite_time, "_TOLERANCE", 2e-2)
     theta, _, _, start, losses = given(3)
-    assert Path.of(theta, losses, start, time / len(theta)).ridged.lower.dtype == dtype
+    kept = []
+    found = path(theta, losses, start, time / len(theta), kept)
+    assert kept[0].dtype == dtype
+    assert found.losses.soft_targets.dtype == dtype
 
 
 @pytest.mark.parametrize("seed", range(40))

@@ -19,10 +19,11 @@ from rich.progress import (
 
 from tutelage import datasets, lab
 from tutelage._plan import Plan, read_document
+from tutelage.data.source import READERS, Source, open_source
+from tutelage.data.task import Task
 from tutelage.exceptions import OutputError, SettingError, nearest
 from tutelage.progress import Advance
 from tutelage.progress import Progress as Reports
-from tutelage.task import Task
 
 Out = Annotated[
     Path | None,
@@ -31,6 +32,9 @@ Out = Annotated[
 Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Of every random draw.")]
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print plan.json on stdout, all else on stderr.")
+]
+Device = Annotated[
+    str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to compute and train.")
 ]
 Quiet = Annotated[
     bool, typer.Option("--quiet", help="Print nothing but errors (and what --json asks for).")
@@ -59,7 +63,12 @@ def plan_of(planned: Path, task: str | None, progress: Reports) -> tuple[Plan, T
         raise SettingError(
             "The plan does not say which task file it was made from; give it with --task."
         )
-    loaded = task_of(source, int(document["seed"]), progress)
+    loaded = pool_of(source, int(document["seed"]), progress, features="auto")
+    if isinstance(loaded, Source):
+        raise SettingError(
+            "The plan is of a stream, and real students are trained on a task in memory; plan for"
+            " one (.npz, .safetensors, or a folder of .npy files)."
+        )
     return Plan.load(folder, task=loaded), loaded
 
 
@@ -84,15 +93,37 @@ def numbers(text: str, option: str, kind: Callable[[str], float]) -> list:  # ty
         ) from None
 
 
-def training_of(epochs: str, learning_rate: float | None) -> lab.Training:
+def pool_of(name: str, seed: int, progress: Reports, *, features: str) -> Task | Source:
+    """A task, or a source where a pool of any size is read in features."""
+    path = Path(name)
+    streamed = path.suffix != "" and path.suffix in READERS
+    if streamed and features == "exact":
+        raise SettingError(
+            f"{path} is read in parts, in features; the exact path takes a task in memory"
+            " (.npz, .safetensors, or a folder of .npy files)."
+        )
+    in_parts = streamed or (features not in ("auto", "exact") and path.is_dir())
+    return open_source(path) if in_parts else task_of(name, seed, progress)
+
+
+def features_of(text: str) -> int | None:
+    """How many features, or None for the default of what is read."""
+    if text in ("auto", "exact"):
+        return None
+    if not text.isdecimal():
+        raise SettingError(f"--features is {text!r}; expected a whole number, auto or exact.")
+    return int(text)
+
+
+def training_of(epochs: str, learning_rate: float | None, batch_size: int) -> lab.Training:
     """Of a warm start."""
     if epochs == "auto":
-        return lab.Training(learning_rate=learning_rate)
+        return lab.Training(learning_rate=learning_rate, batch_size=batch_size)
     if not epochs.isdecimal() or int(epochs) < 1:
         raise SettingError(
             f"--warm-epochs is {epochs!r}; expected a whole number of 1 or more, or auto."
         )
-    return lab.Training(epochs=int(epochs), learning_rate=learning_rate)
+    return lab.Training(int(epochs), learning_rate, batch_size)
 
 
 def epochs_of(text: str) -> float:

@@ -7,27 +7,33 @@ import typer
 from rich.console import Console
 
 from tutelage import kernels, lab
-from tutelage._curves import SOFT_RATIOS, TEMPERATURES, curves
+from tutelage._curves import SOFT_RATIOS, TEMPERATURES
 from tutelage._plan import Plan, plan
+from tutelage._stream import FIRST
 from tutelage.cli.app import app
 from tutelage.cli.options import (
     AsJson,
+    Device,
     Out,
     Quiet,
     Seed,
     bars,
     bytes_of,
     epochs_of,
+    features_of,
     numbers,
-    task_of,
+    pool_of,
     to_stdout,
     training_of,
 )  # fmt: skip
+from tutelage.data.task import Task
 from tutelage.exceptions import SettingError
 from tutelage.outputs import check_writable
 from tutelage.report import summary
-from tutelage.scale import Scale
-from tutelage.task import Task
+from tutelage.solve import Scale
+from tutelage.students import TorchStudent
+
+RATIOS, HEATS = (",".join(f"{v:g}" for v in axis) for axis in (SOFT_RATIOS, TEMPERATURES))
 
 
 @app.command("plan")
@@ -43,12 +49,8 @@ def plan_command(
             help="mlp:depth=3, cnn:depth=3, mlp:width=512, cnn:width=32, or my_module:factory.",
         ),
     ] = "mlp",
-    soft_ratio: Annotated[str, typer.Option(metavar="ρ,ρ,…")] = ",".join(
-        f"{v:g}" for v in SOFT_RATIOS
-    ),
-    temperature: Annotated[str, typer.Option(metavar="T,T,…")] = ",".join(
-        f"{v:g}" for v in TEMPERATURES
-    ),
+    soft_ratio: Annotated[str, typer.Option(metavar="ρ,ρ,…")] = RATIOS,
+    temperature: Annotated[str, typer.Option(metavar="T,T,…")] = HEATS,
     t_power: Annotated[
         int, typer.Option(metavar="0|2", help="Power of T before the teacher's term.")
     ] = 2,
@@ -73,6 +75,9 @@ def plan_command(
         float | None,
         typer.Option(metavar="LR", help="Of a network. [default: found by range tests]"),
     ] = None,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", metavar="B", min=1, help="Of a network's training.")
+    ] = 64,
     epochs: Annotated[
         str,
         typer.Option(
@@ -85,6 +90,16 @@ def plan_command(
         float | None, typer.Option(metavar="E", help="Say how many samples reach it.")
     ] = None,
     dtype: Annotated[str, typer.Option(metavar="float64|float32")] = "float64",
+    device: Device = "auto",
+    features: Annotated[
+        str,
+        typer.Option(
+            metavar="D|auto|exact",
+            help=(
+                "Compute in D features, for pools of any size; auto: files that are streamed only."
+            ),
+        ),
+    ] = "auto",
     standardise: Annotated[
         bool, typer.Option("--standardise/--no-standardise", help="Centre and scale inputs.")
     ] = True,
@@ -114,9 +129,10 @@ def plan_command(
     """Plan a distillation: soft ratio, temperature, checkpoint, samples, and what is left of the
     error.
     """
-    training = training_of(warm_epochs, learning_rate)
-    kernel = lab.student(student, linearise=linearise, training=training, epochs=epochs_of(epochs))
-    repeats = _repeats(kernel, orderings, warm_starts)
+    training = training_of(warm_epochs, learning_rate, batch_size)
+    chosen = lab.student(student, linearise=linearise, training=training, epochs=epochs_of(epochs))
+    repeats = _repeats(chosen, orderings, warm_starts)
+    counted = features_of(features)
     ratios, temperatures = (
         numbers(soft_ratio, "--soft-ratio", float),
         numbers(temperature, "--temperature", float),
@@ -127,23 +143,73 @@ def plan_command(
     if folder is not None:
         check_writable(folder)
     with bars(quiet) as progress:
-        loaded = task_of(task, seed, progress)
-        found = curves(
+        loaded = pool_of(task, seed, progress, features=features)
+        made = plan(
             loaded,
-            kernel,
-            ratios,
-            temperatures,
-            t_power,
-            size_list,
-            repeats,
-            seed,
-            dtype,
-            standardise,
-            progress,
-            scale,
+            student=chosen,
+            target_error=target_error,
+            features=counted,
+            device=device,
+            soft_ratio=ratios,
+            temperature=temperatures,
+            t_power=t_power,
+            sizes=size_list,
+            orderings=repeats,
+            seed=seed,
+            dtype=dtype,
+            standardise=standardise,
+            progress=progress,
+            scale=scale,
         )
-        made = plan(loaded, found, target_error=target_error)
     _deliver(made, folder, as_json=as_json, quiet=quiet)
+
+
+@app.command("stream")
+def stream_command(
+    task: Annotated[
+        str,
+        typer.Argument(
+            metavar="TASK",
+            help="A folder of .npy files, a .zarr group or a .parquet file, in random order.",
+        ),
+    ],
+    student: Annotated[str, typer.Option(metavar="SPEC", help="As of plan.")] = "mlp",
+    soft_ratio: Annotated[str, typer.Option(metavar="ρ,ρ,…")] = RATIOS,
+    temperature: Annotated[str, typer.Option(metavar="T,T,…")] = HEATS,
+    t_power: Annotated[
+        int, typer.Option(metavar="0|2", help="Power of T before the teacher's term.")
+    ] = 2,
+    sizes: Annotated[
+        str | None, typer.Option(metavar="N,N,…", help="Sample sizes; by default log-spaced.")
+    ] = None,
+    features: Annotated[
+        int, typer.Option(metavar="D", help="Of the kernel, those of the first D samples.")
+    ] = FIRST,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Of a running Dask cluster.")
+    ] = None,
+    out: Out = Path("tutelage-stream"),
+    quiet: Quiet = False,
+) -> None:
+    """Plan a pool of any size: the earlier name of plan --features D, until the next release."""
+    if not quiet:
+        Console(stderr=True, highlight=False).print(
+            f"tutelage stream is tutelage plan --features {features} now, and goes with the next"
+            " release."
+        )
+    plan_command(
+        task,
+        student=student,
+        soft_ratio=soft_ratio,
+        temperature=temperature,
+        t_power=t_power,
+        sizes=sizes,
+        features=str(features),
+        dtype="float32",
+        scheduler=scheduler,
+        out=out,
+        quiet=quiet,
+    )
 
 
 @app.command()
@@ -154,7 +220,7 @@ def demo(out: Out = None, seed: Seed = 0, as_json: AsJson = False, quiet: Quiet 
     with bars(quiet) as progress:
         lab.quick_task("digits", seed=seed, progress=progress).save(folder / "task.npz")
         task = Task.load(folder / "task.npz")
-        made = plan(task, curves(task, kernels.mlp(), seed=seed, progress=progress))
+        made = plan(task, student="mlp", seed=seed, progress=progress)
     _deliver(made, folder, as_json=as_json, quiet=quiet)
 
 
@@ -171,10 +237,10 @@ def _deliver(made: Plan, folder: Path | None, *, as_json: bool, quiet: bool) -> 
 
 
 def _repeats(
-    kernel: kernels.Kernel | kernels.FiniteStudent, orderings: int | None, starts: int | None
+    student: kernels.Kernel | TorchStudent, orderings: int | None, starts: int | None
 ) -> int | None:
     """How often to repeat: an ordering of a closed form is a start of a network."""
-    if isinstance(kernel, kernels.FiniteStudent):
+    if isinstance(student, TorchStudent):
         if orderings is not None:
             raise SettingError(
                 "--orderings is for students of infinite width; a network takes --warm-starts."

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from tutelage.task import Task
+from tutelage.data.task import Taught
 
 
 @dataclass(frozen=True)
@@ -41,21 +41,20 @@ class Evidence:
     against_labels: bool
 
     @classmethod
-    def of(cls, task: Task, data: xr.Dataset, epoch: int) -> "Evidence":
+    def of(cls, task: Taught, data: xr.Dataset, epoch: int) -> "Evidence":
         """Gather it from the curves of one epoch (`data` has no epoch axis left)."""
         from_test = data.attrs["error_from"] == "test part"
-        decided, part = (data.decision, "test") if from_test else (data.decision_loo, "train")
-        labels = task.y_test if from_test else task.y_train
-        truth = labels if labels is not None else task.teacher_decisions(part)[epoch]  # type: ignore[index]
+        decided = data.decision if from_test else data.decision_loo
+        truth, labelled = _truth(task, data, epoch, from_test=from_test)
         ratios, temperatures = np.meshgrid(
             data.soft_ratio.values, data.temperature.values, indexing="ij"
         )
         at_pool = data.isel(n=-1)
         inefficiency = at_pool.data_inefficiency.mean("ordering").values.ravel()
         inefficiency_se = at_pool.data_inefficiency_se.mean("ordering").values.ravel()
-        effort, effort_se = (
-            _distance(data) if data.attrs["finite"] else (inefficiency, inefficiency_se)
-        )
+        effort, effort_se = inefficiency, inefficiency_se
+        if data.attrs["finite"] or not np.isfinite(inefficiency).all():
+            effort, effort_se = _distance(data)
         known = np.ones(len(truth), bool)
         if not from_test:
             known = (decided.values >= 0).all(
@@ -73,7 +72,7 @@ class Evidence:
             effort,
             effort_se,
             np.asarray(truth)[known],
-            labels is not None,
+            labelled,
         )
 
     @property
@@ -100,6 +99,20 @@ class Evidence:
     def excess(self, setting: int, other: int) -> tuple[float, float]:
         """How much more often one setting errs than another, and the paired standard error."""
         return paired(self.mistakes[setting], self.mistakes[other])
+
+
+def _truth(
+    task: Taught, data: xr.Dataset, epoch: int, *, from_test: bool
+) -> tuple[np.ndarray, bool]:
+    """What the samples are that errors are measured on, and whether labels say so."""
+    held_out = data.held_out.values if from_test and "held_out" in data else slice(None)
+    of_test = from_test and "held_out" not in data
+    labels = task.y_test if of_test else task.y_train
+    if labels is not None:
+        return labels[held_out], True
+    taught = task.teacher_decisions("test" if of_test else "train")
+    assert taught is not None
+    return taught[epoch][held_out], False
 
 
 def _distance(data: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 import xarray as xr
 
+from tutelage.data.task import Taught
 from tutelage.decisions.evidence import Evidence, within_one_se
 from tutelage.decisions.settings import Choice
-from tutelage.task import Task
 from tutelage.theory.effective_logits import flip_ratio
 from tutelage.theory.imperfect_teacher import split_disagreements
 
@@ -57,7 +57,7 @@ def choose_epoch(evidences: list[Evidence], choices: list[Choice]) -> int:
 
 
 def describe_epoch(
-    task: Task, data: xr.Dataset, index: int, evidence: Evidence, choice: Choice
+    task: Taught, data: xr.Dataset, index: int, evidence: Evidence, choice: Choice
 ) -> Epoch:
     """Summarise one epoch (`data` has no epoch axis left)."""
     assert task.teacher_epochs is not None
@@ -78,7 +78,7 @@ def describe_epoch(
 
 
 def disagreements(
-    task: Task, data: xr.Dataset, epoch: int, temperature: float, t_power: int
+    task: Taught, data: xr.Dataset, epoch: int, temperature: float, t_power: int
 ) -> dict[str, object]:
     """Split the pool where teacher and label differ, and say how firmly the teacher errs."""
     if task.y_train is None:
@@ -104,7 +104,7 @@ def disagreements(
     }
 
 
-def error_flip_ratios(task: Task, epoch: int, temperature: float, t_power: int) -> np.ndarray:
+def error_flip_ratios(task: Taught, epoch: int, temperature: float, t_power: int) -> np.ndarray:
     """The flip ratio, (2.3), of each pool sample on which the teacher is wrong."""
     assert task.y_train is not None
     logits = task.teacher_logits("train")[epoch]

@@ -1,14 +1,15 @@
 """What a plan warns of beyond what the task and the factorisation said."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from tutelage.data.task import Taught
 from tutelage.decisions.evidence import Evidence
 from tutelage.decisions.teacher import Teacher
-from tutelage.task import Task
 
 _FEW = 100
 _GAIN, _MUCH_BETTER = (
@@ -18,36 +19,58 @@ _GAIN, _MUCH_BETTER = (
 _IMBALANCED = 0.4  # of the error of chance
 
 
-def warnings_of(
-    task: Task,
-    epoch: int,
-    teacher: Teacher,
-    evidence: Evidence,
-    chosen: int,
-    attrs: Mapping[str, Any],
-) -> list[str]:
+@dataclass(frozen=True)
+class Facts:
+    """What rules look at.
+
+    Attributes
+    ----------
+    task : Taught
+    epoch : int
+        The recommended epoch of the teacher, by its number.
+    teacher : Teacher
+    evidence : Evidence
+    chosen : int
+        The recommended setting, by its number.
+    attrs : mapping
+        Of the curves.
+    """
+
+    task: Taught
+    epoch: int
+    teacher: Teacher
+    evidence: Evidence
+    chosen: int
+    attrs: Mapping[str, Any]
+
+
+Rule = Callable[[Facts], str | None]
+RULES: list[Rule] = []
+"""What a reader of the plan should mind, in this order."""
+
+
+def rule(function: Rule) -> Rule:
+    """Enter a rule."""
+    RULES.append(function)
+    return function
+
+
+def warnings_of(facts: Facts) -> list[str]:
     """Give the sentences that a reader of the plan should not miss."""
-    soft_ratio = float(evidence.soft_ratio[chosen])
-    found = [
-        _columns_in_another_order(task, epoch),
-        _one_class_only(task, epoch),
-        _masked(task),
-        _imbalance(evidence, chosen),
-        _in_sample_teacher(task, epoch),
-        _few(task, attrs),
-        _label_noise(task, teacher, soft_ratio, attrs),
-    ]
+    found = [of(facts) for of in RULES]
     return [sentence for sentence in found if sentence is not None]
 
 
-def notes_of(task: Task, attrs: Mapping[str, Any]) -> list[str]:
+def notes_of(facts: Facts) -> list[str]:
     """Give the sentences that say what predicted errors are errors of."""
-    found = [_error_from_pool(task, attrs), _converged(attrs)]
+    found = [_error_from_pool(facts.task, facts.attrs), _converged(facts.attrs)]
     return [sentence for sentence in found if sentence is not None]
 
 
-def _columns_in_another_order(task: Task, epoch: int) -> str | None:
+@rule
+def _columns_in_another_order(facts: Facts) -> str | None:
     """A teacher whose columns are classes in another order than the labels'."""
+    task, epoch = facts.task, facts.epoch
     parts = [
         (task.teacher_decisions(p), y)
         for p, y in (("train", task.y_train), ("test", task.y_test))
@@ -89,7 +112,9 @@ def _columns_in_another_order(task: Task, epoch: int) -> str | None:
     )
 
 
-def _one_class_only(task: Task, epoch: int) -> str | None:
+@rule
+def _one_class_only(facts: Facts) -> str | None:
+    task, epoch = facts.task, facts.epoch
     decisions = task.teacher_decisions("train")[epoch]
     if bool((decisions != decisions[0]).any()):
         return None
@@ -100,7 +125,9 @@ def _one_class_only(task: Task, epoch: int) -> str | None:
     )
 
 
-def _masked(task: Task) -> str | None:
+@rule
+def _masked(facts: Facts) -> str | None:
+    task = facts.task
     if task.fill is None:
         return None
     share = float((task.teacher_logits("train") <= task.fill).mean())
@@ -112,7 +139,9 @@ def _masked(task: Task) -> str | None:
     )
 
 
-def _imbalance(evidence: Evidence, chosen: int) -> str | None:
+@rule
+def _imbalance(facts: Facts) -> str | None:
+    evidence, chosen = facts.evidence, facts.chosen
     if not evidence.against_labels or evidence.majority_error > _IMBALANCED * (
         1 - 1 / (int(evidence.truth.max()) + 1)
     ):
@@ -128,7 +157,9 @@ def _imbalance(evidence: Evidence, chosen: int) -> str | None:
     )
 
 
-def _in_sample_teacher(task: Task, epoch: int) -> str | None:
+@rule
+def _in_sample_teacher(facts: Facts) -> str | None:
+    task, epoch = facts.task, facts.epoch
     train, test = task.teacher_accuracy("train"), task.teacher_accuracy("test")
     if train is None or test is None:
         return None
@@ -150,8 +181,8 @@ def _in_sample_teacher(task: Task, epoch: int) -> str | None:
     )
 
 
-def _error_from_pool(task: Task, attrs: Mapping[str, Any]) -> str | None:
-    if task.x_test is None or attrs["error_from"] == "test part":
+def _error_from_pool(task: Taught, attrs: Mapping[str, Any]) -> str | None:
+    if task.n_test == 0 or attrs["error_from"] == "test part":
         return None
     return (
         "The test part has no labels (y_test), so errors come from the pool itself: unseen samples,"
@@ -168,8 +199,9 @@ def _converged(attrs: Mapping[str, Any]) -> str | None:
     )
 
 
-def _few(task: Task, attrs: Mapping[str, Any]) -> str | None:
-    count = task.n_test if attrs["error_from"] == "test part" else task.n_train
+@rule
+def _few(facts: Facts) -> str | None:
+    count = len(facts.evidence.truth)
     if count >= _FEW:
         return None
     return (
@@ -178,9 +210,10 @@ def _few(task: Task, attrs: Mapping[str, Any]) -> str | None:
     )
 
 
-def _label_noise(
-    task: Task, teacher: Teacher, soft_ratio: float, attrs: Mapping[str, Any]
-) -> str | None:
+@rule
+def _label_noise(facts: Facts) -> str | None:
+    task, teacher, attrs = facts.task, facts.teacher, facts.attrs
+    soft_ratio = float(facts.evidence.soft_ratio[facts.chosen])
     share = len(teacher.teacher_corrects_label) / task.n_train
     if share < 0.03 or soft_ratio >= 0.5 or attrs["learns_features"]:
         return None

@@ -14,7 +14,7 @@ from tutelage.kernels.activations import (
     Sin,
     activation,
 )  # fmt: skip
-from tutelage.kernels.base import FiniteStudent, Kernel, Tangent, cross, gram
+from tutelage.kernels.base import Kernel, cross, gram
 from tutelage.kernels.empirical import EmpiricalKernel, empirical
 from tutelage.kernels.families import cnn, mlp, resmlp, resnet
 from tutelage.kernels.layers import (
@@ -40,7 +40,6 @@ __all__ = [
     "Elementwise",
     "EmpiricalKernel",
     "Erf",
-    "FiniteStudent",
     "Flatten",
     "Gaussian",
     "Gelu",
@@ -56,7 +55,6 @@ __all__ = [
     "Residual",
     "Sequential",
     "Sin",
-    "Tangent",
     "activation",
     "cnn",
     "cross",

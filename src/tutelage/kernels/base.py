@@ -1,14 +1,12 @@
 """What a student is to this project: a kernel."""
 
-import math
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tutelage.data.inputs import Inputs, length, rows
 from tutelage.progress import Progress, silent
 
 _PANEL = 2048
@@ -22,77 +20,14 @@ class Kernel(Protocol):
     in results; `gram(x, progress=)`, if it has one, is used for a pool against itself.
     """
 
-    def __call__(
-        self, x1: Float[Tensor, "n1 ..."], x2: Float[Tensor, "n2 ..."] | None = None
-    ) -> Float[Tensor, "n1 n2"]:
+    def __call__(self, x1: Any, x2: Any = None) -> Float[Tensor, "n1 n2"]:
         """Θ(x1, x2) of shape (n1, n2), in the dtype of x1; Θ(x1, x1) without x2."""
 
-    def diag(self, x: Float[Tensor, "n ..."]) -> Float[Tensor, " n"]:
+    def diag(self, x: Any) -> Float[Tensor, " n"]:
         """Θ(x, x) of each input, shape (n,)."""
 
 
-@dataclass(frozen=True)
-class Tangent:
-    """A finite student where it is linearised, (3.7).
-
-    Attributes
-    ----------
-    kernel : Kernel
-        Θ from the gradients there.
-    logits : callable
-        z_0: from inputs (n, ...) to logits (n, C) there, centred over classes.
-    time_per_sample : float
-        How long the student will be trained for each of its samples, t/n of docs/theory.md §8: the
-        sum of learning rate / (1 - momentum) over the steps, divided by the samples. Infinite:
-        until it has converged.
-    notes : tuple of str
-        What the person who plans should know of it.
-    """
-
-    kernel: Kernel
-    logits: Callable[[Tensor], Tensor]
-    time_per_sample: float = math.inf
-    notes: tuple[str, ...] = ()
-
-
-@runtime_checkable
-class FiniteStudent(Protocol):
-    """A student of finite width: a kernel for every place where it is linearised."""
-
-    @property
-    def spec(self) -> str:
-        """What results call it."""
-
-    @property
-    def learns_features(self) -> bool:
-        """Whether its kernel is that of weights that have been trained."""
-
-    def tuned(
-        self,
-        x: Tensor,
-        teacher: Tensor,
-        labels: Tensor | None,
-        *,
-        seed: int,
-        progress: Progress,
-    ) -> "FiniteStudent":
-        """Give the student with what all its starts share settled, such as the learning rate."""
-
-    def tangent(
-        self,
-        x: Tensor,
-        teacher: Tensor,
-        labels: Tensor | None,
-        *,
-        seed: int,
-        progress: Progress,
-    ) -> Tangent:
-        """Linearise a fresh network, which has seen these samples and no others."""
-
-
-def gram(
-    kernel: Kernel, x: Float[Tensor, "N ..."], *, progress: Progress = silent
-) -> Float[Tensor, "N N"]:
+def gram(kernel: Kernel, x: Inputs, *, progress: Progress = silent) -> Float[Tensor, "N N"]:
     """Θ of a pool against itself, symmetric to the bit, a panel of rows at a time.
 
     Parameters
@@ -110,23 +45,25 @@ def gram(
     if own is not None:
         whole: Tensor = own(x, progress=progress)
         return whole
-    n = len(x)
-    result = torch.empty(n, n, dtype=x.dtype, device=x.device)
+    n, result = length(x), torch.empty(0)
     with progress("kernel", n * n) as advance:
         for start in range(0, n, _PANEL):
-            rows = slice(start, min(start + _PANEL, n))
-            result[rows, rows] = kernel(x[rows])
+            panel = slice(start, min(start + _PANEL, n))
+            own_block = kernel(rows(x, panel))
+            if start == 0:
+                result = own_block.new_empty(n, n)
+            result[panel, panel] = own_block
             if start:
-                result[rows, :start] = kernel(x[rows], x[:start])
-                result[:start, rows] = result[rows, :start].mT
-            advance((rows.stop - start) * (rows.stop + start))
+                result[panel, :start] = kernel(rows(x, panel), rows(x, slice(0, start)))
+                result[:start, panel] = result[panel, :start].mT
+            advance((panel.stop - start) * (panel.stop + start))
     return result
 
 
 def cross(
     kernel: Kernel,
-    x1: Float[Tensor, "n1 ..."],
-    x2: Float[Tensor, "n2 ..."],
+    x1: Inputs,
+    x2: Inputs,
     *,
     progress: Progress = silent,
 ) -> Float[Tensor, "n1 n2"]:

@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from tutelage.data.inputs import Inputs, length, rows
 from tutelage.exceptions import NumericsError
 from tutelage.kernels.gradients import parameter_gradients, prepared
-from tutelage.kernels.network import Call, Inputs, Network, NotALayerError, length, rows
+from tutelage.kernels.network import Call, Network, NotALayerError
 
 LOOSE = "shared parameters"  # stands for the parameters that no layer explains
 

@@ -8,10 +8,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from tutelage.data.inputs import Inputs, length, rows
 from tutelage.exceptions import StudentError
 from tutelage.kernels.batch import Layer
 from tutelage.kernels.features import Features, collect, layered, loose
-from tutelage.kernels.network import Inputs, Network, NotALayerError, length, rows
+from tutelage.kernels.network import Network, NotALayerError
 from tutelage.progress import Progress, silent
 
 GIB = 1 << 30

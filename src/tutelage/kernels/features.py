@@ -9,10 +9,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from tutelage.data.inputs import Inputs, length, rows
 from tutelage.exceptions import StudentError
 from tutelage.kernels.batch import LOOSE, Batch, Layer, check_finite, tolerance, weights_of_chance
 from tutelage.kernels.gradients import rule_of
-from tutelage.kernels.network import Call, Inputs, Network, NotALayerError, length, rows
+from tutelage.kernels.network import Call, Network, NotALayerError
 
 _BATCH = 256  # samples that go through the network at once
 _TRIED = 6  # samples that layers are tried on

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from tutelage.data.inputs import Inputs, length
+from tutelage.data.part import decide
 from tutelage.exceptions import StudentError
 from tutelage.kernels.empirical import EmpiricalKernel
 from tutelage.kernels.network import Network, logits_of
@@ -52,7 +54,7 @@ class Linearity:
         )
 
 
-def linearity(before: nn.Module, after: nn.Module, x: Tensor) -> Linearity:
+def linearity(before: nn.Module, after: nn.Module, x: Inputs) -> Linearity:
     """Measure how much a network's kernel and its linearised predictions move from one set of
     weights to another.
 
@@ -60,7 +62,7 @@ def linearity(before: nn.Module, after: nn.Module, x: Tensor) -> Linearity:
     ----------
     before, after : torch.nn.Module
         The same network, where it is linearised and after further training.
-    x : Tensor of shape (n, ...)
+    x : Tensor of shape (n, ...), or dict of such tensors
         Some inputs; a few hundred are enough.
 
     Returns
@@ -110,18 +112,19 @@ def linearity(before: nn.Module, after: nn.Module, x: Tensor) -> Linearity:
     return Linearity(
         float((1 - cosine).clamp_min(0)),
         float(torch.linalg.norm(real - start - turn) / change),
-        float((_decided(real) == _decided(start + turn)).double().mean()),
+        float((decide(real) == decide(start + turn)).double().mean()),
     )
 
 
-def _turn(network: Network, step: dict[str, Tensor], x: Tensor) -> Tensor:
+def _turn(network: Network, step: dict[str, Tensor], x: Inputs) -> Tensor:
     """How the logits change along a step of the weights, to first order."""
     weights = {name: p.detach() for name, p in network.module.named_parameters()}
-    ready = x.to(network.device, network.dtype if x.is_floating_point() else x.dtype)
+    ready = network.ready(x)
+    given = ((), ready) if isinstance(ready, dict) else ((ready,), {})
 
     def logits(values: dict[str, Tensor]) -> Tensor:
-        found: Tensor = logits_of(torch.func.functional_call(network.module, values, (ready,)))
-        return found.reshape(len(x), -1)
+        found: Tensor = logits_of(torch.func.functional_call(network.module, values, *given))
+        return found.reshape(length(x), -1)
 
     try:
         with (
@@ -138,7 +141,7 @@ def _turn(network: Network, step: dict[str, Tensor], x: Tensor) -> Tensor:
     return turn
 
 
-def _difference(network: Network, step: dict[str, Tensor], x: Tensor) -> Tensor:
+def _difference(network: Network, step: dict[str, Tensor], x: Inputs) -> Tensor:
     """The same by a central difference."""
     moved, found, weights = Network.of(network.module), [], dict(network.module.named_parameters())
     for share in (_SHARE, -_SHARE):
@@ -159,7 +162,3 @@ def _no_fast_path() -> Iterator[None]:
         yield
     finally:
         torch.backends.mha.set_fastpath_enabled(before)
-
-
-def _decided(logits: Tensor) -> Tensor:
-    return (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)

@@ -1,6 +1,7 @@
 """A network of torch, cut into layers whose per-sample gradients can be had."""
 
 import copy
+import inspect
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,9 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tutelage.exceptions import StudentError
-
-Inputs = Tensor | dict[str, Tensor]
+from tutelage.data.inputs import Inputs, length
+from tutelage.exceptions import StudentError, nearest
 
 _INDICES = re.compile(
     "indices|index tensor|scalar types?:? Long|tensors used as indices", re.IGNORECASE
@@ -103,7 +103,7 @@ class Network:
         StudentError
             If the network fails, or does not give logits.
         """
-        out = called(self.module, self._ready(x))
+        out = called(self.module, self.ready(x))
         if isinstance(out, Tensor) and length(x) == 1 and out.ndim < 2:
             out = out.reshape(1, -1)  # a squeezed single sample
         if not isinstance(out, Tensor) or out.ndim not in (1, 2) or len(out) != length(x):
@@ -180,9 +180,10 @@ class Network:
             for handle in handles:
                 handle.remove()
 
-    def _ready(self, x: Inputs) -> Inputs:
+    def ready(self, x: Inputs) -> Inputs:
+        """A copy of inputs where the weights are, floating-point ones in their dtype."""
         if isinstance(x, dict):
-            return {name: self._ready(part) for name, part in x.items()}  # type: ignore[misc]
+            return {name: self.ready(part) for name, part in x.items()}  # type: ignore[misc]
         kind = self.dtype if x.is_floating_point() else x.dtype
         return x.to(self.device, kind, copy=True)  # the network may write into it
 
@@ -210,7 +211,7 @@ def called(module: nn.Module, x: Inputs) -> Any:
     except Exception as error:
         if "memory" in str(error):  # torch's own want of it
             raise
-        raise StudentError(_failure(error, x)) from error
+        raise StudentError(_failure(error, x, module)) from error
 
 
 def logits_of(out: Any) -> Any:
@@ -290,7 +291,34 @@ def _can_be_watched(part: nn.Module) -> bool:
     return not scripted and not hooked and not any(True for _ in part.children())
 
 
-def _failure(error: Exception, x: Inputs) -> str:
+def check_names(module: nn.Module, x: Mapping[str, Tensor]) -> None:
+    """See that named inputs are what a network's `forward` takes.
+
+    Raises
+    ------
+    StudentError
+        If one is not known to it, or one that it needs is missing.
+    """
+    parameters = inspect.signature(unwrapped(module).forward).parameters.values()
+    kinds = {p.kind for p in parameters}
+    single = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    known = [p.name for p in single]
+    if inspect.Parameter.VAR_KEYWORD not in kinds:
+        for name in x:
+            if name not in known:
+                raise StudentError(
+                    f"The task has an input {name}, which the network's forward does not take; it"
+                    f" takes {', '.join(known)}{nearest(name, known)}."
+                )
+    for parameter in single:
+        if parameter.default is parameter.empty and parameter.name not in x:
+            raise StudentError(
+                f"The network's forward needs {parameter.name}, and the task has no input of that"
+                f" name (x_train.{parameter.name}); it has {', '.join(x)}."
+            )
+
+
+def _failure(error: Exception, x: Inputs, module: nn.Module) -> str:
     shapes = (
         ", ".join(f"{name} {tuple(part.shape)}" for name, part in x.items())
         if isinstance(x, dict)
@@ -301,34 +329,51 @@ def _failure(error: Exception, x: Inputs) -> str:
         f"The network fails on inputs of shape {shapes} with {type(error).__name__}:"
         f" {text[0] if text else 'no message'}."
     )
+    parts = x if isinstance(x, dict) else {"x_train": x}
+    if isinstance(error, IndexError | RuntimeError):
+        told = _of_token_ids(error, parts, module)
+        if told is not None:
+            return f"{said} {told}"
     if not isinstance(x, Tensor):
-        return said
-    if (
-        x.is_floating_point()
-        and isinstance(error, IndexError | RuntimeError)
-        and _INDICES.search(str(error))
-    ):
-        return (
-            f"{said} It takes token ids, and gets floating-point numbers, which are standardised by"
-            " default. Give --no-standardise (standardise=False), and let its forward begin with x"
-            " = x.long()."
-        )
+        return f"{said} Lengths and masks of named inputs have to go together."
     images = (
         ", images channels-first; how a task's are stored its image_layout says"
         if x.ndim in (4, 5)
         else ""
     )
-    return f"{said} It gets floating-point inputs{images}."
+    kind = "floating-point" if x.is_floating_point() else "whole-number"
+    return f"{said} It gets {kind} inputs{images}."
 
 
-def length(x: Inputs) -> int:
-    """Number of samples."""
-    return len(next(iter(x.values()))) if isinstance(x, dict) else len(x)
-
-
-def rows(x: Inputs, part: slice | Tensor) -> Inputs:
-    """Some of the samples."""
-    return {name: tensor[part] for name, tensor in x.items()} if isinstance(x, dict) else x[part]
+def _of_token_ids(error: Exception, parts: Mapping[str, Tensor], module: nn.Module) -> str | None:
+    """What is wrong with token ids, if that is why a network fails."""
+    if _INDICES.search(str(error)):
+        if "x_train" in parts and parts["x_train"].is_floating_point():
+            return (
+                "It takes token ids, and gets floating-point numbers, which are standardised by"
+                " default. Give --no-standardise (standardise=False), and let its forward begin"
+                " with x = x.long(); or give the ids by the name of forward's argument, such as"
+                " x_train.input_ids, as whole numbers."
+            )
+        wrong = [name for name, part in parts.items() if part.is_floating_point()]
+        return (
+            "It takes token ids, whole numbers, and of its inputs these hold floating-point"
+            f" numbers: {', '.join(wrong)}."
+        )
+    tables = [m.num_embeddings for m in module.modules() if isinstance(m, nn.Embedding)]
+    if "out of range" not in str(error) or not tables:
+        return None
+    whole = {name: part for name, part in parts.items() if not part.is_floating_point()}
+    if not whole:
+        return None
+    for name, part in whole.items():
+        if int(part.min()) < 0:
+            return f"{name} holds {int(part.min())}; expected token ids of 0 or more."
+    name, largest = max(((n, int(p.max())) for n, p in whole.items()), key=lambda found: found[1])
+    return (
+        f"The largest value of {name} is {largest}, and the network's tables of embeddings have"
+        f" {', '.join(str(size) for size in sorted(set(tables)))} rows, for token ids from 0 on."
+    )
 
 
 def _direct(module: nn.Module) -> dict[str, Tensor]:

@@ -1,11 +1,16 @@
 """Real teachers and students."""
 
-from tutelage.lab.distil import distil
-from tutelage.lab.quick import quick_task
-from tutelage.lab.reproduce import CLAIMS, reproduce
-from tutelage.lab.verify import Verification, trained_as_planned, verify
-from tutelage.students import EPOCHS, TorchStudent, network_of, student, wide
-from tutelage.train import DistillationLoss, Teaching, Training, teach, teacher_logits
+from typing import TYPE_CHECKING
+
+from tutelage.lazy import loader
+
+if TYPE_CHECKING:
+    from tutelage.lab._distil import distil
+    from tutelage.lab._verify import Verification, trained_as_planned, verify
+    from tutelage.lab.claims import CLAIMS, reproduce
+    from tutelage.lab.quick import quick_task
+    from tutelage.students import EPOCHS, TorchStudent, network_of, student, wide
+    from tutelage.train import DistillationLoss, Teaching, Training, teach, teacher_logits
 
 __all__ = [
     "CLAIMS",
@@ -26,3 +31,26 @@ __all__ = [
     "verify",
     "wide",
 ]
+
+__getattr__ = loader(
+    "tutelage.lab",
+    {
+        "CLAIMS": "tutelage.lab.claims",
+        "DistillationLoss": "tutelage.train",
+        "EPOCHS": "tutelage.students",
+        "Teaching": "tutelage.train",
+        "TorchStudent": "tutelage.students",
+        "Training": "tutelage.train",
+        "Verification": "tutelage.lab._verify",
+        "distil": "tutelage.lab._distil",
+        "network_of": "tutelage.students",
+        "quick_task": "tutelage.lab.quick",
+        "reproduce": "tutelage.lab.claims",
+        "student": "tutelage.students",
+        "teach": "tutelage.train",
+        "teacher_logits": "tutelage.train",
+        "trained_as_planned": "tutelage.lab._verify",
+        "verify": "tutelage.lab._verify",
+        "wide": "tutelage.students",
+    },
+)

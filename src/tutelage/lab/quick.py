@@ -3,9 +3,9 @@
 import numpy as np
 from sklearn.neural_network import MLPClassifier
 
+from tutelage.data.task import Task
 from tutelage.datasets import Dataset, load
 from tutelage.progress import Progress, silent
-from tutelage.task import Task
 
 EPOCHS = (1, 2, 4, 8, 16, 32)
 _COUNTS = {"digits": (900, 400, 497), "fashion-mnist": (20000, 3000, 2000)}  # teacher, pool, test

@@ -8,11 +8,11 @@ import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from tutelage.data.task import Taught
 from tutelage.decisions.teacher import error_flip_ratios
 from tutelage.report import charts, frames
 from tutelage.report.pictures import thumbnail
 from tutelage.report.vega import bundle
-from tutelage.task import Task
 
 _SHOWN = 24  # samples per list; all of them are in plan.json
 
@@ -20,7 +20,7 @@ Document = dict[str, Any]
 
 
 def render(
-    document: Document, curves: xr.Dataset, task: Task, verification: Document | None = None
+    document: Document, curves: xr.Dataset, task: Taught, verification: Document | None = None
 ) -> str:
     """Give the report as one HTML page that needs nothing but itself.
 
@@ -54,12 +54,12 @@ def render(
         table=_script_json(_at_sizes(document["samples"])),
         lists=_lists(document, task),
         shown=_SHOWN,
-        script=Markup(bundle().replace("</script", "<\\/script")),  # noqa: S704 (our own dependency's code)
+        script=_script(bundle()),
     )
 
 
 def _charts(
-    document: Document, curves: xr.Dataset, task: Task, verification: Document | None
+    document: Document, curves: xr.Dataset, task: Taught, verification: Document | None
 ) -> dict[str, Any]:
     best, n = document["recommended"], document["samples"]["sizes"][-1]
     data = frames.one_epoch(curves, document["teacher"]["recommended_epoch"])
@@ -92,7 +92,7 @@ def _charts(
     return found
 
 
-def _flips(document: Document, task: Task) -> np.ndarray:
+def _flips(document: Document, task: Taught) -> np.ndarray:
     if task.y_train is None:
         return np.empty(0)
     index = _epoch_index(document, task)
@@ -101,12 +101,12 @@ def _flips(document: Document, task: Task) -> np.ndarray:
     )
 
 
-def _epoch_index(document: Document, task: Task) -> int:
+def _epoch_index(document: Document, task: Taught) -> int:
     epoch = document["teacher"]["recommended_epoch"]
     return 0 if task.teacher_epochs is None else int(task.teacher_epochs.tolist().index(epoch))
 
 
-def _lists(document: Document, task: Task) -> list[dict[str, Any]]:
+def _lists(document: Document, task: Taught) -> list[dict[str, Any]]:
     titles = {
         "label_corrects_teacher": (
             "The label corrects the teacher",
@@ -151,6 +151,11 @@ def _at_sizes(samples: Document) -> list[Document]:
         {"n": n} | {name: None if samples[name] is None else samples[name][k] for name in names}
         for k, n in enumerate(samples["sizes"])
     ]
+
+
+def _script(code: str) -> Markup:
+    """Our own dependency's code, which cannot end the script element it stands in."""
+    return Markup(code.replace("</script", "<\\/script"))  # noqa: S704 (it is no user's text)
 
 
 def _script_json(value: Any) -> Markup:

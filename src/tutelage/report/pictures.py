@@ -6,14 +6,15 @@ import zlib
 
 import numpy as np
 
-from tutelage.task import Task
+from tutelage.data.task import Taught
 
 _LIMIT = 96  # pixels to a side; larger images are thinned
 
 
-def thumbnail(task: Task, index: int) -> str | None:
+def thumbnail(task: Taught, index: int) -> str | None:
     """Give a pool input as a PNG data address, or None where inputs are no images."""
-    image = _as_image(task.x_train[index], task.image_layout)
+    x = task.image(index)
+    image = None if x is None else _as_image(x)
     if image is None:
         return None
     step = max(1, -(-max(image.shape[:2]) // _LIMIT))
@@ -23,11 +24,10 @@ def thumbnail(task: Task, index: int) -> str | None:
     return "data:image/png;base64," + base64.b64encode(_png(scaled)).decode()
 
 
-def _as_image(x: np.ndarray, image_layout: str) -> np.ndarray | None:
+def _as_image(x: np.ndarray) -> np.ndarray | None:
     """An image (H, W, 1 or 3), from an image or from a vector that is a square number long."""
     if x.ndim == 3:
-        image = x if image_layout == "channels_last" else np.moveaxis(x, 0, -1)
-        return image if image.shape[-1] in (1, 3) else image[..., :1]
+        return x if x.shape[-1] in (1, 3) else x[..., :1]
     if x.ndim == 2 and min(x.shape) > 1:
         return x[..., None]
     side = round(x.size**0.5)

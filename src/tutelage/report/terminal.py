@@ -93,7 +93,7 @@ def _settings(document: dict[str, Any]) -> Table:
             f"{s['soft_ratio']:g}",
             f"{s['temperature']:g}",
             *cells,
-            f"{s['data_inefficiency']:.3f}",
+            _number(s["data_inefficiency"]),
         ]
         table.add_row(*row, style="bold" if chosen else None)
     return table
@@ -114,6 +114,10 @@ def _sample_lines(samples: dict[str, Any]) -> list[str]:
             f"With 1,000 more samples: error {_percent(ahead['error'])} (90 %: {low} to {high})."
         )
     return lines
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.3f}"
 
 
 def _percent(value: float | None) -> str:

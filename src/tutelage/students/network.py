@@ -3,28 +3,32 @@
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from tutelage.data.inputs import Inputs, rows, shape, split
+from tutelage.data.part import Part
 from tutelage.exceptions import StudentError
-from tutelage.kernels import Tangent, empirical, linearity
+from tutelage.kernels import empirical, linearity
 from tutelage.kernels.features import check_independent
-from tutelage.kernels.network import Network, copied, own_copy
+from tutelage.kernels.network import Network, check_names, copied, own_copy
 from tutelage.progress import Progress, silent
+from tutelage.students.start import Start
 from tutelage.train.loss import DistillationLoss
 from tutelage.train.networks import Factory
-from tutelage.train.training import Examples, Trained, Training, found_rate, train
+from tutelage.train.training import Trained, Training, found_rate, train
 
 SOFT_RATIO, TEMPERATURE = 0.6, 4.0  # the middling setting that stands for the whole grid
 EPOCHS = 60.0  # of the student itself
 _HELD_OUT = 0.1
 _LOOKED_AT = 256  # samples that linearity is measured on
 _FURTHER, _FURTHER_EPOCHS = 1024, 2
-_BATCH = 1024
+_BATCH, _TRIED = 1024, 3
 ATTEMPTS = 4  # at a learning rate that was found, not given
 
 
@@ -77,22 +81,24 @@ class TorchStudent:
         """Whether it is linearised where training has brought it."""
         return self.linearise == "warm"
 
-    def tuned(
-        self,
-        x: Tensor,
-        teacher: Tensor,
-        labels: Tensor | None,
-        *,
-        seed: int = 0,
-        progress: Progress = silent,
-    ) -> "TorchStudent":
+    @property
+    def takes_ids(self) -> bool:
+        """Whether it is a network of the user's own; our small ones take numbers."""
+        return self.made_by is None or "factory" in self.made_by
+
+    def seen(self, n: int) -> int:
+        """A quarter of the pool."""
+        return n // 4
+
+    def settled(self, pool: Part, *, seed: int = 0, progress: Progress = silent) -> "TorchStudent":
         """Give the student with a learning rate, found by range tests if it has none: all its
         starts share it.
 
         Parameters
         ----------
-        x, teacher, labels, seed, progress
-            See `tangent`.
+        pool : Part
+        seed, progress
+            See `start`.
 
         Raises
         ------
@@ -101,49 +107,48 @@ class TorchStudent:
         """
         if self.linearise == "init" or self.training.learning_rate is not None:
             return self
-        network = self.fresh(tuple(x.shape[1:]), teacher.shape[1], seed)
-        dtype = next(network.parameters()).dtype
-        examples = Examples(x.to(dtype), teacher.to(dtype), labels)
+        network = self.fresh(pool, seed)
+        examples = pool.floating(_dtype(network))
         with progress("learning rate", 1) as advance:
-            rate = found_rate(network, examples, _middling(labels), self.training, seed)
+            rate = found_rate(network, examples, _middling(pool), self.training, seed)
             advance(1)
         return replace(self, training=replace(self.training, learning_rate=rate, attempts=ATTEMPTS))
 
-    def tangent(
-        self,
-        x: Tensor,
-        teacher: Tensor,
-        labels: Tensor | None,
-        *,
-        seed: int = 0,
-        progress: Progress = silent,
-    ) -> Tangent:
+    def starts(
+        self, pool: Part, orders: Sequence[Tensor], *, whole: bool, seed: int, progress: Progress
+    ) -> Iterator[Start]:
+        """Of every ordering a start that has seen its first quarter, and one that has seen all."""
+        for r, order in enumerate(orders):
+            for k, seen in enumerate([self.seen(len(order)), len(order)][: 1 + whole]):
+                own = 2 * (1000 * seed + r) + k
+                found = self.start(pool.rows(order[:seen]), seed=own, progress=progress)
+                yield replace(found, serves=(r,), seen=seen)
+
+    def start(self, taught: Part, *, seed: int = 0, progress: Progress = silent) -> Start:
         """Linearise a fresh network, which has seen these samples and no others, (3.7).
 
         Parameters
         ----------
-        x : Tensor of shape (n, ...)
-        teacher : Tensor of shape (n, C)
-        labels : integer Tensor of shape (n,), optional
-            Without them the warm start imitates the teacher alone.
+        taught : Part
+            With logits of the teacher, of which the last epoch's are imitated; without labels the
+            warm start imitates the teacher alone.
         seed : int
             Of the initial weights, the held-out part and the batches.
         progress : Progress
 
         Returns
         -------
-        Tangent
+        Start
 
         Raises
         ------
         StudentError
             If training diverges, or the factory does not give a network for these inputs.
         """
-        network = self.fresh(tuple(x.shape[1:]), teacher.shape[1], seed)
+        network = self.fresh(taught, seed)
         notes, rate = [], None
         if self.linearise == "warm":
-            dtype = next(network.parameters()).dtype
-            examples = Examples(x.to(dtype), teacher.to(dtype), labels)
+            examples = taught.floating(_dtype(network))
             done, how_linear = self._warm(network, examples, seed, progress)
             rate = done.learning_rate
             notes.append(
@@ -151,9 +156,11 @@ class TorchStudent:
                 f" {rate:.2g}. {how_linear}"
             )
         time, until = self._time(rate)
-        own = Network.of(network)
+        if self.training.device != "auto":
+            network.to(self.training.device)  # where it is trained, its kernel is computed
         kernel = empirical(network, projected=self.projected, seed=seed)
-        return Tangent(kernel, lambda inputs: _centred(own, inputs), time, (*notes, until))
+        logits = partial(_centred, Network.of(network))
+        return Start(kernel, (), len(taught), logits, time, (*notes, until))
 
     def _time(self, rate: float | None) -> tuple[float, str]:
         """t/n of the student's own training, and what errors are of, in words."""
@@ -169,8 +176,8 @@ class TorchStudent:
             ),
         )
 
-    def fresh(self, input_shape: tuple[int, ...], n_outputs: int, seed: int) -> nn.Module:
-        """Give a new network for inputs of this shape, tried on a few samples.
+    def fresh(self, part: Part, seed: int) -> nn.Module:
+        """Give a new network for samples such as these, tried on a few.
 
         Raises
         ------
@@ -178,6 +185,8 @@ class TorchStudent:
             If the factory fails, its network does not fit the inputs or the number of outputs, or
             samples see each other in it.
         """
+        assert part.teacher is not None
+        input_shape, n_outputs = shape(part.x), part.teacher.shape[-1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             try:
@@ -196,7 +205,9 @@ class TorchStudent:
                 " torch.nn.Module."
             )
         own = own_copy(network)  # a factory may give the same one twice
-        found = check_independent(Network.of(own), _trial(input_shape)).shape[1]
+        if isinstance(part.x, dict):
+            check_names(own, part.x)
+        found = check_independent(Network.of(own), _trial(part.x)).shape[1]
         if found != n_outputs:
             raise StudentError(
                 f"The network of {self.spec} has {found} output(s); the task needs {n_outputs}."
@@ -204,13 +215,13 @@ class TorchStudent:
         return own.train()
 
     def _warm(
-        self, network: nn.Module, examples: Examples, seed: int, progress: Progress
+        self, network: nn.Module, examples: Part, seed: int, progress: Progress
     ) -> tuple[Trained, str]:
         """Train in place, and say how linear the network is from there on."""
         order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))
         count = max(1, int(_HELD_OUT * len(examples)))
-        held_out, taught = examples.chosen(order[:count]), examples.chosen(order[count:])
-        loss = _middling(examples.labels)
+        held_out, taught = examples.rows(order[:count]), examples.rows(order[count:])
+        loss = _middling(examples)
         done = train(
             network, taught, loss, self.training, held_out=held_out, seed=seed, progress=progress
         )
@@ -218,23 +229,29 @@ class TorchStudent:
         onward = replace(
             self.training, epochs=_FURTHER_EPOCHS, learning_rate=done.learning_rate, annealed=False
         )
-        train(further, examples.chosen(order[:_FURTHER]), loss, onward, seed=seed + 1)
-        return done, linearity(network, further, examples.x[:_LOOKED_AT]).words
+        train(further, examples.rows(order[:_FURTHER]), loss, onward, seed=seed + 1)
+        return done, linearity(network, further, rows(examples.x, slice(0, _LOOKED_AT))).words
 
 
-def _trial(input_shape: tuple[int, ...]) -> Tensor:
-    """Inputs that are different, and whole numbers of 0 to those that take them for token ids."""
-    return torch.rand(3, *input_shape, generator=torch.Generator().manual_seed(0))
+def _trial(x: Inputs) -> Inputs:
+    """Inputs that are different: random numbers, or of token ids some that there are."""
+    if isinstance(x, dict) or not x.is_floating_point():
+        return rows(x, slice(0, _TRIED))
+    return torch.rand(_TRIED, *x.shape[1:], generator=torch.Generator().manual_seed(0))
 
 
-def _middling(labels: Tensor | None) -> DistillationLoss:
+def _middling(pool: Part) -> DistillationLoss:
     """Middling with T² before the teacher's term, whatever the plan is for: without it a T of 4
     hands the loss to the labels.
     """
-    return DistillationLoss(1.0 if labels is None else SOFT_RATIO, TEMPERATURE, t_power=2)
+    return DistillationLoss(1.0 if pool.labels is None else SOFT_RATIO, TEMPERATURE, t_power=2)
 
 
-def _centred(network: Network, x: Tensor) -> Tensor:
+def _dtype(network: nn.Module) -> torch.dtype:
+    return next(network.parameters()).dtype
+
+
+def _centred(network: Network, x: Inputs) -> Tensor:
     with torch.no_grad():
-        logits = torch.cat([network(part) for part in torch.split(x, _BATCH)]).to(x.device, x.dtype)
+        logits = torch.cat([network(part) for part in split(x, _BATCH)]).cpu().double()
     return logits if logits.shape[1] == 1 else logits - logits.mean(1, keepdim=True)

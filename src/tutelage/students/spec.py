@@ -14,11 +14,14 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from tutelage import kernels
 from tutelage.exceptions import StudentError, nearest
-from tutelage.kernels import FiniteStudent, Kernel, Residual, Sequential
+from tutelage.kernels import Kernel, Residual, Sequential
+from tutelage.students._wide import wide
 from tutelage.students.network import EPOCHS, TorchStudent
-from tutelage.students.wide import wide
+from tutelage.students.start import ClosedForm, Student
 from tutelage.train import networks
 from tutelage.train.networks import Factory
 from tutelage.train.training import Training
@@ -78,12 +81,64 @@ def student(
     return _made(_read(spec), linearise, training or Training(), epochs)
 
 
-def to_dict(known: Kernel | FiniteStudent) -> Data:
+def as_student(
+    known: Any,
+    *,
+    linearise: str = "warm",
+    training: Training | None = None,
+    epochs: float = EPOCHS,
+) -> Student:
+    """Give anything that names or makes a student as one.
+
+    Parameters
+    ----------
+    known : str, Kernel, Student, torch.nn.Module or callable
+        A SPEC, see `student`; a kernel, see `tutelage.kernels`; a network, of which every start
+        trains a copy from the weights that it has; or a factory of networks,
+        ``factory(input_shape, n_outputs) -> torch.nn.Module``.
+    linearise, training, epochs
+        As for `student`; for students that are ready they do not count.
+
+    Raises
+    ------
+    StudentError
+        If it is nothing of these.
+
+    Examples
+    --------
+    >>> as_student(kernels.mlp(depth=1)).spec
+    'mlp:depth=1,activation=relu,weight_var=2,bias_var=0.1,width=inf'
+    >>> as_student(nn.Linear(3, 2)).spec
+    'Linear'
+    """
+    if isinstance(known, str):
+        known = student(known, linearise=linearise, training=training, epochs=epochs)
+    if isinstance(known, type):
+        raise StudentError(
+            f"The student is the class {known.__name__}; expected a kernel, such as"
+            " tutelage.kernels.mlp(), a network, or a SPEC, such as mlp:width=512."
+        )
+    if isinstance(known, Student):
+        return known
+    how = linearise, training or Training(), epochs
+    if isinstance(known, nn.Module):
+        return TorchStudent(lambda input_shape, n_outputs: known, type(known).__name__, *how)
+    if isinstance(known, Kernel):
+        return ClosedForm(known)
+    if callable(known):
+        return TorchStudent(known, getattr(known, "__name__", type(known).__name__), *how)
+    raise StudentError(
+        f"The student is {type(known).__name__}; expected a kernel, such as"
+        " tutelage.kernels.mlp(), a network, or a SPEC, such as mlp:width=512."
+    )
+
+
+def to_dict(known: Kernel | Student) -> Data:
     """Give a student as data, to be stored and read back by `from_dict`.
 
     Parameters
     ----------
-    known : Kernel or FiniteStudent
+    known : Kernel or Student
 
     Returns
     -------
@@ -95,6 +150,8 @@ def to_dict(known: Kernel | FiniteStudent) -> Data:
     >>> to_dict(student("mlp:depth=0"))["layers"]
     [{'Flatten': {}}, {'Dense': {'weight_var': 2.0, 'bias_var': 0.1}}]
     """
+    if isinstance(known, ClosedForm):
+        known = known.kernel
     if isinstance(known, TorchStudent):
         how = {"linearise": known.linearise}
         return {"name": known.spec} | how if known.made_by is None else dict(known.made_by) | how

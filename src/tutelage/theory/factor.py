@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tutelage.exceptions import NumericsError
 from tutelage.progress import Progress, silent
+from tutelage.theory.stage import Walk
 
 _BLOCK = 384  # not a power of two: rows that far apart would share cache sets
 _CACHED = 1 << 18  # numbers whose products stay near a core's cache
@@ -95,7 +96,7 @@ class Factor:
 
 @runtime_checkable
 class Factored(Protocol):
-    """What the theory needs of a factor, dense here or in tiles in `tutelage.scale`; see
+    """What the theory needs of a factor, dense here or in tiles in `tutelage.solve`; see
     `Factor`.
     """
 
@@ -243,6 +244,20 @@ def coefficients(
     return factor.backward(solution.clone())
 
 
+Solver = Callable[[int], Callable[[Tensor], Tensor]]
+"""From n to what gives Θ_n⁻¹ Z of a Z with n rows."""
+
+
+def solver(factor: Factored) -> Solver:
+    """Give the solves with the leading blocks of what was factored."""
+
+    def leading(n: int) -> Callable[[Tensor], Tensor]:
+        first = factor.leading(n)
+        return lambda rhs: coefficients(first, solve(first, rhs))
+
+    return leading
+
+
 def inverse_diagonal(factor: Factored, *, progress: Progress = silent) -> Float[Tensor, " N"]:
     """Give diag Θ⁻¹, all that leave-one-out needs of the inverse."""
     return factor.inverse_diagonal(progress)
@@ -346,48 +361,49 @@ def predictions(
         start = n
 
 
-@dataclass(frozen=True)
-class Walk:
-    """Predictions at N, and those at every size as `predictions` yields them.
+def walk(
+    factor: Factored,
+    solution: Float[Tensor, "N columns"],
+    test_solution: Float[Tensor, "N M"],
+    prior: Float[Tensor, " M"],
+    sizes: list[int],
+) -> Walk:
+    """Give the walk of `predictions`, from V."""
 
-    Attributes
-    ----------
-    last : Tensor of shape (M, columns)
-        f̂_N.
-    sizes : iterable of (int, Tensor of shape (M, columns), Tensor of shape (M,))
-        To be gone through once.
+    def interpolate(n: int, learned: Tensor) -> Tensor:
+        on_pool = learned.to(test_solution.dtype)
+        return test_solution[:n].mT @ solve(factor.leading(n), on_pool, overwrite=True)
+
+    last = test_solution.mT @ solution
+    return Walk(last, predictions(solution, test_solution, prior, sizes), interpolate)
+
+
+def walk_in_parts(
+    factor: Factored,
+    solution: Float[Tensor, "N columns"],
+    parts: Callable[[], Iterable[Float[Tensor, "N m"]]],
+    prior: Float[Tensor, " M"],
+    sizes: list[int],
+) -> Walk:
+    """Give the same from parts of K(pool, test), so that V is never there as a whole; the last size
+    has to be N.
     """
+    means = solution.new_empty(len(sizes), len(prior), solution.shape[1])
+    variances, start = prior.new_empty(len(sizes), len(prior)), 0
+    for part in parts():
+        rows = slice(start, start := start + part.shape[1])
+        test_solution = solve(factor, part, overwrite=True)
+        for k, (_, mean, variance) in enumerate(
+            predictions(solution, test_solution, prior[rows], sizes)
+        ):
+            means[k, rows], variances[k, rows] = mean, variance
 
-    last: Tensor
-    sizes: Iterable[tuple[int, Tensor, Tensor]]
+    def interpolate(n: int, learned: Tensor) -> Tensor:
+        leading = factor.leading(n)
+        weights = coefficients(leading, solve(leading, learned.to(solution.dtype)))
+        return torch.cat([part[:n].mT @ weights for part in parts()])
 
-    @classmethod
-    def of(cls, solution: Tensor, test_solution: Tensor, prior: Tensor, sizes: list[int]) -> "Walk":
-        """Give the walk of `predictions`."""
-        return cls(test_solution.mT @ solution, predictions(solution, test_solution, prior, sizes))
-
-    @classmethod
-    def in_parts(
-        cls,
-        factor: Factored,
-        solution: Float[Tensor, "N columns"],
-        parts: Iterable[Float[Tensor, "N m"]],
-        prior: Float[Tensor, " M"],
-        sizes: list[int],
-    ) -> "Walk":
-        """Give the same from parts of K(pool, test), so that V is never there as a whole; the last
-        size has to be N.
-        """
-        means = solution.new_empty(len(sizes), len(prior), solution.shape[1])
-        variances, start = prior.new_empty(len(sizes), len(prior)), 0
-        for part in parts:
-            rows = slice(start, start := start + part.shape[1])
-            test_solution = solve(factor, part, overwrite=True)
-            for k, (_, mean, variance) in enumerate(
-                predictions(solution, test_solution, prior[rows], sizes)
-            ):
-                means[k, rows], variances[k, rows] = mean, variance
-        return cls(means[-1], zip(sizes, means, variances, strict=True))
+    return Walk(means[-1], zip(sizes, means, variances, strict=True), interpolate)
 
 
 def pool_predictions(

@@ -1,5 +1,6 @@
 """Students that are trained for a finite time (docs/theory.md §8)."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from types import EllipsisType
 
@@ -8,8 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tutelage.exceptions import NumericsError
-from tutelage.theory import factor
-from tutelage.theory.factor import Factor
+from tutelage.theory.factor import Solver
 
 # h, a typical second derivative of the loss; what it is changes the speed, not the result.
 CURVATURE = 0.05
@@ -119,8 +119,8 @@ class Path:
 
     Attributes
     ----------
-    ridged : Factor
-        Of Θ + κI with κ = n / (t h), the same for every n.
+    ridged : callable
+        From n to the solve with Θ_n + κI, κ = n / (t h), the same for every n.
     losses : Losses
         Of the N samples.
     start : Tensor of shape (N, C)
@@ -129,7 +129,7 @@ class Path:
         t/n: over one sample's share of the steps, the sum of learning rate / (1 - momentum).
     """
 
-    ridged: Factor
+    ridged: Solver
     losses: Losses
     start: Tensor
     time_per_sample: float
@@ -137,22 +137,20 @@ class Path:
     @classmethod
     def of(
         cls,
-        kernel: Float[Tensor, "N N"],
+        ridged: Callable[[float, torch.dtype], Solver],
+        prior: Float[Tensor, " N"],
         losses: Losses,
         start: Float[Tensor, "N C"],
         time_per_sample: float,
     ) -> "Path":
-        """Factor a copy of the kernel: in float32, twice as fast, where its rounding stays below
-        the tolerance.
+        """Factor Θ + κI: in float32, twice as fast, where its rounding stays below the tolerance.
+
+        `ridged` gives from κ and a dtype what solves with Θ + κI; `prior` is Θ(x, x).
         """
         kappa, single = 1 / (time_per_sample * CURVATURE), torch.finfo(torch.float32).eps
-        precise_enough = (
-            1 + float(kernel.diagonal().sum()) / kappa
-        ) * single < _TOLERANCE  # bounds the condition number
-        ridged = kernel.to(torch.float32 if precise_enough else kernel.dtype, copy=True)
-        ridged.diagonal().add_(kappa)
-        factored = factor.factor(ridged, overwrite=True)
-        return cls(factored, losses.to(ridged.dtype), start.to(ridged.dtype), time_per_sample)
+        condition = 1 + float(prior.sum()) / kappa  # at most
+        dtype = torch.float32 if condition * single < _TOLERANCE else prior.dtype
+        return cls(ridged(kappa, dtype), losses.to(dtype), start.to(dtype), time_per_sample)
 
     def learned(self, n: int) -> Float[Tensor, "n C K"]:
         """Solve (8.1) for all settings at once, on the first n samples: f - z_0 there.
@@ -167,7 +165,7 @@ class Path:
         NumericsError
             If it does not converge.
         """
-        leading, z_0, losses = self.ridged.leading(n), self.start[:n, :, None], self.losses.first(n)
+        inverse, z_0, losses = self.ridged(n), self.start[:n, :, None], self.losses.first(n)
         kappa, time = 1 / (self.time_per_sample * CURVATURE), self.time_per_sample
         learned = self.start.new_zeros(losses.soft_targets.shape)
         active = torch.arange(
@@ -178,12 +176,7 @@ class Path:
         direction, along = torch.zeros_like(u), torch.zeros_like(u)
         power = first = _dot(u, u)
         for step in range(_STEPS):
-            p = (
-                factor.coefficients(leading, factor.solve(leading, slope.flatten(1))).reshape(
-                    u.shape
-                )
-                / CURVATURE
-            )
+            p = inverse(slope.flatten(1)).reshape(u.shape) / CURVATURE
             theta_p = slope / CURVATURE - kappa * p
             new_power = _dot(slope, theta_p)
             first = first if step else new_power

@@ -71,21 +71,32 @@ def angles(
     def dot(a: Tensor, b: Tensor) -> Tensor:
         return inner_products(a, b, sizes).sum(-1)
 
-    def cosine(product: Tensor, square1: Tensor, square2: Tensor) -> Tensor:
-        length = (square1 * square2).sqrt()
-        return torch.where(
-            length > 0, product / length.clamp_min(torch.finfo(t.dtype).tiny), 0.0
-        ).clamp(-1, 1)
+    return cosines(
+        dot(t, t), dot(g, g), dot(correction, correction), dot(effective, effective),
+        dot(t, g), dot(correction, g), dot(correction, t), dot(effective, g),
+    )  # fmt: skip
 
-    tt, gg, cc, ee = dot(t, t), dot(g, g), dot(correction, correction), dot(effective, effective)
+
+def cosines(
+    tt: Tensor, gg: Tensor, cc: Tensor, ee: Tensor, tg: Tensor, cg: Tensor, ct: Tensor, eg: Tensor
+) -> Angles:
+    """Give the cosines of §6 from inner products of the weights: of the teacher t, the reference g,
+    the correction c and the student e; tensors that broadcast to those of e.
+    """
+    tiny, eps = torch.finfo(ee.dtype).tiny, torch.finfo(ee.dtype).eps
+
+    def cosine(product: Tensor, square1: Tensor, square2: Tensor) -> Tensor:
+        length = (square1 * square2).clamp_min(0).sqrt()
+        return torch.where(length > 0, product / length.clamp_min(tiny), 0.0).clamp(-1, 1)
+
     # At ρ = 1 nothing is corrected, and what is left of the difference is the rounding of two
     # solves.
-    cc = torch.where(cc > (1e4 * torch.finfo(t.dtype).eps) ** 2 * tt, cc, 0.0)
+    cc = torch.where(cc > (1e4 * eps) ** 2 * tt, cc, 0.0)
     return Angles(
-        teacher_reference=cosine(dot(t, g), tt, gg).expand_as(ee),
-        correction_reference=cosine(dot(correction, g), cc, gg),
-        correction_teacher=cosine(dot(correction, t), cc, tt),
-        effective_reference=cosine(dot(effective, g), ee, gg),
+        teacher_reference=cosine(tg, tt, gg).expand_as(ee),
+        correction_reference=cosine(cg, cc, gg),
+        correction_teacher=cosine(ct, cc, tt),
+        effective_reference=cosine(eg, ee, gg),
     )
 
 

@@ -40,13 +40,6 @@ class Bounds:
     certified: Tensor
 
 
-def decisions(logits: Tensor, *, n_logits: int) -> Tensor:
-    """Give the class that wins: the sign of one logit (last axis M), the argmax of C (last axis
-    C).
-    """
-    return (logits > 0).to(torch.int64) if n_logits == 1 else logits.argmax(-1)
-
-
 def bounds(
     oracle: Float[Tensor, "*#settings M C"],
     student: Float[Tensor, "*#settings M C"],

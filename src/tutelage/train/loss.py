@@ -4,8 +4,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tutelage.data.checks import NOT_LABELLED
 from tutelage.exceptions import SettingError
-from tutelage.task_checks import NOT_LABELLED
 from tutelage.theory.effective_logits import check_settings
 
 

@@ -1,14 +1,17 @@
 """Small students of torch, by name."""
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from tutelage.exceptions import StudentError
 
-Factory = Callable[[tuple[int, ...], int], nn.Module]
-"""From the shape of one input (images channels-first) and the number of outputs to a network."""
+Factory = Callable[[Any, int], nn.Module]
+"""From the shape of one input (images channels-first; of named inputs a dict of shapes) and the
+number of outputs to a network.
+"""
 
 
 def mlp(

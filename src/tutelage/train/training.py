@@ -16,11 +16,12 @@ from torch import Tensor, nn
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
+    Dataset,
     RandomSampler,
     SequentialSampler,
-    TensorDataset,
 )
 
+from tutelage.data.part import Part
 from tutelage.exceptions import SettingError, StudentError
 from tutelage.kernels.network import called, copied
 from tutelage.progress import Progress, silent
@@ -33,38 +34,34 @@ _SMOOTHING, _MOMENTUM = 0.9, 0.9
 _MEASURED = 1024  # examples that tell whether training has lowered the loss
 
 
-@dataclass(frozen=True)
-class Examples:
-    """Inputs, teacher logits (n, C) and, if there are any, labels."""
+class _Rows(Dataset[list[Any]]):
+    """Whole batches are cut from the tensors at once, which is what makes small students train
+    fast.
+    """
 
-    x: Tensor
-    teacher: Tensor
-    labels: Tensor | None
+    def __init__(self, part: Part) -> None:
+        self.part = part
 
     def __len__(self) -> int:
-        return len(self.x)
+        return len(self.part)
 
-    def chosen(self, rows: Tensor) -> "Examples":
-        """Some of them."""
-        return Examples(
-            self.x[rows], self.teacher[rows], None if self.labels is None else self.labels[rows]
-        )
+    def __getitem__(self, chosen: list[int]) -> list[Any]:
+        some = self.part.rows(torch.as_tensor(chosen))
+        assert some.teacher is not None
+        return [some.x, some.teacher[:, -1]] + ([] if some.labels is None else [some.labels])
 
-    def batches(self, size: int, *, shuffled: bool, seed: int = 0) -> "DataLoader[Any]":
-        """Whole batches are cut from the tensors at once, which is what makes small students train
-        fast.
-        """
-        tensors = [self.x, self.teacher] + ([] if self.labels is None else [self.labels])
-        data = TensorDataset(*tensors)
-        order = (
-            RandomSampler(data, generator=torch.Generator().manual_seed(seed))
-            if shuffled
-            else SequentialSampler(data)
-        )
-        lone = (
-            shuffled and len(self) > size and len(self) % size == 1
-        )  # batch norm cannot be trained on one sample
-        return DataLoader(data, sampler=BatchSampler(order, size, drop_last=lone), batch_size=None)
+
+def batches(part: Part, size: int, *, shuffled: bool, seed: int = 0) -> "DataLoader[Any]":
+    """Batches of inputs, logits of the teacher's last epoch and, if there are any, labels."""
+    data = _Rows(part)
+    order = (
+        RandomSampler(data, generator=torch.Generator().manual_seed(seed))
+        if shuffled
+        else SequentialSampler(data)
+    )
+    # Batch norm cannot be trained on one sample.
+    lone = shuffled and len(part) > size and len(part) % size == 1
+    return DataLoader(data, sampler=BatchSampler(order, size, drop_last=lone), batch_size=None)
 
 
 @dataclass(frozen=True)
@@ -83,6 +80,8 @@ class Training:
     attempts : int
         How often to begin again, each time at a third of the learning rate, when training diverges:
         a rate that has been found on one setting need not suit another.
+    device : {"auto", "cpu", "cuda"}
+        Where; `auto` is a GPU where there is one.
     """
 
     epochs: int = 20
@@ -90,6 +89,7 @@ class Training:
     batch_size: int = 64
     annealed: bool = False
     attempts: int = 1
+    device: str = "auto"
 
     def time_per_sample(self, learning_rate: float) -> float:
         """Give t/n of docs/theory.md §8 for so many epochs: the sum of learning rate / (1 -
@@ -121,11 +121,11 @@ class Trained:
 
 def train(
     network: nn.Module,
-    examples: Examples,
+    examples: Part,
     loss: DistillationLoss,
     training: Training,
     *,
-    held_out: Examples | None = None,
+    held_out: Part | None = None,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Trained:
@@ -135,7 +135,7 @@ def train(
     Parameters
     ----------
     network : torch.nn.Module
-    examples, held_out : Examples
+    examples, held_out : Part
     loss : DistillationLoss
     training : Training
     seed : int
@@ -169,8 +169,8 @@ def train(
 
 
 def _train(
-    network: nn.Module, examples: Examples, loss: DistillationLoss, training: Training, rate: float,
-    held_out: Examples | None, seed: int, progress: Progress,
+    network: nn.Module, examples: Part, loss: DistillationLoss, training: Training, rate: float,
+    held_out: Part | None, seed: int, progress: Progress,
 ) -> Trained:  # fmt: skip
     with quiet(), torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as scratch:
         torch.manual_seed(seed)
@@ -180,10 +180,12 @@ def _train(
                 network, loss, rate, annealed if training.annealed else _constant
             )
             watcher = _watcher(advance, network, before if held_out is not None else math.inf)
-            trainer_in(scratch, max_epochs=training.epochs, callbacks=[watcher]).fit(
+            trainer_in(
+                scratch, device=training.device, max_epochs=training.epochs, callbacks=[watcher]
+            ).fit(
                 student,
-                examples.batches(training.batch_size, shuffled=True, seed=seed),
-                None if held_out is None else held_out.batches(1024, shuffled=False),
+                batches(examples, training.batch_size, shuffled=True, seed=seed),
+                None if held_out is None else batches(held_out, 1024, shuffled=False),
             )
         epochs = watcher.restore(network) if held_out is not None else watcher.epochs
         after = _measured(network, held_out or examples, loss)
@@ -203,7 +205,7 @@ def _train(
 
 
 def found_rate(
-    network: nn.Module, examples: Examples, loss: DistillationLoss, training: Training, seed: int
+    network: nn.Module, examples: Part, loss: DistillationLoss, training: Training, seed: int
 ) -> float:
     """Find a learning rate: the median of three range tests (Smith 2017), each on a copy of the
     network.
@@ -217,13 +219,14 @@ def found_rate(
     return statistics.median(tests)
 
 
-def _measured(network: nn.Module, examples: Examples, loss: DistillationLoss) -> float:
+def _measured(network: nn.Module, examples: Part, loss: DistillationLoss) -> float:
     """The loss on some examples, in evaluation mode."""
     modes = {module: module.training for module in network.modules()}
     network.eval()
-    some = examples.chosen(torch.arange(min(len(examples), _MEASURED)))
+    some = examples.rows(slice(0, _MEASURED))
+    assert some.teacher is not None
     with torch.no_grad():
-        found = float(loss(called(network, some.x), some.teacher, some.labels))
+        found = float(loss(called(network, some.x), some.teacher[:, -1], some.labels))
     for module, mode in modes.items():
         module.training = mode
     return found
@@ -331,7 +334,7 @@ def _watcher(advance: Any, network: nn.Module, before: float) -> Any:
 
 def _range_test(
     network: nn.Module,
-    examples: Examples,
+    examples: Part,
     loss: DistillationLoss,
     training: Training,
     seed: int,
@@ -345,9 +348,11 @@ def _range_test(
             losses.append(float(outputs["loss"]))
             trainer.should_stop = not losses[-1] <= 4 * losses[0]
 
-    trainer_in(scratch, max_steps=_FINDER_STEPS, callbacks=[Listener()]).fit(
+    trainer_in(
+        scratch, device=training.device, max_steps=_FINDER_STEPS, callbacks=[Listener()]
+    ).fit(
         lightning_module(copied(network), loss, _LOWEST, _growing),
-        examples.batches(training.batch_size, shuffled=True, seed=seed),
+        batches(examples, training.batch_size, shuffled=True, seed=seed),
     )
     smooth, averages = 0.0, []
     for step, value in enumerate(losses):
@@ -359,10 +364,12 @@ def _range_test(
     return _LOWEST * _growing(lowest / _FINDER_STEPS) / 10
 
 
-def trainer_in(folder: str, *, devices: int = 1, logger: Any = False, **arguments: Any) -> Any:
+def trainer_in(
+    folder: str, *, device: str = "auto", devices: int = 1, logger: Any = False, **arguments: Any
+) -> Any:
     """Give a silent trainer that leaves its files in a folder."""
     return lightning().Trainer(
-        accelerator="auto",
+        accelerator={"cuda": "gpu"}.get(device, device),
         devices=devices,
         strategy=(
             "auto" if devices == 1 else "ddp_notebook"

@@ -1,0 +1,221 @@
+"""The one call and what it gives: plan(task, student=...), load, save, summary, predict."""
+
+import dataclasses
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import tutelage as tu
+from problems import task
+from tutelage.exceptions import SettingError, StudentError, TaskError
+from tutelage.solve import found_device
+from tutelage.solve.device import OnDevice
+from tutelage.solve.pool import DensePool
+from tutelage.theory.factor import factor
+
+GRID = {"soft_ratio": [0.2, 1.0], "temperature": [1.0, 4.0]}
+QUICK = tu.lab.Training(3, 0.05, 16)
+
+
+def network(input_shape, n_outputs):
+    return nn.Sequential(nn.Linear(*input_shape, 8), nn.Tanh(), nn.Linear(8, n_outputs))
+
+
+@pytest.mark.parametrize(
+    "student",
+    [
+        "mlp:depth=1",
+        tu.kernels.mlp(depth=1),
+        "mlp:width=8,depth=1",
+        network,
+        network((5,), 3),
+        tu.lab.TorchStudent(network, "mine", training=QUICK, epochs=4),
+    ],
+    ids=["SPEC", "kernel", "SPEC of a network", "factory", "module", "student"],
+)
+def test_every_kind_of_student_is_planned_for_in_one_call(student):
+    problem = task(n=60, m=40)
+    made = tu.plan(problem, student=student, **GRID, orderings=1, target_error=0.3)
+    assert made.made_for.target_error == 0.3
+    assert len(made.settings) == 4
+    assert made.predict(problem.x_test).shape == (40, 3)
+
+
+def test_a_plan_is_that_of_its_curves():
+    problem = task(n=60, m=40)
+    made = tu.plan(problem, student="mlp:depth=1", **GRID, seed=3)
+    curves = tu.curves(problem, "mlp:depth=1", **GRID, seed=3)
+    again = tu.plan(problem, curves=curves)
+    assert dataclasses.replace(again, seconds=0) == dataclasses.replace(made, seconds=0)
+
+
+def test_a_plan_is_saved_and_loaded(tmp_path):
+    task(n=60, m=40, epochs=[1, 5]).save(tmp_path / "t.npz")
+    problem = tu.Task.load(tmp_path / "t.npz")
+    made = tu.plan(problem, student="mlp:width=8,depth=1", **GRID, orderings=2, target_error=0.2)
+    made.save(tmp_path / "plan")
+    assert {p.name for p in (tmp_path / "plan").iterdir()} == {
+        "plan.json", "curves.nc", "report.html",
+    }  # fmt: skip
+    again = tu.Plan.load(tmp_path / "plan")
+    assert again == made
+    assert again.to_json() == made.to_json()
+    again.to_html(tmp_path / "again.html")
+    assert (tmp_path / "again.html").read_text() == (tmp_path / "plan/report.html").read_text()
+    np.testing.assert_allclose(
+        again.predict(problem.x_test), made.predict(problem.x_test), atol=1e-9
+    )
+    with pytest.raises(SettingError, match="The curves are of another task"):
+        tu.Plan.load(tmp_path / "plan", task=task(n=60, m=40))
+    (tmp_path / "t.npz").unlink()
+    with pytest.raises(TaskError, match=r"The task of the plan in .* is not at .*; give it"):
+        tu.Plan.load(tmp_path / "plan")
+    assert tu.Plan.load(tmp_path / "plan", task=problem) == made
+
+
+def test_a_plan_says_itself_in_a_few_lines():
+    made = tu.plan(task(n=60, m=40), student="mlp:depth=1", **GRID, orderings=1)
+    assert re.fullmatch(
+        r"Plan\(soft_ratio=[\d.]+, temperature=[\d.]+, error=[\d.]+ %, verdict='[\w ]+',\n"
+        r"     student='mlp:depth=1[^']*', n_train=60, 4 settings\)",
+        repr(made),
+    )
+    assert made.recommended.why[:30] in " ".join(made.summary().split())
+    assert "\x1b" not in made.summary()
+
+
+def test_predicted_logits_are_those_that_the_decisions_are_of():
+    for classes in (2, 3):
+        problem = task(n=60, m=40, n_classes=classes)
+        for student in ("mlp:depth=1", tu.lab.TorchStudent(network, "n", training=QUICK, epochs=4)):
+            made = tu.plan(problem, student=student, **GRID, orderings=1)
+            best = made.recommended
+            logits = made.predict(problem.x_test)
+            decided = made.curves.decision.isel(start=0).sel(
+                soft_ratio=best.soft_ratio, temperature=best.temperature
+            )
+            given = (logits[:, 0] > 0) if classes == 2 else logits.argmax(1)
+            assert np.array_equal(given, decided.values)
+            wrong = (given != problem.y_test).mean()
+            assert wrong == pytest.approx(best.error)
+
+
+def test_predictions_of_a_network_are_the_mean_over_its_starts():
+    problem = task(n=60, m=40)
+    student = tu.lab.TorchStudent(network, "n", training=QUICK, epochs=4)
+    one, two = (
+        tu.plan(problem, student=student, **GRID | {"temperature": [1.0]}, orderings=k)
+        for k in (1, 2)
+    )
+    assert not np.allclose(one.predict(problem.x_test), two.predict(problem.x_test))
+
+
+def test_the_teacher_of_the_recommended_epoch_is_followed():
+    problem = task(n=60, m=40, epochs=[1, 5], labels=False)
+    made = tu.plan(problem, student="mlp:depth=1", orderings=1)
+    index = problem.teacher_epochs.tolist().index(made.teacher.recommended_epoch)
+    logits = problem.teacher_logits_train[index]
+    centred = logits - logits.mean(1, keepdims=True)
+    np.testing.assert_allclose(made.predict(problem.x_train), centred, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda t: tu.plan(t, student="mlp", curves=tu.curves(t, "mlp", **GRID, orderings=1)),
+            SettingError,
+            "Curves were given, and student, which curves are computed for; give either",
+        ),
+        (lambda t: tu.plan(t, target_error=2.0), SettingError, "expected a share between 0 and 1"),
+        (lambda t: tu.plan(t, student=3), StudentError, "The student is int; expected a kernel"),
+        (
+            lambda t: tu.plan(t, student=nn.Linear),
+            StudentError,
+            "The student is the class Linear; expected a kernel",
+        ),
+        (lambda t: tu.plan("t.npz"), SettingError, "The first argument is str; expected a tutel"),
+        (lambda t: tu.curves(t, "mlp", device="tpu"), SettingError, "The device is 'tpu'; expect"),
+    ],
+)
+def test_what_is_wrong_is_said(call, error, message):
+    with pytest.raises(error) as caught:
+        call(task(n=60, m=40))
+    assert message in str(caught.value)
+
+
+def test_arguments_after_the_first_are_named():
+    with pytest.raises(TypeError, match="positional"):
+        tu.curves(task(), "mlp", [0.5])
+    with pytest.raises(TypeError, match="positional"):
+        tu.plan(task(), "mlp")
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_a_gpu_that_is_not_there_is_said():
+    with pytest.raises(SettingError, match="cuda was asked for, and torch sees no GPU here"):
+        tu.curves(task(), "mlp", device="cuda")
+    assert found_device("auto") == torch.device("cpu")
+
+
+def test_a_factor_on_a_device_tells_what_the_factor_tells():
+    x = torch.randn(40, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    plain = factor(tu.kernels.mlp()(x))
+    there = OnDevice(plain, torch.device("cpu"))
+    rhs = torch.randn(40, 2, dtype=torch.float64)
+    assert torch.equal(there.forward(rhs.clone()), plain.forward(rhs.clone()))
+    assert torch.equal(there.backward(rhs.clone()), plain.backward(rhs.clone()))
+    assert torch.equal(there.leading(7).diagonal, plain.diagonal[:7])
+    assert torch.equal(
+        there.inverse_diagonal(lambda *_: _quiet()), plain.inverse_diagonal(lambda *_: _quiet())
+    )
+    assert (len(there), there.jitter, there.redundant) == (40, plain.jitter, plain.redundant)
+
+
+def _quiet():
+    from contextlib import nullcontext
+
+    return nullcontext(lambda _: None)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@pytest.mark.parametrize("student", ["mlp:depth=1", "mlp:width=16,depth=1"])
+@pytest.mark.parametrize("features", [None, 40])
+def test_a_gpu_finds_what_the_cpu_finds(student, features):
+    problem = task(n=200, m=60)
+    here, there = (
+        tu.curves(problem, student, **GRID, orderings=1, features=features, device=d)
+        for d in ("cpu", "cuda")
+    )
+    for name in ("error", "transfer_risk", "expected_transfer_risk"):
+        np.testing.assert_allclose(there[name].values, here[name].values, atol=0.05)
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_a_kernel_is_factored_on_the_gpu():
+    x = torch.randn(50, 4, dtype=torch.float64)
+    cuda = torch.device("cuda")
+    opened = DensePool(tu.kernels.mlp(), x, None, torch.float64, lambda *_: _quiet(), cuda)
+    assert isinstance(opened.factor(torch.arange(50), 0, last=True), OnDevice)
+
+
+LATE = ["sklearn", "altair", "lightning", "transformers", "tutelage.lab.claims", "numba", "dask"]
+
+
+def test_importing_loads_little():
+    code = f"import sys, tutelage; print([m for m in {LATE} if m in sys.modules])"
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"
+    with pytest.raises(AttributeError, match="module 'tutelage' has no attribute 'plane'"):
+        _ = tu.plane
+    with pytest.raises(ModuleNotFoundError):
+        import tutelage.curves  # noqa: F401
+    assert json.dumps(sorted(tu.__all__, key=str.lower))
