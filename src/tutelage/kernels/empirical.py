@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
+from threading import Lock
 from typing import Literal
 
 import torch
@@ -16,6 +17,8 @@ from tutelage.kernels.network import Network, NotALayerError
 from tutelage.progress import Progress, silent
 
 GIB = 1 << 30
+# What a module is asked to record while it is called, another thread must not disturb.
+_ALONE = Lock()
 _PANEL = 1024  # rows that are mirrored at once
 
 Outputs = Literal["mean", "full"] | int
@@ -76,12 +79,13 @@ class EmpiricalKernel:
         """Compute, and begin again without the modules that turn out in some batch to be no
         layers.
         """
-        work = _Work.of(self, *inputs)
-        while True:
-            try:
-                return compute(work, *inputs).mul_(work.scale)
-            except NotALayerError as error:
-                work = work.loosened(error.names)
+        with _ALONE:
+            work = _Work.of(self, *inputs)
+            while True:
+                try:
+                    return compute(work, *inputs).mul_(work.scale)
+                except NotALayerError as error:
+                    work = work.loosened(error.names)
 
     def _like(self, x: Inputs, found: Tensor) -> Tensor:
         """Where floating inputs are, and in their dtype; not in half precision, whose range kernels
