@@ -147,9 +147,16 @@ def stream() -> None:
 def streamed(folder: str, n: int) -> None:
     source, started = open_source(folder), time.perf_counter()
     sizes = [1000, 10_000]
-    found = tu.stream(
-        source, tu.kernels.mlp(), **SETTINGS, sizes=sizes, pool=n, features=4096
-    )  # all but what it keeps apart
+    found = tu.curves(
+        source,
+        tu.kernels.mlp(),
+        **SETTINGS,
+        sizes=sizes,
+        pool=n,  # all but what it keeps apart
+        features=4096,
+        dtype="float32",
+        left_out=False,
+    ).isel(ordering=0)
     spent = time.perf_counter() - started
     print(
         f"{spent / 60:.1f} min, peak {_peak():.1f} GiB; least error"
