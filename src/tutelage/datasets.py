@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from sklearn.datasets import load_digits
 
 from tutelage.exceptions import MissingExtraError, TaskError, nearest
 
@@ -63,6 +62,8 @@ def digits() -> Dataset:
     >>> digits().x.shape
     (1797, 8, 8)
     """
+    from sklearn.datasets import load_digits
+
     data = load_digits()
     x, y = data.images.astype(np.uint8), data.target.astype(np.int64)
     return Dataset("digits", x, y, x[:0], y[:0], tuple(str(c) for c in range(10)))
