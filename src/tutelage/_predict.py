@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tutelage.data.inputs import Inputs
 from tutelage.data.part import Part
 from tutelage.data.task import Task
 from tutelage.grid import Grid
@@ -67,14 +68,14 @@ def predicted(
 
 
 def _of_start(
-    start: Start, opened: DensePool, pool: Part, target: Tensor, grid: Grid, x: object
+    start: Start, opened: DensePool, pool: Part, target: Tensor, grid: Grid, x: Inputs
 ) -> Tensor:
     """f̂_N after the student's training time, (8.2), or of the converged one, (3.7)."""
     n, dtype = len(pool), target.dtype
     z_0 = torch.zeros_like(target)
     on_x: Tensor | float = 0.0
     if start.logits is not None:
-        z_0, on_x = start.logits(pool.x).to(dtype), start.logits(x).to(dtype)  # type: ignore[arg-type]
+        z_0, on_x = (start.logits(inputs).to(dtype) for inputs in (pool.x, x))
     order, learned = torch.arange(n), target - z_0
     assert pool.teacher is not None
     if math.isfinite(start.time_per_sample):

@@ -141,7 +141,10 @@ def test_what_is_wrong_is_said(capsys, tmp_path, task_file, monkeypatch, argumen
         ("resmlp", "resmlp:blocks=3,activation=relu,weight_var=1.5,bias_var=0.05,width=512", 60),
         (
             "resnet:blocks=1",
-            "resnet:blocks=1,activation=relu,weight_var=1.5,bias_var=0.05,kernel_size=3,head=flatten,width=64",
+            (
+                "resnet:blocks=1,activation=relu,weight_var=1.5,bias_var=0.05,kernel_size=3,"
+                "head=flatten,width=64"
+            ),
             60,
         ),
     ],

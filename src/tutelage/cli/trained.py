@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
@@ -304,7 +305,7 @@ def _pair(text: str, data: datasets.Dataset) -> tuple[int, int]:
     return found[0], found[1]
 
 
-def _students(found: object) -> Table:
+def _students(found: xr.Dataset) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
     for title in (
         "soft ratio",
@@ -316,7 +317,8 @@ def _students(found: object) -> Table:
         "s",
     ):
         table.add_column(title, justify="right")
-    frame = found.mean("seed").drop_vars("decision", errors="ignore").to_dataframe().reset_index()  # type: ignore[attr-defined]
+    means = found.mean("seed").drop_vars("decision", errors="ignore")
+    frame = means.to_dataframe().reset_index()
     for row in frame.to_dict("records"):
         shares = [
             f"{100 * row[k]:.1f} %" if k in row else "–" for k in ("error", "transfer_risk", "fit")

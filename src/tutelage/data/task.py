@@ -171,7 +171,8 @@ class Task(Taught):
     teacher_logits_test: np.ndarray | None = None
     y_test: np.ndarray | None = None
     teacher_epochs: np.ndarray | None = None
-    image_layout: str = None  # type: ignore[assignment]  # a layout is always there once the task is checked
+    # A layout is always there once the task is checked.
+    image_layout: str = None  # type: ignore[assignment]
     warnings: tuple[str, ...] = ()
     source: str | None = field(default=None, compare=False)
     copy_of: np.ndarray = field(init=False, repr=False, compare=False)

@@ -169,8 +169,8 @@ def resnet(
 
     Examples
     --------
-    >>> resnet(blocks=1).spec
-    'resnet:blocks=1,activation=relu,weight_var=1.5,bias_var=0.05,kernel_size=3,head=flatten,width=inf'
+    >>> resnet(blocks=1).spec.partition(",kernel_size")[0]
+    'resnet:blocks=1,activation=relu,weight_var=1.5,bias_var=0.05'
     """
     blocks, last, act = _count("A ResNet's blocks", blocks, 0), _head(head), named(activation)
     weights = Conv(kernel_size, weight_var=float(weight_var), bias_var=float(bias_var))

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from tutelage.data.inputs import Inputs, length, rows
+from tutelage.data.inputs import Inputs, joined, length, rows
 from tutelage.exceptions import StudentError
 from tutelage.kernels.batch import LOOSE, Batch, Layer, check_finite, tolerance, weights_of_chance
 from tutelage.kernels.gradients import rule_of
@@ -112,13 +112,10 @@ def _trial(x: Inputs, *others: Inputs) -> Inputs:
         for part in (x, *others)
     ]
     try:
-        if isinstance(x, dict):
-            joined: Inputs = {name: torch.cat([part[name] for part in parts]) for name in x}  # type: ignore[index]
-        else:
-            joined = torch.cat(parts)  # type: ignore[arg-type]
+        together = joined(parts)
     except RuntimeError:  # padded to another length
         return parts[0]
-    return rows(joined, torch.randperm(length(joined), generator=generator)[:_TRIED])
+    return rows(together, torch.randperm(length(together), generator=generator)[:_TRIED])
 
 
 def check_independent(network: Network, trial: Inputs) -> Tensor:

@@ -69,7 +69,7 @@ def _any_module(layer: nn.Module, inputs: Sequence[Tensor], gradient: Tensor) ->
             )
             return found
 
-        _, pull_back = torch.func.vjp(forward, {name: p.detach() for name, p in parameters.items()})  # type: ignore[misc]
+        _, pull_back, *_ = torch.func.vjp(forward, {n: p.detach() for n, p in parameters.items()})
         found: dict[str, Tensor] = pull_back(gradient_of_one[None])[0]
         return found
 
@@ -139,9 +139,11 @@ def _padding(layer: nn.Conv2d) -> list[int]:
     return list(layer._reversed_padding_repeated_twice)
 
 
-def _trainable(layer: nn.Module, weight: "object", bias: "object") -> dict[str, Tensor]:
+def _trainable(
+    layer: nn.Module, weight: Callable[[], Tensor], bias: Callable[[], Tensor]
+) -> dict[str, Tensor]:
     rules = {"weight": weight, "bias": bias}
-    return {n: rules[n]() for n, p in layer.named_parameters() if p.requires_grad}  # type: ignore[operator]
+    return {n: rules[n]() for n, p in layer.named_parameters() if p.requires_grad}
 
 
 _PREPARED: dict[type[nn.Module], Callable[[Any, Sequence[Tensor]], Sequence[Tensor]]] = {

@@ -257,8 +257,8 @@ def _settings(
     ratios = torch.as_tensor(soft_ratio, dtype=torch.float64)
     temperatures = torch.as_tensor(temperature, dtype=torch.float64)
     check_settings(ratios.flatten().tolist(), temperatures.flatten().tolist(), t_power)
-    ratios, temperatures = torch.broadcast_tensors(ratios, temperatures)  # type: ignore[no-untyped-call]
-    return ratios, temperatures
+    shape = np.broadcast_shapes(tuple(ratios.shape), tuple(temperatures.shape))
+    return ratios.expand(shape), temperatures.expand(shape)
 
 
 def check_settings(soft_ratios: list[float], temperatures: list[float], t_power: int) -> None:

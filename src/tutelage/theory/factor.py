@@ -297,7 +297,8 @@ def inner_products(
             slice(start, min(start + step, part.stop))
             for start in range(part.start, part.stop, step)
         )
-        return sum((left[rows] * right[rows]).sum(0) for rows in blocks)  # type: ignore[return-value]
+        sums = ((left[rows] * right[rows]).sum(0) for rows in blocks)
+        return sum(sums, start=next(sums))
 
     return _cumulative(of_part, sizes)
 
