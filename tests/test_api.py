@@ -106,6 +106,49 @@ def test_predicted_logits_are_those_that_the_decisions_are_of():
             assert wrong == pytest.approx(best.error)
 
 
+def test_predictions_are_of_the_start_that_the_plan_is_of():
+    """A warm start imitates the last epoch, whichever is recommended."""
+    problem = task(n=80, m=60, epochs=[1, 5])
+    student = tu.lab.TorchStudent(network, "n", training=QUICK, epochs=6)
+    for index in (0, 1):
+        made = tu.plan(problem, student=student, **GRID, orderings=1)
+        best = made.recommended
+        epoch = int(problem.teacher_epochs[index])
+        made = dataclasses.replace(
+            made, teacher=dataclasses.replace(made.teacher, recommended_epoch=epoch)
+        )
+        decided = made.curves.decision.isel(start=0).sel(
+            epoch=epoch, soft_ratio=best.soft_ratio, temperature=best.temperature
+        )
+        assert np.array_equal(made.predict(problem.x_test).argmax(1), decided.values)
+
+
+def test_a_network_is_trained_as_the_call_says():
+    problem = task(n=60, m=40)
+    given = {"learning_rate": 0.03, "epochs": 7, "batch_size": 16}
+    made = tu.plan(problem, student="mlp:width=8,depth=1", **given, **GRID, orderings=1)
+    known = made.made_for
+    assert (known.learning_rate, known.epochs, known.batch_size) == (0.03, 7, 16)
+    assert known.learning_rate_given
+
+
+def test_a_start_is_trained_for_no_longer_than_the_student():
+    problem = task(n=60, m=40)
+    short = tu.plan(problem, student="mlp:width=8,depth=1", epochs=2, **GRID, orderings=1)
+    [note] = [n for n in short.notes if "The warm start was trained for" in n]
+    assert int(re.search(r"trained for (\d+) epochs", note)[1]) <= 2
+
+
+@pytest.mark.parametrize(
+    "x", [np.ones((3, 4)), np.ones(5), [[1.0]], "x", {"a": np.ones((3, 5))}, np.ones((0, 5))]
+)
+def test_inputs_that_are_not_the_tasks_are_said(x):
+    made = tu.plan(task(n=60, m=40), student="mlp:depth=1", **GRID, orderings=1)
+    with pytest.raises(TaskError):
+        made.predict(x)
+    assert made.predict(torch.zeros(2, 5)).shape == (2, 3)
+
+
 def test_predictions_of_a_network_are_the_mean_over_its_starts():
     problem = task(n=60, m=40)
     student = tu.lab.TorchStudent(network, "n", training=QUICK, epochs=4)
@@ -134,6 +177,39 @@ def test_the_teacher_of_the_recommended_epoch_is_followed():
             "Curves were given, and student, which curves are computed for; give either",
         ),
         (lambda t: tu.plan(t, target_error=2.0), SettingError, "expected a share between 0 and 1"),
+        (lambda t: tu.curves(t, "mlp", features=2.5), SettingError, "features is 2.5; expected a"),
+        (lambda t: tu.curves(t, "mlp", features="exact"), SettingError, "features is 'exact'; ex"),
+        (lambda t: tu.curves(t, "mlp", seed=-1), SettingError, "seed is -1; expected a whole num"),
+        (lambda t: tu.curves(t, "mlp", scale="dask"), SettingError, "scale is 'dask'; expected a"),
+        (lambda t: tu.curves(t, "mlp", progress=None), SettingError, "progress is None; expected"),
+        (lambda t: tu.curves(t, "mlp", pool=30), SettingError, "pool and left_out are for featur"),
+        (
+            lambda t: tu.curves(t, "mlp", features=20, orderings=2),
+            SettingError,
+            "In features there is one pass over the samples, and orderings is for the exact path",
+        ),
+        (
+            lambda t: tu.curves(t, "mlp", features=20, scale=tu.Scale("dask")),
+            SettingError,
+            "and a path of the scale is for the exact path",
+        ),
+        (
+            lambda t: tu.plan(task(n=30, m=20), student="mlp", features=10),
+            TaskError,
+            "The pool has 30 samples; in features it needs 40 at least",
+        ),
+        (
+            lambda t: tu.plan(t, student="mlp", features=20).predict(t.x_test),
+            SettingError,
+            "The plan was made in features, which keep no sample to predict from",
+        ),
+        (
+            lambda t: tu.plan(
+                tu.Task({"a": t.x_train}, t.teacher_logits_train, t.y_train), student="mlp"
+            ),
+            StudentError,
+            "The task has inputs by name (a), and the student mlp:depth=3",
+        ),
         (lambda t: tu.plan(t, student=3), StudentError, "The student is int; expected a kernel"),
         (
             lambda t: tu.plan(t, student=nn.Linear),

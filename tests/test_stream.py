@@ -247,20 +247,76 @@ def test_samples_that_are_held_out_too_are_counted_and_said(tmp_path, capsys):
     )
     x[200:210] = x[-10:]
     np.save(folder / "x_train.npy", x)
-    given = [
-        "stream",
-        folder,
-        "--soft-ratio",
-        "1",
-        "--temperature",
-        "1",
-        "--features",
-        "100",
-        "--out",
-        tmp_path / "o",
-    ]
-    assert cli.run([str(a) for a in given]) == 0
-    assert "warning: 10 samples of the pool are held out, too" in capsys.readouterr().out
+    made = tu.plan(open_source(folder), soft_ratio=[1.0], temperature=[1.0], features=100)
+    assert "10 samples of the pool are held out, too" in " ".join(made.warnings)
+
+
+def test_samples_that_lie_in_an_order_are_said(tmp_path):
+    folder = folder_of(tmp_path / "t")
+    by_class = np.argsort(np.load(folder / "y_train.npy"))
+    grid = {"soft_ratio": [1.0], "temperature": [1.0], "features": 100}
+    plain = tu.plan(open_source(folder), **grid)
+    for name in ("x_train", "teacher_logits_train", "y_train"):
+        changed(folder, name, by_class)
+    given = tu.plan(open_source(folder), **grid)
+    assert "they do not lie in a random order" in " ".join(given.warnings)
+    assert "random order" not in " ".join(plain.warnings)
+
+
+def test_copies_are_not_left_out_against_each_other():
+    """Labels that are noise cannot be predicted, unless a copy of the sample tells."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(150, 6))
+    y = rng.integers(0, 2, 150)
+    z = rng.normal(size=(150, 2)) * 3
+    alone = tu.Task(np.concatenate([x, x[:60]]), np.concatenate([z, z[:60]]), np.r_[y, y[:60]])
+    made = tu.plan(alone, student=KERNEL, soft_ratio=[0.1], temperature=[1.0], features=80)
+    left_out = made.curves.decision_loo.squeeze().values
+    known = left_out >= 0
+    # Known are those whose copy is held out or kept apart.
+    assert known[np.r_[0:60, 150:210]].mean() < 0.3
+    assert known.sum() > 60
+    assert 0.3 < float(made.curves.error_loo.squeeze()) < 0.7
+    assert any("60 of 210 pool samples are copies of others" in w for w in made.warnings)
+
+
+def test_a_plan_in_features_is_read_back_and_verified(tmp_path, capsys):
+    import pyarrow as pa
+    import pyarrow.parquet
+
+    folder = folder_of(tmp_path / "t", n=400)
+    small = ["--soft-ratio", "0.3,1", "--temperature", "1", "--features", "60"]
+    out = tmp_path / "o"
+    assert cli.run([str(a) for a in ("plan", folder, *small, "--out", out)]) == 0
+    made = tu.Plan.load(out)
+    assert made.made_for.features == 60
+    verify = ["verify", out, "--seeds", "1", "--epochs", "1", "--learning-rate", "0.01", "--quiet"]
+    assert cli.run([str(a) for a in verify]) == 0
+    x, z, y = arrays(400)
+    table = {"x_train": x.tolist(), "teacher_logits_train": z.tolist(), "y_train": y.tolist()}
+    pyarrow.parquet.write_table(pa.table(table), tmp_path / "t.parquet")
+    plan = ["plan", tmp_path / "t.parquet", *small, "--out", tmp_path / "p"]
+    assert cli.run([str(a) for a in plan]) == 0
+    again = tu.Plan.load(tmp_path / "p")
+    assert again == tu.Plan.load(tmp_path / "p", task=open_source(tmp_path / "t.parquet"))
+    capsys.readouterr()
+    assert cli.run(["verify", str(tmp_path / "p")]) == 2
+    assert "real students are trained on a task in memory" in capsys.readouterr().err
+
+
+def test_a_test_part_without_logits_is_not_dropped_in_silence(tmp_path):
+    folder = folder_of(tmp_path / "t")
+    (folder / "teacher_logits_test.npy").unlink()
+    with pytest.raises(TaskError, match="has x_test and no teacher_logits_test; the test part of"):
+        tu.curves(open_source(folder), KERNEL, features=50)
+
+
+def test_features_that_are_too_few_are_warned_of(tmp_path):
+    folder = folder_of(tmp_path / "t")
+    grid = {"soft_ratio": [0.3], "temperature": [1.0]}
+    few, many = (tu.plan(open_source(folder), **grid, features=d) for d in (4, 900))
+    assert "points off those of the exact path. Give more features" in " ".join(few.warnings)
+    assert "Give more features" not in " ".join(many.warnings)
 
 
 def variants():
@@ -528,7 +584,11 @@ def test_a_network_of_torch_is_streamed_by_its_kernel(tmp_path, outputs):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda p: open_source(p / "none"), "cannot be streamed; expected a folder of .npy files"),
+        (lambda p: open_source(p / "none"), "There is no pool at"),
+        (
+            lambda p: open_source(folder_of(p / "t") / "x_train.npy"),
+            "cannot be streamed; expected a folder of .npy files",
+        ),
         (open_source, "has no x_train; a stream needs x_train and teacher_logits_train"),
         (
             lambda p: open_source(folder_of(p / "t", n=50)),

@@ -53,6 +53,7 @@ SOFT_RATIOS = (0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 1.0)
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
 SIZES, FEW_SIZES = 16, 6
 WIDE = 10_000  # columns of targets from which on fewer orderings and sizes are looked at by default
+_SORTED = 6.0  # standard errors
 SMALLEST_POOL = 40  # for a student that is trained
 
 
@@ -148,16 +149,18 @@ def curves(
     if isinstance(known, TorchStudent):
         known = replace(known, training=replace(known.training, device=where.type))
     _check(orderings, dtype)
+    in_features = features is not None or isinstance(task, Source | StreamTask)
+    _check_request(seed, scale, progress, features=features, pool=pool)
+    _check_path(orderings, scale, pool, in_features=in_features, left_out=left_out)
     asked = Request(
         known, soft_ratio, temperature, t_power, sizes, orderings, seed, dtype, where, standardise,
         progress, scale, features, pool, left_out,
     )  # fmt: skip
-    if isinstance(task, Source):
-        task = StreamTask(task, HELD_OUT)
-    if features is not None or isinstance(task, StreamTask):
-        data = _in_features(task, asked)
+    pool_of = StreamTask(task, HELD_OUT) if isinstance(task, Source) else task
+    if in_features or isinstance(pool_of, StreamTask):
+        data = _in_features(pool_of, asked)
     else:
-        data = _by_factors(task, asked)
+        data = _by_factors(pool_of, asked)
     return data.assign_attrs(seconds=time.perf_counter() - started)
 
 
@@ -279,22 +282,25 @@ def _in_features(task: Task | StreamTask, asked: Request) -> xr.Dataset:
         held_out = given.held_out.numpy()
         data["held_out"] = ("test_sample", held_out, SCHEMA["held_out"].attributes)
     warnings = list(task.warnings) if isinstance(task, Task) else []
-    if solver.in_test_too:
+    own_part = isinstance(task, Task) and given.held_out is None  # of which the task warns itself
+    if solver.in_test_too and not own_part:
         warnings.append(
             f"{solver.in_test_too:,} samples of the pool are held out, too, or are copies of such:"
             " errors are too low by what they add. Drop copies, or give a test part that is not in"
             " the pool."
         )
-    apart = _apart(given, solver.start, found)
+    apart, in_order = _apart(given, solver.start, found), isinstance(task, StreamTask)
     return data.assign_attrs(
-        _attributes(asked, found, task),
+        _attributes(asked, found, task, stream.features),
         error_from="test part",
         features=stream.features,
         n_test=len(problem.test or ()),
         in_test_too=solver.in_test_too,
         exact_at=given.exact_at,
         notes=json.dumps([_agreement(given.exact_at, apart), *found.notes]),
-        warnings=json.dumps(warnings),
+        warnings=json.dumps(
+            warnings + _copies(found) + _sorted(problem, labels if in_order else None)
+        ),
         **{f"apart_{name}": value for name, value in apart.items()},
     )
 
@@ -320,6 +326,22 @@ def _apart(given: Streamed, start: Start, found: Found) -> dict[str, float]:
     }
 
 
+def _sorted(problem: Problem, labels: Tensor | None) -> list[str]:
+    """Warn of samples in an order that is none of chance."""
+    if labels is None or len(labels) < problem.n:
+        return []
+    halves = labels[: problem.n].long().chunk(2)
+    counts = torch.stack([torch.bincount(half, minlength=int(labels.max()) + 1) for half in halves])
+    share = counts.sum(0) / problem.n
+    spread = (4 * share * (1 - share) / problem.n).sqrt()
+    if bool(((counts[0] - counts[1]).abs() / len(halves[0]) <= _SORTED * spread).all()):
+        return []
+    return [
+        "The classes of the first half of the samples are not those of the second half: they do"
+        " not lie in a random order, which the curve over n takes them for. Shuffle them."
+    ]
+
+
 def _agreement(n: int, apart: dict[str, float]) -> str:
     names = {"error": "error", "transfer_risk": "agreement"}
     off = [f"{names[name]} by at most {100 * value:.2f}" for name, value in apart.items()]
@@ -329,7 +351,9 @@ def _agreement(n: int, apart: dict[str, float]) -> str:
     )
 
 
-def _attributes(asked: Request, found: Found, task: Taught) -> dict[str, Any]:
+def _attributes(
+    asked: Request, found: Found, task: Taught, features: int | None = None
+) -> dict[str, Any]:
     """The provenance of a data set."""
     return {
         "tutelage": __version__,
@@ -340,14 +364,19 @@ def _attributes(asked: Request, found: Found, task: Taught) -> dict[str, Any]:
         "seed": asked.seed,
         "finite": int(asked.student.seen(1000) > 0),
         "learns_features": int(asked.student.learns_features),
-        "made_for": _made_for(found.student, asked, len(found.orderings)).to_json(),
+        "made_for": _made_for(found.student, asked, len(found.orderings), features).to_json(),
     }
 
 
-def _made_for(student: Student, asked: Request, orderings: int) -> MadeFor:
+def _made_for(student: Student, asked: Request, orderings: int, features: int | None) -> MadeFor:
     """What was computed, for those who train students as it was predicted of."""
     plain = MadeFor(
-        to_dict(student), asked.seed, asked.standardise, str(asked.device), orderings=orderings
+        to_dict(student),
+        asked.seed,
+        asked.standardise,
+        str(asked.device),
+        features=features,
+        orderings=orderings,
     )
     if not isinstance(student, TorchStudent):
         return plain
@@ -481,6 +510,36 @@ def _check_kinds(task: Any, **lists: Sequence[float] | None) -> None:
             or np.asarray(values).dtype.kind not in "iuf"
         ):
             raise SettingError(f"{name} is {values!r}; expected a list of numbers, such as [1, 2].")
+
+
+def _check_request(
+    seed: int, scale: Scale, progress: Progress, *, features: int | None, pool: int | None
+) -> None:
+    whole = {"seed": (seed, 0), "features": (features, 2), "pool": (pool, 2)}
+    for name, (value, least) in whole.items():
+        if value is not None and (type(value) is not int or value < least):
+            raise SettingError(f"{name} is {value!r}; expected a whole number of {least} or more.")
+    if not isinstance(scale, Scale):
+        raise SettingError(f"scale is {scale!r}; expected a tutelage.Scale, such as Scale('dask').")
+    if not callable(progress):
+        raise SettingError(f"progress is {progress!r}; expected a function, or leave it out.")
+
+
+def _check_path(
+    orderings: int | None, scale: Scale, pool: int | None, *, in_features: bool, left_out: bool
+) -> None:
+    """What is for one path only is not ignored on another."""
+    given = {"orderings": orderings, "a checkpoint": scale.checkpoint, "memory": scale.memory}
+    given["a path of the scale"] = None if scale.path == "auto" else scale.path
+    if in_features:
+        for name, value in given.items():
+            if value is not None:
+                raise SettingError(
+                    f"In features there is one pass over the samples, and {name} is for the exact"
+                    " path; leave it out, or leave features out."
+                )
+    elif pool is not None or not left_out:
+        raise SettingError("pool and left_out are for features; give features, or leave them out.")
 
 
 def _check(orderings: int | None, dtype: str) -> None:

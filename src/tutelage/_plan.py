@@ -19,7 +19,7 @@ from tutelage._predict import predicted
 from tutelage._request import DTYPES
 from tutelage._stream import HELD_OUT
 from tutelage.data.inputs import Shape
-from tutelage.data.source import Source, StreamTask
+from tutelage.data.source import Source, StreamTask, open_pool
 from tutelage.data.task import Task, Taught
 from tutelage.decisions.evidence import Evidence
 from tutelage.decisions.peers import peers
@@ -31,7 +31,7 @@ from tutelage.exceptions import SettingError, TaskError
 from tutelage.made_for import MadeFor
 from tutelage.outputs import as_json, written
 from tutelage.report import render, summary
-from tutelage.students import Student, TorchStudent, as_student, from_dict
+from tutelage.students import EPOCHS, Student, TorchStudent, as_student, from_dict
 from tutelage.students.network import ATTEMPTS
 from tutelage.train import Training
 
@@ -51,11 +51,11 @@ class Setting:
     balanced_error: float | None
     transfer_risk: float | None
     expected_transfer_risk: float
-    risk_bound: float
-    power_bound: float
-    certified_fraction: float
-    data_inefficiency: float
-    data_inefficiency_se: float
+    risk_bound: float | None
+    power_bound: float | None
+    certified_fraction: float | None
+    data_inefficiency: float | None
+    data_inefficiency_se: float | None
     error_prequential: float | None
     error_loo: float | None
     distance: float
@@ -133,14 +133,14 @@ class Plan:
         return captured.get()
 
     @classmethod
-    def load(cls, folder: str | Path, *, task: Task | None = None) -> "Plan":
+    def load(cls, folder: str | Path, *, task: Task | Source | None = None) -> "Plan":
         """Read a plan back from the folder that it was saved in.
 
         Parameters
         ----------
         folder : str or Path
             With plan.json and curves.nc.
-        task : Task, optional
+        task : Task or Source, optional
             By default read from where the plan says that it lay.
 
         Raises
@@ -151,18 +151,18 @@ class Plan:
             If the task is not the plan's.
         """
         document, curves = read_document(Path(folder)), load_curves(Path(folder) / "curves.nc")
-        if task is None:
-            source = document["task"].get("source")
-            if source is None or not Path(source).exists():
-                raise TaskError(
-                    f"The task of the plan in {folder} is not at {source}; give it (--task, or"
-                    " Plan.load(folder, task=…))."
-                )
-            task = Task.load(source)
-        _check_task(task, curves)
+        found = _at(document["task"]["source"], folder) if task is None else task
+        known = StreamTask(found, HELD_OUT) if isinstance(found, Source) else found
+        _check_task(known, curves)
         kinds = {name: kind for name, kind in get_type_hints(cls).items() if name in document}
-        fields = {name: _read(kind, document[name]) for name, kind in kinds.items()}
-        return cls(**fields, _task=task, _curves=curves)
+        try:
+            values = {name: _read(kind, document[name]) for name, kind in kinds.items()}
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise TaskError(
+                f"{Path(folder) / 'plan.json'} is no plan of this version of tutelage ({error})."
+                " Make the plan again."
+            ) from error
+        return cls(**values, _task=known, _curves=curves)
 
     def predict(self, x: np.ndarray | dict[str, np.ndarray]) -> np.ndarray:
         """Give logits of the recommended student, linearised, on inputs of your own.
@@ -180,14 +180,16 @@ class Plan:
         Raises
         ------
         SettingError
-            If the plan is of a stream.
+            If the plan was made in features.
+        TaskError
+            If the inputs are not like the task's.
         StudentError
             If the plan was read from a file that does not say how its student is made.
         """
-        if not isinstance(self._task, Task):
+        if not isinstance(self._task, Task) or self.made_for.features is not None:
             raise SettingError(
-                "The plan is of a stream, whose pool lies in no memory; predict with the plan of a"
-                " task, such as of its first samples."
+                "The plan was made in features, which keep no sample to predict from; predict with"
+                " the exact plan of a task, such as of the pool's first samples."
             )
         made_for, best, epochs = self.made_for, self.recommended, self._task.teacher_epochs
         epoch = self.teacher.recommended_epoch
@@ -199,6 +201,7 @@ class Plan:
             epoch=0 if epochs is None else epochs.tolist().index(epoch),
             orderings=made_for.orderings,
             seed=made_for.seed,
+            timed=self.error_from == "test part",
             standardise=made_for.standardise,
             dtype=DTYPES[self.dtype],
             device=made_for.device,
@@ -264,6 +267,9 @@ def plan(
     student: Any = None,
     curves: xr.Dataset | None = None,
     target_error: float | None = None,
+    learning_rate: float | None = None,
+    epochs: float | None = None,
+    batch_size: int | None = None,
     **options: Any,
 ) -> Plan:
     """Decide: setting, sample size, teacher epoch, samples to look at.
@@ -280,6 +286,9 @@ def plan(
         is computed anew, and there is no need for a student.
     target_error : float, optional
         In (0, 1): say how many samples reach it.
+    learning_rate, epochs, batch_size : optional
+        Of a network that is given as a SPEC, a module or a factory: how it will be trained. By
+        default a rate that is found by range tests, 60 epochs and batches of 64.
     **options
         Soft ratios, temperatures and all else that `tutelage.curves` takes.
 
@@ -309,7 +318,10 @@ def plan(
         task = StreamTask(task, HELD_OUT)
     if curves is None:
         _check_target(target_error)
-        known = as_student("mlp" if student is None else student)
+        training = Training(learning_rate=learning_rate, batch_size=batch_size or 64)
+        long = EPOCHS if epochs is None else epochs
+        given = "mlp" if student is None else student
+        known = as_student(given, training=training, epochs=long)
         found = plan(task, curves=compute(task, known, **options), target_error=target_error)
         return replace(found, _student=_as_computed(known, found.made_for))
     if student is not None or options:
@@ -317,6 +329,11 @@ def plan(
         raise SettingError(
             f"Curves were given, and {given}, which curves are computed for; give either."
         )
+    return _decided(task, curves, target_error)
+
+
+def _decided(task: Taught, curves: xr.Dataset, target_error: float | None) -> Plan:
+    """Every decision that the curves allow."""
     started = time.perf_counter()
     _check(task, curves, target_error)
     epochs = (
@@ -404,10 +421,7 @@ def _setting(data: xr.Dataset, evidence: Evidence, s: int) -> Setting:
     row = evidence.mistakes[s]
 
     def value(name: str) -> float | None:
-        return float(here[name].mean()) if name in here else None
-
-    def certain(name: str) -> float:
-        return float(here[name].mean())
+        return _known(float(here[name].mean())) if name in here else None
 
     return Setting(
         soft_ratio=float(where["soft_ratio"]),
@@ -416,16 +430,20 @@ def _setting(data: xr.Dataset, evidence: Evidence, s: int) -> Setting:
         error_se=float(evidence.error_se[s]) if evidence.against_labels else None,
         balanced_error=float(evidence.balanced_error[s]) if evidence.against_labels else None,
         transfer_risk=value("transfer_risk"),
-        expected_transfer_risk=certain("expected_transfer_risk"),
-        risk_bound=certain("risk_bound"),
-        power_bound=certain("power_bound"),
-        certified_fraction=certain("certified_fraction"),
-        data_inefficiency=float(evidence.inefficiency[s]),
-        data_inefficiency_se=float(evidence.inefficiency_se[s]),
+        expected_transfer_risk=float(here.expected_transfer_risk.mean()),
+        risk_bound=value("risk_bound"),
+        power_bound=value("power_bound"),
+        certified_fraction=value("certified_fraction"),
+        data_inefficiency=_known(float(evidence.inefficiency[s])),
+        data_inefficiency_se=_known(float(evidence.inefficiency_se[s])),
         error_prequential=value("error_prequential"),
         error_loo=value("error_loo"),
-        distance=certain("distance"),
+        distance=float(here.distance.mean()),
     )
+
+
+def _known(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _ranked(settings: list[Setting], choice: Choice) -> list[Setting]:
@@ -478,6 +496,16 @@ def _describe(task: Taught, epoch: int, evidence: Evidence) -> dict[str, Any]:
         "teacher_accuracy_train": None if train is None else float(train[epoch]),
         "teacher_accuracy_test": None if test is None else float(test[epoch]),
     }
+
+
+def _at(source: str | None, folder: str | Path) -> Task | Source:
+    """What a plan was made from, where it still lies there."""
+    if source is None or not Path(source).exists():
+        raise TaskError(
+            f"The task of the plan in {folder} is not at {source}; give it (--task, or"
+            " Plan.load(folder, task=…))."
+        )
+    return open_pool(source)
 
 
 def read_document(folder: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tutelage.data.checks import like as check_like
 from tutelage.data.inputs import Inputs
 from tutelage.data.part import Part
 from tutelage.data.task import Task
@@ -26,6 +27,7 @@ def predicted(
     epoch: int,
     orderings: int,
     seed: int,
+    timed: bool,
     standardise: bool,
     dtype: torch.dtype,
     device: str,
@@ -42,33 +44,41 @@ def predicted(
         As the task's own inputs are.
     epoch : int
         The teacher's, by its number.
+    timed : bool
+        Whether students are those after their training time, as errors on a test part are.
     orderings, seed, standardise, dtype, device, progress
         As for `tutelage.curves`.
     """
+    checked = check_like(x, task.x_train, "x")
     prepare, pool = task.prepared(dtype, standardise=standardise, ids=student.takes_ids)
-    whole, inputs, n = task.part("train", pool), prepare(x, "x"), task.n_train
+    whole, inputs, n = task.part("train", pool), prepare(checked, "x"), task.n_train
     rho, t, t_power = setting
     grid = Grid.of([rho], [t], t_power, [n], n)
     assert whole.teacher is not None
-    taught = Part(whole.x, whole.teacher[:, [epoch]].double(), whole.labels)
-    assert taught.teacher is not None
-    target = grid.effective(taught.teacher, taught.labels, task.fill)[:, 0, 0].to(dtype)
+    target = grid.effective(whole.teacher.double()[:, [epoch]], whole.labels, task.fill)
+    target = target[:, 0, 0].to(dtype)
     orders = [
         torch.as_tensor(np.random.default_rng([seed, r]).permutation(n))
         for r in range(orderings if student.seen(n) else 1)
     ]
+    followed = Part(whole.x, whole.teacher[:, [epoch]], whole.labels)
     found: list[Tensor] = []
-    for start in student.starts(taught, orders, whole=True, seed=seed, progress=progress):
+    for start in student.starts(whole, orders, whole=True, seed=seed, progress=progress):
         if start.seen in (0, n):
-            opened = DensePool(
-                start.kernel, taught.x, inputs, dtype, progress, found_device(device)
-            )
-            found.append(_of_start(start, opened, taught, target, grid, inputs))
+            opened = DensePool(start.kernel, whole.x, inputs, dtype, progress, found_device(device))
+            found.append(_of_start(start, opened, followed, target, grid, inputs, timed=timed))
     return torch.stack(found).mean(0)
 
 
 def _of_start(
-    start: Start, opened: DensePool, pool: Part, target: Tensor, grid: Grid, x: Inputs
+    start: Start,
+    opened: DensePool,
+    pool: Part,
+    target: Tensor,
+    grid: Grid,
+    x: Inputs,
+    *,
+    timed: bool,
 ) -> Tensor:
     """f̂_N after the student's training time, (8.2), or of the converged one, (3.7)."""
     n, dtype = len(pool), target.dtype
@@ -78,7 +88,7 @@ def _of_start(
         z_0, on_x = (start.logits(inputs).to(dtype) for inputs in (pool.x, x))
     order, learned = torch.arange(n), target - z_0
     assert pool.teacher is not None
-    if math.isfinite(start.time_per_sample):
+    if timed and math.isfinite(start.time_per_sample):
         path = Path.of(
             lambda kappa, kind: solver(opened.ridged(kappa, kind, order, 0, last=True)),
             opened.prior,

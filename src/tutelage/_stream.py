@@ -20,10 +20,11 @@ from tutelage.kernels import Sequential
 from tutelage.solve import SPARE, Cost, flops_per_second, free_memory, size
 from tutelage.solve.in_features import CHUNK, RIDGES, Stream
 from tutelage.solve.solution import Problem
-from tutelage.students import ClosedForm, Student
+from tutelage.students import ClosedForm, Student, TorchStudent
 
 EXACT = (2000, 10_000)  # samples of the exact path, at least and at most
 FIRST = 4096  # samples that tell scales, and features, by default
+_SMALLEST = 40
 _TAUGHT = 5000  # samples that bring a network to where it is linearised, at most
 HELD_OUT, _APART = 2000, 1000  # test samples, and those that choose the ridge, at most
 
@@ -127,6 +128,11 @@ def streamed(known: Task | StreamTask, asked: Request) -> Streamed:
             test, held_out = samples.part(left, known.n_train), order[left:]
         else:
             test = known.part("test", ready_test)
+    if left < _SMALLEST:
+        raise TaskError(
+            f"The pool has {left} samples; in features it needs {_SMALLEST} at least. Leave"
+            " features out."
+        )
     most = left - min(_APART, left // 20)
     n = most if asked.pool is None else min(asked.pool, most)
     features = min(FIRST, n) if asked.features is None else asked.features
@@ -148,7 +154,10 @@ def streamed(known: Task | StreamTask, asked: Request) -> Streamed:
     grid = replace(grid, sizes=sorted({*grid.sizes, exact_at}))
     problem = Problem(pool, test, n, fill, grid, dtype, asked.device, asked.progress)
     scheduler = asked.scale.scheduler
-    stream = Stream(samples, apart, features, torch.arange(n), scheduler, asked.left_out)
+    groups = torch.as_tensor(known.copy_of) if isinstance(known, Task) else torch.arange(left)
+    of_group = torch.bincount(groups[order[:most]], minlength=len(groups))
+    copied = of_group[groups[order[:n]]] > 1
+    stream = Stream(samples, apart, features, copied, scheduler, asked.left_out)
     return Streamed(problem, stream, order[:n], held_out, exact_at)
 
 
@@ -175,9 +184,13 @@ def cost_of(given: Streamed, student: Student, *, timed: bool) -> Cost:
     columns = part.teacher.shape[1] * classes * settings
     evaluated = len(test) + len(stream.apart)
 
+    timed_network = isinstance(student, TorchStudent) and math.isfinite(student.epochs)
+
     def held(features: int) -> int:
         sums = 8 * features * (4 * features + 2 * evaluated + 4 * columns)
-        sizes = 8 * len(grid.sizes) * (len(test) * columns + columns * classes)
+        # (8.1) takes all features at once.
+        whole = n * (features + 3 * columns) * problem.dtype.itemsize if timed_network else 0
+        sizes = whole + 8 * len(grid.sizes) * (len(test) * columns + columns * classes)
         exact = exact_size(n, features)
         chunk = CHUNK * (2 * features + 2 * columns + numbers(part.x))
         return sums + sizes + 4 * max(chunk, exact * (exact + evaluated + 4 * columns))

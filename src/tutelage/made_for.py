@@ -18,6 +18,8 @@ class MadeFor:
         Whether inputs were standardised.
     device : str
         Where it was computed.
+    features : int, optional
+        D, of a plan in features.
     orderings : int
         Orderings of the pool, or starts of a network.
     linearise : str, optional
@@ -40,6 +42,7 @@ class MadeFor:
     seed: int
     standardise: bool
     device: str = "cpu"
+    features: int | None = None
     orderings: int = 1
     linearise: str | None = None
     warm_epochs: int | None = None

@@ -52,7 +52,7 @@ def both(request):
         for start, stop in ((begin, middle), (middle, n)):
             of_part = reader.sums(start, stop)
             sums = in_double(of_part) if sums is None else added(of_part, sums)
-        solved.append(Solved.of(sums, TAIL, n))
+        solved.append(Solved.of(sums, TAIL, n, torch.float64))
     theta = pool.x @ pool.x.mT + TAIL * torch.eye(N, dtype=torch.float64)
     factored = factor(theta)
     assert factored.relative_jitter == 1e-10

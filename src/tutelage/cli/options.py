@@ -19,12 +19,14 @@ from rich.progress import (
 
 from tutelage import datasets, lab
 from tutelage._plan import Plan, read_document
-from tutelage.data.source import READERS, Source, open_source
+from tutelage.data.source import READERS, Source, open_pool
 from tutelage.data.task import Task
 from tutelage.exceptions import OutputError, SettingError, nearest
 from tutelage.progress import Advance
 from tutelage.progress import Progress as Reports
+from tutelage.solve import free_memory
 
+_SHARE = 0.25  # of free memory, that a folder of arrays may take to be read as a whole
 Out = Annotated[
     Path | None,
     typer.Option("--out", metavar="DIR", help="Folder for plan.json, curves.nc, report.html."),
@@ -96,14 +98,17 @@ def numbers(text: str, option: str, kind: Callable[[str], float]) -> list:  # ty
 def pool_of(name: str, seed: int, progress: Reports, *, features: str) -> Task | Source:
     """A task, or a source where a pool of any size is read in features."""
     path = Path(name)
-    streamed = path.suffix != "" and path.suffix in READERS
-    if streamed and features == "exact":
-        raise SettingError(
-            f"{path} is read in parts, in features; the exact path takes a task in memory"
-            " (.npz, .safetensors, or a folder of .npy files)."
-        )
-    in_parts = streamed or (features not in ("auto", "exact") and path.is_dir())
-    return open_source(path) if in_parts else task_of(name, seed, progress)
+    if path.suffix != "" and path.suffix in READERS:
+        if features == "exact":
+            raise SettingError(
+                f"{path} is read in parts, in features; the exact path takes a task in memory"
+                " (.npz, .safetensors, or a folder of .npy files)."
+            )
+        return open_pool(path)
+    if features not in ("auto", "exact") and path.is_dir():
+        size = sum(file.stat().st_size for file in path.glob("*.npy"))
+        return open_pool(path, whole=size < _SHARE * free_memory())
+    return task_of(name, seed, progress)
 
 
 def features_of(text: str) -> int | None:

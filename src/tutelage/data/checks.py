@@ -85,6 +85,20 @@ def inputs(value: Any, key: str) -> Arrays:
     return found
 
 
+def like(value: Any, known: Arrays, key: str) -> Arrays:
+    """Inputs of the same names and shapes as those that are known."""
+    x = inputs(value, key)
+    shapes = [
+        {k.partition(".")[2]: v.shape[1:] for k, v in named(of, key).items()} for of in (x, known)
+    ]
+    if shapes[0] != shapes[1]:
+        said = [", ".join(f"{k} {v}".strip() for k, v in of.items()) for of in shapes]
+        raise TaskError(
+            f"{key} has inputs of shape {said[0]}, the pool of {said[1]}; expected the same."
+        )
+    return x
+
+
 def _input(value: Any, key: str) -> np.ndarray:
     x = features(value, key)
     if key == "x_train" and len(x) < 2:

@@ -60,7 +60,7 @@ class Preprocessing:
         """
         plain = cls(image_layout, dtype, {}, ids and not standardise)
         if not standardise:
-            return plain, plain(x)
+            return plain, _checked(plain._named(x), "x_train", dtype, least=0.0)
         moments, ready = {}, {}
         for name, tensor in plain._named(x).items():
             if tensor.is_floating_point():
@@ -70,7 +70,7 @@ class Preprocessing:
                 moments[name], tensor = (mean, scale), centred.mul_(scale)  # noqa: PLW2901
             ready[name] = tensor
         found = cls(image_layout, dtype, moments, ids=False)
-        return found, _checked(ready, "x_train", dtype)
+        return found, _checked(ready, "x_train", dtype, least=0.0)
 
     def __call__(self, x: Arrays, key: str = "x_train") -> Inputs:
         """Prepare inputs.
@@ -116,12 +116,14 @@ def tensor_of(array: np.ndarray) -> Tensor:
     return torch.as_tensor(np.require(array, requirements="W"))
 
 
-def _checked(named: dict[str, Tensor], key: str, dtype: torch.dtype) -> Inputs:
+def _checked(
+    named: dict[str, Tensor], key: str, dtype: torch.dtype, *, least: float = -1.0
+) -> Inputs:
     for name, tensor in named.items():
         if not tensor.is_floating_point():
             continue
         size = float(torch.linalg.vector_norm(tensor))
-        if not 0 < size < float("inf"):
+        if not least < size < float("inf"):
             raise TaskError(
                 f"{key}{name and '.'}{name} cannot be scaled in"
                 f" {str(dtype).removeprefix('torch.')}: its values are too large or too small."

@@ -11,8 +11,8 @@ import numpy as np
 from tutelage.data import checks as check
 from tutelage.data.inputs import Shape
 from tutelage.data.preprocessing import channels_first, tensor_of
-from tutelage.data.task import Taught
-from tutelage.exceptions import MissingExtraError, TaskError
+from tutelage.data.task import Task, Taught
+from tutelage.exceptions import MissingExtraError, TaskError, nearest
 
 POOL = ("x_train", "teacher_logits_train", "y_train")
 TEST = ("x_test", "teacher_logits_test", "y_test")
@@ -63,7 +63,12 @@ class Source:
     def test(self) -> Rows | None:
         """The test part, if there is one; its samples are counted on their own."""
         x, z, _ = self.stored.rows(TEST, 0, 1)
-        return None if x is None or z is None else self._checked(TEST, 0, None)
+        if x is not None and z is None:
+            raise TaskError(
+                f"{self.stored.path} has x_test and no teacher_logits_test; the test part of a pool"
+                " that is read in parts needs both. Give them, or leave x_test out."
+            )
+        return None if x is None else self._checked(TEST, 0, None)
 
     def check(self) -> None:
         """Look at the first samples as a task does at all of its own.
@@ -237,8 +242,10 @@ def open_source(path: str | Path) -> Source:
     """
     path = Path(path).absolute()  # the workers of a cluster stand elsewhere
     try:
-        reader = READERS.get(path.suffix) if path.exists() else None
-        if reader is None:
+        reader = READERS.get(path.suffix)
+        if not path.exists():
+            raise TaskError(f"There is no pool at {path}{nearest(path.name, _siblings(path))}.")
+        if reader is None or (path.suffix == "" and not path.is_dir()):
             raise TaskError(
                 f"{path} cannot be streamed; expected a folder of .npy files, a zarr group (.zarr),"
                 " or a parquet file (.parquet)."
@@ -264,6 +271,10 @@ def open_source(path: str | Path) -> Source:
             raise
         raise TaskError(f"{path} cannot be read as a stream ({error}).") from error
     return source
+
+
+def _siblings(path: Path) -> list[str]:
+    return [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
 
 
 def _check_shapes(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
@@ -303,6 +314,26 @@ def _parquet() -> Any:
             " constraints.txt"
         ) from error
     return found
+
+
+def open_pool(path: str | Path, *, whole: bool = True) -> Task | Source:
+    """Read a task, or open what is read in parts: a zarr group, a parquet file.
+
+    Parameters
+    ----------
+    path : str or Path
+    whole : bool
+        Whether a folder of .npy files is read into memory.
+
+    Raises
+    ------
+    TaskError
+        If there is no such pool.
+    """
+    path = Path(path)
+    streamed = path.suffix != "" and path.suffix in READERS
+    in_parts = streamed or (not whole and path.is_dir())
+    return open_source(path) if in_parts else Task.load(path)
 
 
 class StreamTask(Taught):

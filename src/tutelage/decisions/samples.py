@@ -54,10 +54,10 @@ class Samples:
     sizes: list[int]
     error: list[float] | None
     error_se: list[float] | None
-    agreement: list[float] | None
-    expected_transfer_risk: list[float]
-    risk_bound: list[float]
-    power_bound: list[float]
+    agreement: list[float | None] | None
+    expected_transfer_risk: list[float | None]
+    risk_bound: list[float | None]
+    power_bound: list[float | None]
     target: Target | None
     next_1000: Forecast | None
 
@@ -80,8 +80,8 @@ def samples(data: xr.Dataset, target_error: float | None, seed: int) -> Samples:
     sizes = data.n.values
     mean = data.mean("ordering")
 
-    def listed(name: str) -> list[float]:
-        return [float(v) for v in mean[name].values]
+    def listed(name: str) -> list[float | None]:
+        return [float(v) if np.isfinite(v) else None for v in mean[name].values]
 
     error: Any = None
     error_se: Any = None
@@ -96,11 +96,14 @@ def samples(data: xr.Dataset, target_error: float | None, seed: int) -> Samples:
         draws = curve.draws(seed)
         target = None if target_error is None else _target(curve, draws, target_error)
         ahead = forecast(curve, draws, int(sizes[-1]) + 1000) if len(curve.sizes) >= 4 else None
+    agreement = None
+    if "transfer_risk" in data:
+        agreement = [None if r is None else 1 - r for r in listed("transfer_risk")]
     return Samples(
         [int(n) for n in sizes],
         error,
         error_se,
-        [1 - risk for risk in listed("transfer_risk")] if "transfer_risk" in data else None,
+        agreement,
         listed("expected_transfer_risk"),
         listed("risk_bound"),
         listed("power_bound"),

@@ -12,6 +12,7 @@ from tutelage.decisions.evidence import Evidence
 from tutelage.decisions.teacher import Teacher
 
 _FEW = 100
+_FAR_OFF = 0.02  # errors in features from those of the exact path
 _GAIN, _MUCH_BETTER = (
     0.1,
     1.5,
@@ -196,6 +197,17 @@ def _converged(attrs: Mapping[str, Any]) -> str | None:
     return (
         "Errors that come from the pool are those of a student that is trained until it has"
         " converged."
+    )
+
+
+@rule
+def _features_far_from_exact(facts: Facts) -> str | None:
+    off = facts.attrs.get("apart_error", 0.0)
+    if off <= _FAR_OFF:
+        return None
+    return (
+        f"At {facts.attrs['exact_at']:,} samples errors in {facts.attrs['features']:,} features are"
+        f" up to {100 * off:.1f} points off those of the exact path. Give more features, or none."
     )
 
 

@@ -19,7 +19,9 @@ from tutelage.grid import Grid
 from tutelage.theory import imperfect_teacher, transfer_risk
 from tutelage.theory.effective_logits import unmasked
 
-_LEAST = 1e-6  # ridge, of the kernel's diagonal: features may come in float32
+# Ridge, of the kernel's diagonal, by the dtype that features come in.
+_LEAST = {torch.float32: 1e-6, torch.float64: 1e-10}
+_SMALL = 1e-6  # leverage that is left
 
 
 class Features(Protocol):
@@ -231,7 +233,7 @@ class Solved:
     weights : Tensor of shape (D, columns)
     tail : bool
         Whether the ridge is one of the kernel's own. Where the features leave nothing, a ridge
-        stands only for what float32 cannot tell from nothing, and has no part in norms.
+        stands only for what the dtype cannot tell from nothing, and has no part in norms.
     """
 
     sums: Sums
@@ -241,9 +243,9 @@ class Solved:
     tail: bool
 
     @classmethod
-    def of(cls, sums: Sums, ridge: float, n: int) -> "Solved":
-        """Solve for all columns; no ridge is smaller than what float32 can tell from nothing."""
-        least = _LEAST * float(sums.prior) / n
+    def of(cls, sums: Sums, ridge: float, n: int, dtype: torch.dtype) -> "Solved":
+        """Solve for all columns; no ridge is smaller than what the dtype can tell from nothing."""
+        least = _LEAST[dtype] * float(sums.prior) / n
         tail, ridge = ridge > least, max(ridge, least)
         lower = sums.gram.clone()
         lower.diagonal().add_(ridge)
@@ -317,7 +319,7 @@ class Solved:
         seen = Seen(phi.double(), phi.new_zeros(len(phi)).double())
         leverage = self.variance(seen)[:, None, None, None] / self.ridge
         fitted = self.logits(seen)
-        return targets - (targets - fitted) / (1 - leverage).clamp_min(_LEAST)
+        return targets - (targets - fitted) / (1 - leverage).clamp_min(_SMALL)
 
 
 def trace(gram: Tensor) -> Tensor:

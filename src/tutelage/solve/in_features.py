@@ -55,8 +55,8 @@ class Stream:
         Outside of the pool and the test part: what tells the ridge and the scale s².
     features : int
         D.
-    copy_of : integer Tensor of shape (N,)
-        For each sample the first one with the same inputs.
+    copied : bool Tensor of shape (N,)
+        Which samples have copies in the pool.
     scheduler : str, optional
         Address of a Dask cluster.
     left_out : bool
@@ -66,7 +66,7 @@ class Stream:
     samples: Samples
     apart: Part
     features: int
-    copy_of: Tensor
+    copied: Tensor
     scheduler: str | None = None
     left_out: bool = True
 
@@ -111,7 +111,7 @@ class InFeatures:
 
     def copies(self) -> Copies:
         """See `Solver`."""
-        return Copies(self._stream.copy_of)
+        return Copies.none(self._problem.n)
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ class _InOnePass:
         with _summed(problem, stream, reader) as summed:
             for n, sums in summed(problem.grid.sizes):
                 tail = float(sums.left) / n  # r, 0 of samples that are all landmarks
-                tried = [Solved.of(sums, tail * share, n) for share in RIDGES]
+                tried = [Solved.of(sums, tail * share, n, problem.dtype) for share in RIDGES]
                 self._sizes.append(self._size(n, tried))
         # A landmark tells of itself, so that a small ridge leaves it out badly.
         self._whole, self.copied = tried[0], int(sums.copied)
@@ -151,7 +151,12 @@ class _InOnePass:
         self.stages = [Stage(s.n, trace(s.gram), s.scale, whole - s.gram) for s in self._sizes]
         beyond = torch.tensor([s.n > stream.features for s in self._sizes])
         always = torch.ones_like(beyond)
-        self.lacking = {name: beyond if some else always for name, some in _LACKING.items()}
+        known = stream.apart.labels is not None
+        self.lacking = {
+            name: beyond if some else always
+            for name, some in _LACKING.items()
+            if known or name != "error_prequential"
+        }
 
     def _size(self, n: int, tried: list[Solved]) -> _Size:
         """At the ridge that predicts the samples best that are kept apart."""
@@ -203,7 +208,9 @@ class _InOnePass:
                 advance(len(part))
         none = torch.empty(0, *self._whole.sums.own.shape[:2], dtype=torch.int64)
         order = torch.arange(n)
-        return LeftOut(torch.cat([none, *decided]), order, order >= seen, {})
+        # A copy that stays in the pool would tell of the sample that is left out.
+        fresh = (order >= seen) & ~self._stream.copied[:n]
+        return LeftOut(torch.cat([none, *decided]), order, fresh, {})
 
     def learned(self) -> Callable[[int], Tensor] | None:
         """See `Solution`; all features of the pool are kept for it."""

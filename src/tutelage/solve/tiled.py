@@ -242,7 +242,8 @@ class TiledPool:
         self, ridge: float, dtype: torch.dtype, order: Tensor, number: int, *, last: bool
     ) -> Factored:
         """See `Pool`; in the kernel's own dtype."""
-        return self._factored(f"ridged-{number}", order, last=last, ridge=ridge)
+        name = f"ridged-{number}-{ridge:.9e}"  # another training time has another one
+        return self._factored(name, order, last=last, ridge=ridge)
 
     def factor(self, order: Tensor, number: int, *, last: bool) -> Factored:
         """See `Pool`."""

@@ -222,9 +222,9 @@ class TorchStudent:
         count = max(1, int(_HELD_OUT * len(examples)))
         held_out, taught = examples.rows(order[:count]), examples.rows(order[count:])
         loss = _middling(examples)
-        done = train(
-            network, taught, loss, self.training, held_out=held_out, seed=seed, progress=progress
-        )
+        # A start that is trained for longer than the student itself would know too much.
+        brief = replace(self.training, epochs=int(min(self.training.epochs, self.epochs)))
+        done = train(network, taught, loss, brief, held_out=held_out, seed=seed, progress=progress)
         further = copied(network)
         onward = replace(
             self.training, epochs=_FURTHER_EPOCHS, learning_rate=done.learning_rate, annealed=False

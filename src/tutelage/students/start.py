@@ -9,7 +9,8 @@ from torch import Tensor
 
 from tutelage.data.inputs import Inputs
 from tutelage.data.part import Part
-from tutelage.kernels import Kernel
+from tutelage.exceptions import StudentError
+from tutelage.kernels import Kernel, Sequential
 from tutelage.progress import Progress
 
 
@@ -133,7 +134,19 @@ class ClosedForm:
         return 0
 
     def settled(self, pool: Part, *, seed: int, progress: Progress) -> "ClosedForm":
-        """Itself: there is nothing to settle."""
+        """Itself: there is nothing to settle.
+
+        Raises
+        ------
+        StudentError
+            If inputs have names, which only networks know.
+        """
+        if isinstance(pool.x, dict) and isinstance(self.kernel, Sequential):
+            raise StudentError(
+                f"The task has inputs by name ({', '.join(pool.x)}), and the student {self.spec} is"
+                " a closed form, which takes one input. Give a network whose forward takes those"
+                " names (--student package.module:factory)."
+            )
         return self
 
     def starts(
