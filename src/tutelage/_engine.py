@@ -16,7 +16,7 @@ from tutelage.theory.stage import HeldOut, Tensors, on_test, on_test_in_time, st
 
 @dataclass
 class Found:
-    """What was found.
+    """Results of the loop.
 
     Attributes
     ----------

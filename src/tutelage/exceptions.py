@@ -44,10 +44,6 @@ class OutputError(TutelageError, OSError):
     """A result cannot be written where it should go."""
 
 
-class TutelageWarning(UserWarning):
-    """Results stand, but something about the input deserves a look."""
-
-
 def nearest(word: str, known: Iterable[str]) -> str:
     """Say which known word was probably meant, as a clause to append to a message.
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from tutelage.exceptions import SettingError
 from tutelage.theory.effective_logits import check_settings, effective_logits, unmasked
 from tutelage.theory.finite_time import Losses
+from tutelage.theory.imperfect_teacher import reference_logits
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,19 @@ class Grid:
         else:
             found = torch.cat([solved(unmasked(flat, fill, t), [t]) for t in self.temperatures], 1)
         return found.flatten(0, 1).permute(2, 1, 0, 3).contiguous()
+
+    def targets(
+        self, teacher: Tensor, labels: Tensor | None, fill: float | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """What students learn: effective logits (n, E, S, C), the teacher's logits (n, E, C), which
+        are centred and without masks, and the reference direction (n, C) of the labels, §6.
+        """
+        effective, teacher = self.effective(teacher, labels, fill), teacher.to(torch.float64)
+        if fill is not None:
+            teacher = torch.stack([unmasked(z, fill, 1.0) for z in teacher.unbind(1)], 1)
+        classes = teacher.shape[2]
+        teacher = teacher if classes == 1 else teacher - teacher.mean(2, keepdim=True)
+        return effective, teacher, None if labels is None else reference_logits(labels, classes)
 
     def losses(self, teacher: Tensor, labels: Tensor | None) -> Losses:
         """The loss (1.2) of samples with teacher logits (n, E, C) at all settings."""

@@ -24,5 +24,5 @@ def remark(progress: Progress, sentence: str) -> None:
 
 @contextmanager
 def silent(name: str, total: float) -> Iterator[Advance]:
-    """Announce nothing to nobody."""
+    """Report nothing."""
     yield lambda steps: None

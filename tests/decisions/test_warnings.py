@@ -59,7 +59,7 @@ def test_wrong_labels_are_warned_of_whatever_a_closed_form_is_called(kernel):
     )
     curves = tu.curves(noisy, kernel, soft_ratio=[0.2, 0.4], temperature=[1.0], orderings=1)
     [warning] = [
-        w for w in tu.plan(noisy, curves=curves).warnings if "shrugs wrong labels off" in w
+        w for w in tu.plan(noisy, curves=curves).warnings if "is affected less by wrong labels" in w
     ]
     assert "agree against its label" in warning
 

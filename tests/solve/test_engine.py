@@ -136,8 +136,8 @@ def test_more_orderings_cost_more():
             (
                 "A pool of 20,000 samples needs 3.6 GB on the dense path, and 1.0 GB of memory may"
                 " be used here. Give the scale dask (--scale dask), float32 (--dtype float32),"
-                " fewer samples (about 9,753 fit), or features in place of the kernel (tutelage"
-                " stream)."
+                " fewer samples (about 9,753 fit), or features in place of the kernel"
+                " (--features 4096)."
             ),
         ),
         (

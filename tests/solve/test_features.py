@@ -31,6 +31,9 @@ class Linear:
     def prior(self, x):
         return x.square().sum(1) + TAIL
 
+    def left(self, x, features):
+        return self.prior(x) - features.square().sum(1)
+
 
 def part(n, classes, seed):
     generator = torch.Generator().manual_seed(seed)

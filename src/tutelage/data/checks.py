@@ -481,10 +481,8 @@ def _real(value: Any, key: str, start: int = 0) -> np.ndarray:
             )
     if np.issubdtype(array.dtype, np.floating) and array.dtype.itemsize not in (4, 8):
         return np.array(array, np.float32 if array.dtype == np.float16 else np.float64, order="C")
-    native, backwards = (
-        array.dtype.newbyteorder("="),
-        any(stride < 0 for stride in array.strides),
-    )  # which torch knows not
+    native = array.dtype.newbyteorder("=")
+    backwards = any(stride < 0 for stride in array.strides)  # torch has no such tensor
     return np.array(array, native, order="C", copy=True if backwards else None)
 
 

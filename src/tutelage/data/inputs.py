@@ -1,4 +1,4 @@
-"""What an input looks like: a tensor, or a dict of tensors, samples first. Nothing else knows."""
+"""What an input looks like: a tensor, or a dict of tensors, samples first."""
 
 from collections.abc import Iterator
 

@@ -233,5 +233,5 @@ def _label_noise(facts: Facts) -> str | None:
         f"On {100 * share:.1f} % of the pool, the teacher and students that have not seen the"
         " sample agree against its label. If those labels are wrong, the recommended soft ratio"
         " may be too low: a student whose features are not trained, such as an infinitely wide"
-        " one, shrugs wrong labels off more easily than practical networks do."
+        " one, is affected less by wrong labels than practical networks are."
     )

@@ -10,14 +10,12 @@ from torch import Tensor
 from tutelage.data.inputs import Inputs, rows
 from tutelage.kernels import Kernel
 from tutelage.solve.pool import Pool
-from tutelage.solve.solution import LeftOut, Problem
+from tutelage.solve.solution import LeftOut, Problem, finite
 from tutelage.students import Start
 from tutelage.theory import sweep
 from tutelage.theory.copies import Copies
-from tutelage.theory.effective_logits import unmasked
 from tutelage.theory.factor import Factored, inverse_diagonal, solver
 from tutelage.theory.finite_time import Losses, Path
-from tutelage.theory.imperfect_teacher import reference_logits
 from tutelage.theory.stage import HeldOut, Stage, Tensors, Walk
 
 OpenPool = Callable[[int, Kernel, Inputs, Inputs | None], AbstractContextManager[Pool]]
@@ -209,19 +207,14 @@ def _targets(problem: Problem, groups: Tensor) -> sweep.Targets:
     assert pool.teacher is not None
     assert pool.decisions is not None
     with problem.progress("settings", 1) as advance:
-        effective = problem.effective(pool)
+        effective, teacher, reference = problem.grid.targets(
+            pool.teacher, pool.labels, problem.fill
+        )
         advance(1)
-    logits = pool.teacher.to(torch.float64)
-    if problem.fill is not None:
-        logits = torch.stack([unmasked(z, problem.fill, 1.0) for z in logits.unbind(1)], 1)
-    logits = logits if logits.shape[2] == 1 else logits - logits.mean(2, keepdim=True)
-    reference = None
-    if pool.labels is not None:
-        reference = reference_logits(pool.labels, logits.shape[2]).to(dtype)
     return sweep.Targets(
-        effective,
-        logits.to(dtype).contiguous(),
-        reference,
+        finite(effective.to(dtype), "effective logits"),
+        teacher.to(dtype).contiguous(),
+        None if reference is None else reference.to(dtype),
         pool.decisions,
         pool.labels,
         Copies(groups),

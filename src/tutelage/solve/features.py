@@ -17,7 +17,6 @@ from tutelage.data.part import Part
 from tutelage.exceptions import TutelageError
 from tutelage.grid import Grid
 from tutelage.theory import imperfect_teacher, transfer_risk
-from tutelage.theory.effective_logits import unmasked
 
 # Ridge, of the kernel's diagonal, by the dtype that features come in.
 _LEAST = {torch.float32: 1e-6, torch.float64: 1e-10}
@@ -35,6 +34,9 @@ class Features(Protocol):
 
     def prior(self, x: Inputs) -> Tensor:
         """Θ(x, x), (n,)."""
+
+    def left(self, x: Inputs, features: Tensor) -> Tensor:
+        """What the features leave of it, (n,)."""
 
 
 class Samples(Protocol):
@@ -148,15 +150,9 @@ class Reader:
     def targets(self, part: Part, dtype: torch.dtype) -> Targets:
         """What students learn of a part."""
         assert part.teacher is not None
-        teacher = part.teacher.double()
-        effective = self.grid.effective(teacher, part.labels, self.fill)
-        if self.fill is not None:
-            teacher = torch.stack([unmasked(z, self.fill, 1.0) for z in teacher.unbind(1)], 1)
-        classes = teacher.shape[2]
-        teacher = teacher if classes == 1 else teacher - teacher.mean(2, keepdim=True)
-        reference = teacher.new_zeros(len(part), classes)
-        if part.labels is not None:
-            reference = imperfect_teacher.reference_logits(part.labels, classes)
+        effective, teacher, reference = self.grid.targets(part.teacher, part.labels, self.fill)
+        if reference is None:
+            reference = teacher.new_zeros(len(part), teacher.shape[2])
         if self.z_0 is not None:
             start = self.z_0(part.x).double()
             effective, teacher = effective - start[:, None, None], teacher - start[:, None]
@@ -178,7 +174,7 @@ class Reader:
             if many
             else torch.einsum("nesc,nesk->esck", z.effective, z.effective)
         )
-        left = (prior - phi.square().sum(1)).clamp_min(0)
+        left = self.features.left(part.x, phi)
         copied = sum(digest in self.held_out for digest in digests(part.x))
         return Sums(
             phi.mT @ phi,
@@ -215,7 +211,7 @@ class Seen:
     def of(cls, features: Features, x: Inputs) -> "Seen":
         """In float64."""
         phi = features(x)
-        left = (features.prior(x) - phi.square().sum(1)).clamp_min(0)
+        left = features.left(x, phi)
         return cls(phi.double(), left.double())
 
 

@@ -144,7 +144,8 @@ class _InOnePass:
                 tail = float(sums.left) / n  # r, 0 of samples that are all landmarks
                 tried = [Solved.of(sums, tail * share, n, problem.dtype) for share in RIDGES]
                 self._sizes.append(self._size(n, tried))
-        # A landmark tells of itself, so that a small ridge leaves it out badly.
+        # With a small ridge, leave-one-out is inaccurate for landmarks: each has a feature of its
+        # own.
         self._whole, self.copied = tried[0], int(sums.copied)
         self.jitter = tail, tail * problem.n / float(sums.prior)
         whole = self._sizes[-1].gram

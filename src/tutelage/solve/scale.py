@@ -24,7 +24,8 @@ from tutelage.solve.workers import Workers
 KINDS = ("auto", "dense", "dask")
 _TILES, _LEAST, _MOST = 20, 128, 2500  # along a side, and rows of one
 _FEW = 20  # classes
-_HELD = 7  # targets, solutions, coefficients, left out: numbers held for each sample and column
+# Arrays of N × columns held at once: targets, solutions, coefficients, left-out logits, …
+_HELD = 7
 
 
 @dataclass(frozen=True)
@@ -189,7 +190,7 @@ class Scale:
         advice += ["float32 (--dtype float32)"] if work.itemsize > 4 else []
         advice += [f"fewer samples (about {fits:,} fit)"] if fits else []
         if not by_columns:
-            advice += ["features in place of the kernel (tutelage stream)"]
+            advice += ["features in place of the kernel (--features 4096)"]
         return f"Give {', '.join(advice[:-1])}{', or ' if len(advice) > 1 else ''}{advice[-1]}."
 
     def _check_disk(self, work: Work, needed: int) -> None:

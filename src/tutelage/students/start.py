@@ -25,7 +25,8 @@ class Start:
     serves : tuple of int
         The orderings that it is for, by their numbers.
     seen : int
-        How many samples of the ordering have brought it there: of those nothing can be predicted.
+        How many samples of the ordering have brought it there. Errors on those are not errors of
+        unseen samples.
     logits : callable, optional
         z_0: from inputs (n, ...) to logits (n, C) there, centred over classes; by default 0.
     time_per_sample : float
