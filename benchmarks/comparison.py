@@ -82,7 +82,7 @@ def main() -> None:
     console, rows = Console(width=130), {}
     for name in arguments.tasks:
         spec = TASKS[name]
-        task = _task(name, spec, arguments.cifar)
+        task = task_of(name, spec, arguments.cifar)
         real = _kept(name, "real", lambda task=task, spec=spec: _real(task, spec))
         plans = {
             kind: _kept(name, kind, lambda task=task, kind=kind, spec=spec: _plan(task, kind, spec))
@@ -101,7 +101,7 @@ def _kept(name: str, what: str, make: Callable[[], Any]) -> Any:
     return json.loads(path.read_text())
 
 
-def _task(name: str, spec: Spec, cifar: Path) -> tu.Task:
+def task_of(name: str, spec: Spec, cifar: Path) -> tu.Task:
     path = CACHE / f"{name.replace(' ', '-').replace(',', '').replace('%', 'percent')}.npz"
     if path.exists():
         return tu.Task.load(path)
@@ -148,7 +148,7 @@ def _images(x: np.ndarray) -> torch.Tensor:
     return scaled[:, None] if scaled.ndim == 3 else scaled.permute(0, 3, 1, 2)
 
 
-def _factory(spec: Spec) -> Any:
+def factory_of(spec: Spec) -> Any:
     return mlp(512, 3) if spec.student == "mlp" else cnn(16)
 
 
@@ -160,7 +160,7 @@ def _real(task: tu.Task, spec: Spec) -> dict[str, Any]:
     for rho, t in SETTINGS:
         for seed in range(SEEDS):
             torch.manual_seed(100 + seed)
-            network = _factory(spec)(tuple(pool.shape[1:]), task.n_logits)
+            network = factory_of(spec)(tuple(pool.shape[1:]), task.n_logits)
             loss = tu.lab.DistillationLoss(rho, t)
             train(network, examples, loss, STUDENT[spec.student], seed=100 + seed)
             with torch.no_grad():
@@ -180,7 +180,7 @@ def _student(kind: str, spec: Spec) -> Any:
         return tu.kernels.mlp()
     own = STUDENT[spec.student]
     return tu.lab.TorchStudent(
-        _factory(spec), spec.student, kind, Training(learning_rate=own.learning_rate), own.epochs
+        factory_of(spec), spec.student, kind, Training(learning_rate=own.learning_rate), own.epochs
     )
 
 

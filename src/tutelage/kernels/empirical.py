@@ -33,6 +33,7 @@ class EmpiricalKernel:
     memory: int = 2 * GIB
     projected: int | None = None
     seed: int = 0
+    probes: int | None = None
 
     def __post_init__(self) -> None:
         if not (
@@ -46,6 +47,11 @@ class EmpiricalKernel:
         if self.projected is not None and self.projected < 1:
             raise StudentError(
                 f"projected is {self.projected}; expected a number of dimensions, 1 or more."
+            )
+        if self.probes is not None and (self.probes < 1 or self.outputs != "mean"):
+            raise StudentError(
+                f"probes is {self.probes} with outputs {self.outputs!r}; expected a number of"
+                " directions, 1 or more, with outputs mean, which they estimate."
             )
 
     def __call__(self, x1: Inputs, x2: Inputs | None = None) -> Tensor:
@@ -103,7 +109,7 @@ class _Work:
     kernel: EmpiricalKernel
     network: Network
     layers: list[Layer]
-    outputs: list[int]
+    heads: Tensor  # (outputs, C): combinations of logits that are differentiated
     scale: float
 
     @classmethod
@@ -116,9 +122,16 @@ class _Work:
                 f"Output {chosen[-1]} was asked for; the network has {classes}, counted from 0."
             )
         network, layers = layered(kernel.network, *inputs)
-        return cls(
-            kernel, network, layers, chosen, 1 / classes if kernel.outputs == "mean" else 1.0
-        )
+        heads = torch.eye(classes, dtype=network.dtype, device=network.device)[chosen]
+        if kernel.probes is not None and kernel.probes < classes - 1:
+            heads = _directions(kernel.probes, heads, kernel.seed)
+        scale = 1 / len(heads) if kernel.outputs == "mean" else 1.0
+        return cls(kernel, network, layers, heads, scale)
+
+    @property
+    def outputs(self) -> list[int]:
+        """Their numbers."""
+        return list(range(len(self.heads)))
 
     def loosened(self, names: Iterable[str]) -> "_Work":
         """The same without some layers, whose gradients are taken sample by sample."""
@@ -230,8 +243,22 @@ class _Work:
         """Of one pass."""
         layers, outputs = part
         return collect(
-            self.network, x, layers, outputs, self.kernel.projected, self.kernel.seed, self._room
+            self.network,
+            x,
+            layers,
+            self.heads[outputs],
+            self.kernel.projected,
+            self.kernel.seed,
+            self._room,
         )
+
+
+def _directions(count: int, like: Tensor, seed: int) -> Tensor:
+    """Random directions of logits, at right angles to each other and to the one in which all move
+    alike: in that one the loss has no gradient.
+    """
+    drawn = torch.randn(count, like.shape[1], generator=torch.Generator().manual_seed(seed))
+    return torch.linalg.qr((drawn - drawn.mean(1, keepdim=True)).mT).Q.mT.to(like)
 
 
 def empirical(
@@ -241,6 +268,7 @@ def empirical(
     memory: int = 2 * GIB,
     projected: int | None = None,
     seed: int = 0,
+    probes: int | None = None,
 ) -> EmpiricalKernel:
     """Give the neural tangent kernel of a network of torch at the weights that it has now, (1.1).
 
@@ -264,7 +292,10 @@ def empirical(
         Map the gradients of each layer that is not dense to so many dimensions (a seeded sparse
         Johnson-Lindenstrauss map); `projection_error` measures what that costs.
     seed : int
-        Of the projection.
+        Of the projection, and of the probes.
+    probes : int, optional
+        Estimate the mean over outputs from so many random directions of the logits in place of all
+        C (docs/theory.md §3.2): the cost falls as C does. All are taken where C - 1 are no more.
 
     Returns
     -------
@@ -287,7 +318,7 @@ def empirical(
     tensor([[2., 2.],
             [2., 6.]])
     """
-    return EmpiricalKernel(Network.of(network), outputs, memory, projected, seed)
+    return EmpiricalKernel(Network.of(network), outputs, memory, projected, seed, probes)
 
 
 def len_of(span: slice) -> int:

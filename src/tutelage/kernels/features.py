@@ -154,20 +154,20 @@ def collect(
     network: Network,
     x: Inputs,
     layers: Sequence[Layer],
-    outputs: Sequence[int],
+    heads: Tensor,
     projected: int | None,
     seed: int,
     room: float,
 ) -> list[Features]:
-    """Give the features of some layers for some outputs, a batch of samples at a time; `room`
-    numbers fit in a batch.
+    """Give the features of some layers for some combinations of the logits, heads (k, C), a batch
+    of samples at a time; `room` numbers fit in a batch.
     """
     n, like = length(x), next(network.module.parameters()).detach()
     sizes = [
         layer.per_output if layer.dense or projected is None else min(layer.per_output, projected)
         for layer in layers
     ]
-    rights = [like.new_empty(n, len(outputs), size) for size in sizes]
+    rights = [like.new_empty(n, len(heads), size) for size in sizes]
     lefts = [like.new_empty(n, layer.once) if layer.dense else None for layer in layers]
     sketches = [_Sketch.of(layer, size, seed) for layer, size in zip(layers, sizes, strict=True)]
     step = max(1, min(_BATCH, int(room / (4 * sum(layer.per_output for layer in layers) + 1))))
@@ -176,7 +176,7 @@ def collect(
         given = rows(x, part)
         logits, calls = network.record(given)
         _check_alone(network, given, logits, start % len(logits))
-        batch = Batch.of(network, given, logits, calls, layers, _unit_vectors(logits, outputs))
+        batch = Batch.of(network, given, logits, calls, layers, list(heads))
         for layer, left in zip(layers, lefts, strict=True):
             if left is not None:
                 left[part] = batch.lefts[layer.name]
@@ -185,10 +185,6 @@ def collect(
                 right[part, k] = sketch(row)
         batch.checked()
     return [Features(left, right) for left, right in zip(lefts, rights, strict=True)]
-
-
-def _unit_vectors(logits: Tensor, outputs: Sequence[int]) -> list[Tensor]:
-    return list(torch.eye(logits.shape[1], dtype=logits.dtype, device=logits.device)[list(outputs)])
 
 
 def _layer(name: str, module: nn.Module, calls: list[Call]) -> Layer:

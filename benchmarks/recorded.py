@@ -1,0 +1,143 @@
+"""Real students, recorded: every setting's, on the whole pool and on parts of it.
+
+    OMP_NUM_THREADS=1 python benchmarks/recorded.py [--tasks NAME …] [--cifar FOLDER]
+
+Of each task of `comparison.py`, for ten settings and two seeds: students of the whole pool with
+their error on the test part after every epoch, and students of a quarter, an eighth and a sixteenth
+of the pool; what each decides on the test part, and the CPU seconds that its training took. They
+are kept under benchmarks/cache, so that a run goes on where the last one ended;
+`benchmarks/search.py` replays methods of search on them in seconds.
+"""
+
+import argparse
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from comparison import SETTINGS, STUDENT, TASKS, Spec, factory_of, task_of
+
+import tutelage as tu
+from tutelage.train.training import train
+
+CACHE = Path(__file__).parent / "cache" / "recorded"
+PARTS, SEEDS = (1, 4, 8, 16), 2  # the pool is divided by
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """Students of one task.
+
+    Attributes
+    ----------
+    decisions : array of shape (parts, settings, seeds, M)
+        Of the students of each part of the pool.
+    epochs : array of shape (settings, seeds, epochs)
+        Errors of the whole pool's students after every epoch.
+    seconds : array of shape (parts, settings, seeds)
+        CPU seconds of each training.
+    labels : array of shape (M,)
+    """
+
+    decisions: np.ndarray
+    epochs: np.ndarray
+    seconds: np.ndarray
+    labels: np.ndarray
+
+    @property
+    def mistakes(self) -> np.ndarray:
+        """Where students are wrong, (parts, settings, seeds, M)."""
+        return self.decisions != self.labels
+
+    @property
+    def truth(self) -> np.ndarray:
+        """Each setting's error on the whole pool, mean of the seeds, (settings,)."""
+        return self.mistakes[0].mean((1, 2))
+
+
+def recorded(name: str, cifar: Path) -> Recorded:
+    """Train a task's students, or read them."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    path = CACHE / f"{name.replace(' ', '-').replace(',', '').replace('%', 'percent')}.npz"
+    if not path.exists():
+        found = _record(task_of(name, TASKS[name], cifar), TASKS[name])
+        np.savez_compressed(path, **vars(found))
+    with np.load(path) as kept:
+        return Recorded(**kept)
+
+
+def _record(task: tu.Task, spec: Spec) -> Recorded:
+    pool, test = task.inputs(torch.float32)
+    examples, training = task.part("train", pool).floating(torch.float32), STUDENT[spec.student]
+    count = (len(PARTS), len(SETTINGS), SEEDS)
+    decisions = np.zeros((*count, len(test)), np.int16)
+    epochs, seconds = np.zeros((*count[1:], training.epochs)), np.zeros(count)
+    for seed in range(SEEDS):
+        order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
+        for p, divided in enumerate(PARTS):
+            part = examples.rows(order[: len(pool) // divided])
+            for s, (rho, t) in enumerate(SETTINGS):
+                torch.manual_seed(100 + seed)
+                network = factory_of(spec)(tuple(pool.shape[1:]), task.n_logits)
+                watched = _Watched(network, test, task.y_test, divided == 1)
+                started = time.process_time()
+                loss = tu.lab.DistillationLoss(rho, t)
+                train(network, part, loss, training, seed=100 + seed, progress=watched.progress)
+                seconds[p, s, seed] = time.process_time() - started - watched.seconds
+                decisions[p, s, seed] = watched.decided()
+                if divided == 1:
+                    epochs[s, seed] = watched.errors
+    return Recorded(decisions, epochs, seconds, task.y_test)
+
+
+class _Watched:
+    """A network's errors after every epoch, and the CPU seconds that looking takes."""
+
+    def __init__(
+        self, network: torch.nn.Module, test: torch.Tensor, labels: np.ndarray, each: bool
+    ) -> None:
+        self._network, self._test, self._labels, self._each = network, test, labels, each
+        self.errors: list[float] = []
+        self.seconds = 0.0
+
+    def decided(self) -> np.ndarray:
+        with torch.no_grad():
+            logits = torch.cat([self._network(part) for part in self._test.split(500)])
+        return (logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(1)).numpy()
+
+    @contextmanager
+    def progress(self, _: str, __: float) -> Iterator[Any]:
+        def advance(_: float) -> None:
+            if self._each:
+                started = time.process_time()
+                self.errors.append(float((self.decided() != self._labels).mean()))
+                self.seconds += time.process_time() - started
+
+        yield advance
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tasks", nargs="*", default=list(TASKS))
+    parser.add_argument(
+        "--cifar", type=Path, default=Path(__file__).parents[2] / "shared" / "data" / "cifar10"
+    )
+    arguments = parser.parse_args()
+    for name in arguments.tasks:
+        found = recorded(name, arguments.cifar)
+        spread = np.ptp(found.truth)
+        print(
+            f"{name}: errors {found.truth.min():.1%} … {found.truth.max():.1%} (spread"
+            f" {100 * spread:.1f} points); one student {found.seconds[0].mean():.1f} CPU s, parts"
+            f" {[round(float(s), 3) for s in found.seconds.mean((1, 2)) / found.seconds[0].mean()]}"
+            " of it",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
