@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 python benchmarks/recorded.py [--tasks NAME …] [--cifar FOLDER]
 
-Of each task of `comparison.py`, for ten settings and two seeds: students of the whole pool with
-their error on the test part after every epoch, and students of a quarter, an eighth and a sixteenth
-of the pool; what each decides on the test part, and the CPU seconds that its training took. They
-are kept under benchmarks/cache, so that a run goes on where the last one ended;
+Of each task of `comparison.py`, and two with larger pools, for ten settings and two seeds: students
+of the whole pool with their error on the test part after every epoch, and students of a quarter, an
+eighth and a sixteenth of the pool; what each decides on the test part, and the CPU seconds that its
+training took. They are kept under benchmarks/cache, so that a run goes on where the last one ended;
 `benchmarks/search.py` replays methods of search on them in seconds.
 """
 
@@ -25,6 +25,11 @@ import tutelage as tu
 from tutelage.train.training import train
 
 CACHE = Path(__file__).parent / "cache" / "recorded"
+LARGER = {
+    "fashion 10, strong, 30 % noise, mlp, 3000": Spec("fashion", None, 3000, 20000, 6, 0.3, "mlp"),
+    "fashion 10, weak, mlp, 3000": Spec("fashion", None, 3000, 2000, 3, 0.0, "mlp"),
+}
+ALL = TASKS | LARGER
 PARTS, SEEDS = (1, 4, 8, 16), 2  # the pool is divided by
 
 
@@ -64,7 +69,7 @@ def recorded(name: str, cifar: Path) -> Recorded:
     CACHE.mkdir(parents=True, exist_ok=True)
     path = CACHE / f"{name.replace(' ', '-').replace(',', '').replace('%', 'percent')}.npz"
     if not path.exists():
-        found = _record(task_of(name, TASKS[name], cifar), TASKS[name])
+        found = _record(task_of(name, ALL[name], cifar), ALL[name])
         np.savez_compressed(path, **vars(found))
     with np.load(path) as kept:
         return Recorded(**kept)
@@ -122,7 +127,7 @@ class _Watched:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tasks", nargs="*", default=list(TASKS))
+    parser.add_argument("--tasks", nargs="*", default=list(ALL))
     parser.add_argument(
         "--cifar", type=Path, default=Path(__file__).parents[2] / "shared" / "data" / "cifar10"
     )

@@ -117,7 +117,8 @@ def curves(
         memory does not grow with them (docs/scale.md). A source, see `open_source`, is always read
         so, by default in 4,096.
     pool : int, optional
-        In features: samples to use, by default all.
+        Samples of the pool to use, by default all; of a network each start then predicts all sizes,
+        those of samples that it has not seen.
     left_out : bool
         In features: go over the samples a second time, to leave each one out.
 
@@ -167,10 +168,12 @@ def curves(
 def _by_factors(task: Task, asked: Request) -> xr.Dataset:
     """With the kernel factored in memory or in tiles, once for each start and ordering."""
     student, progress, dtype = asked.student, asked.progress, asked.torch_dtype
-    warnings, notes, seen = list(task.warnings), [], asked.student.seen(task.n_train)
-    if seen and task.n_train < SMALLEST_POOL:
+    used = _used(task, asked)
+    n = len(used)
+    warnings, notes, seen = list(task.warnings), [], asked.student.seen(n)
+    if seen and n < SMALLEST_POOL:
         raise TaskError(
-            f"The pool has {task.n_train} samples; a network needs at least {SMALLEST_POOL} to be"
+            f"The pool has {n} samples; a network needs at least {SMALLEST_POOL} to be"
             " trained on. Use a closed form."
         )
     epochs = 1 if task.teacher_epochs is None else len(task.teacher_epochs)
@@ -187,19 +190,19 @@ def _by_factors(task: Task, asked: Request) -> xr.Dataset:
         asked.temperature,
         asked.t_power,
         asked.sizes,
-        task.n_train,
+        n,
         max(2, seen),
         FEW_SIZES if seen or wide else SIZES,
     )
     orders = [
-        torch.as_tensor(np.random.default_rng([asked.seed, r]).permutation(task.n_train))
+        torch.as_tensor(np.random.default_rng([asked.seed, r]).permutation(n))
         for r in range(orderings)
     ]
     pool, test = task.inputs(dtype, standardise=asked.standardise, ids=student.takes_ids)
     problem = Problem(
-        task.part("train", pool),
+        task.part("train", pool).rows(used),
         None if test is None else task.part("test", test),
-        task.n_train,
+        n,
         task.fill,
         grid,
         dtype,
@@ -207,16 +210,33 @@ def _by_factors(task: Task, asked: Request) -> xr.Dataset:
         progress,
     )
     opened = _pools(problem, asked, task, 1 if seen else orderings)
-    solver = ByFactor(problem, orders, torch.as_tensor(task.copy_of), opened)
+    copy_of, one_start = torch.as_tensor(task.copy_of), asked.pool is not None
+    solver = ByFactor(problem, orders, copy_of[used], opened, one_start=one_start)
     found = explore(problem, student, orders, solver, asked.seed)
-    data = _labelled(found, grid, problem.pool.labels, task.teacher_epochs)
-    copied, singular = _copies(found), _jitter_warnings(found, task.n_train)
+    singular = _jitter_warnings(found, n)
+    if one_start:
+        found.spread(used, Copies(copy_of))
+    labels = None if task.y_train is None else torch.as_tensor(task.y_train)
+    data = _labelled(found, grid, labels, task.teacher_epochs)
+    copied = _copies(found)
     return data.assign_attrs(
         _attributes(asked, found, task),
         error_from="test part" if problem.error_from_test else "pool",
         notes=json.dumps(notes + list(found.notes)),
         warnings=json.dumps(warnings + copied + singular),
     )
+
+
+def _used(task: Task, asked: Request) -> Tensor:
+    """Which samples of the pool, (n,)."""
+    if asked.pool is None:
+        return torch.arange(task.n_train)
+    if asked.pool > task.n_train:
+        raise SettingError(
+            f"{asked.pool:,} samples of the pool were asked for; it has {task.n_train:,}."
+        )
+    order = np.random.default_rng([asked.seed, 0]).permutation(task.n_train)
+    return torch.as_tensor(order[: asked.pool])
 
 
 def _pools(problem: Problem, asked: Request, task: Task, orderings: int) -> OpenPool:
@@ -227,7 +247,7 @@ def _pools(problem: Problem, asked: Request, task: Task, orderings: int) -> Open
     timed = asked.progress is not silent and kernel is not None
     cost = scale.cost(work, kernel, shape(problem.pool.x), problem.dtype, timed=timed)
     if timed:
-        remark(asked.progress, f"{task.n_train:,} samples: {cost}")
+        remark(asked.progress, f"{problem.n:,} samples: {cost}")
     fingerprint = {
         "tutelage": __version__,
         "task": task.fingerprint,
@@ -240,6 +260,7 @@ def _pools(problem: Problem, asked: Request, task: Task, orderings: int) -> Open
         "seed": asked.seed,
         "dtype": asked.dtype,
         "standardised": asked.standardise,
+        "pool": asked.pool,
     }
 
     def opened(
@@ -271,11 +292,8 @@ def _in_features(task: Task | StreamTask, asked: Request) -> xr.Dataset:
     solver = InFeatures(problem, stream)
     orders = [torch.arange(len(problem.pool))]
     found = explore(problem, asked.student, orders, solver, asked.seed)
-    told = found.decision_loo
-    found.decision_loo = told.new_full((task.n_train, *told.shape[1:]), -1)
-    found.decision_loo[given.order] = told
     copies = task.copy_of if isinstance(task, Task) else np.arange(task.n_train)
-    found.copies = Copies(torch.as_tensor(copies))
+    found.spread(given.order, Copies(torch.as_tensor(copies)))
     labels = None if task.y_train is None else torch.as_tensor(task.y_train)
     data = _labelled(found, problem.grid, labels, task.teacher_epochs)
     if given.held_out is not None:
@@ -538,8 +556,8 @@ def _check_path(
                     f"In features there is one pass over the samples, and {name} is for the exact"
                     " path; leave it out, or leave features out."
                 )
-    elif pool is not None or not left_out:
-        raise SettingError("pool and left_out are for features; give features, or leave them out.")
+    elif not left_out:
+        raise SettingError("left_out is for features; give features, or leave it out.")
 
 
 def _check(orderings: int | None, dtype: str) -> None:

@@ -62,6 +62,13 @@ class Found:
         self.jitters[r], self.redundant[r] = solution.jitter, solution.redundant
         self.distances[r] = solution.stages[-1].squared_norm.sqrt()
 
+    def spread(self, used: Tensor, copies: Copies) -> None:
+        """Say where the samples lie in a larger pool, of whose others nothing is told."""
+        told = self.decision_loo
+        self.decision_loo = told.new_full((len(copies.group), *told.shape[1:]), -1)
+        self.decision_loo[used] = told
+        self.copies = copies
+
 
 def explore(
     problem: Problem, student: Student, orders: list[Tensor], solver: Solver, seed: int
@@ -87,11 +94,11 @@ def explore(
     pool, progress, n = problem.pool, problem.progress, len(problem.pool)
     student = student.settled(pool, seed=seed, progress=progress)
     found, votes = Found(student), _Votes()
-    whole = problem.error_from_test and not solver.in_parts
+    whole = problem.error_from_test and not solver.one_start
     starts = student.starts(pool, orders, whole=whole, seed=seed, progress=progress)
     for number, start in enumerate(starts):
         held_out, found.notes = problem.held_out(start), start.notes
-        partly = 0 < start.seen < n and not solver.in_parts
+        partly = 0 < start.seen < n and not solver.one_start
         decision, left_out, of_pool = None, None, {}
         for r, solution in solver.solutions(number, start):
             variables = solution.alone()

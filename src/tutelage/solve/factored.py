@@ -35,13 +35,20 @@ class ByFactor:
         Equal for samples of the pool with equal inputs.
     open_pool : callable
         See `OpenPool`.
+    one_start : bool
+        See `Solver`.
     """
 
-    in_parts = False
-
     def __init__(
-        self, problem: Problem, orders: list[Tensor], groups: Tensor, open_pool: OpenPool
+        self,
+        problem: Problem,
+        orders: list[Tensor],
+        groups: Tensor,
+        open_pool: OpenPool,
+        *,
+        one_start: bool = False,
     ) -> None:
+        self.one_start = one_start
         self._problem, self._orders, self._open = problem, orders, open_pool
         self._targets, self._arranged = _targets(problem, groups), torch.arange(problem.n)
         self._losses: Losses | None = None

@@ -91,7 +91,7 @@ class InFeatures:
         That was solved for.
     """
 
-    in_parts = True
+    one_start = True
 
     def __init__(self, problem: Problem, stream: Stream) -> None:
         self._problem, self._stream, self.in_test_too = problem, stream, 0

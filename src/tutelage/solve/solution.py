@@ -147,8 +147,8 @@ class Solver(Protocol):
     """A way to solve."""
 
     @property
-    def in_parts(self) -> bool:
-        """Whether it reads the pool in parts: then one start, which need not see all of it."""
+    def one_start(self) -> bool:
+        """Whether a start that has seen a part of the pool does for all sizes."""
 
     def solutions(self, number: int, start: Start) -> Iterator[tuple[int, Solution]]:
         """Give the solutions of a start, with the numbers of the orderings that they are of."""

@@ -56,6 +56,10 @@ class TorchStudent:
         See `tutelage.kernels.empirical`.
     made_by : mapping, optional
         The factory as data: a family and its arguments, or where a function is found.
+    probes : int, optional
+        See `tutelage.kernels.empirical`.
+    first : float
+        Share of the samples that a start has seen that predicts the others.
     """
 
     factory: Factory
@@ -65,6 +69,8 @@ class TorchStudent:
     epochs: float = EPOCHS
     projected: int | None = None
     made_by: Mapping[str, Any] | None = None
+    probes: int | None = None
+    first: float = 0.25
 
     def __post_init__(self) -> None:
         if not self.epochs >= 1:
@@ -87,8 +93,8 @@ class TorchStudent:
         return self.made_by is None or "factory" in self.made_by
 
     def seen(self, n: int) -> int:
-        """A quarter of the pool."""
-        return n // 4
+        """A quarter of the pool, if nothing else was asked for."""
+        return int(self.first * n)
 
     def settled(self, pool: Part, *, seed: int = 0, progress: Progress = silent) -> "TorchStudent":
         """Give the student with a learning rate, found by range tests if it has none: all its
@@ -117,7 +123,7 @@ class TorchStudent:
     def starts(
         self, pool: Part, orders: Sequence[Tensor], *, whole: bool, seed: int, progress: Progress
     ) -> Iterator[Start]:
-        """Of every ordering a start that has seen its first quarter, and one that has seen all."""
+        """Of every ordering a start that has seen its first samples, and one that has seen all."""
         for r, order in enumerate(orders):
             for k, seen in enumerate([self.seen(len(order)), len(order)][: 1 + whole]):
                 own = 2 * (1000 * seed + r) + k
@@ -158,7 +164,7 @@ class TorchStudent:
         time, until = self._time(rate)
         if self.training.device != "auto":
             network.to(self.training.device)  # where it is trained, its kernel is computed
-        kernel = empirical(network, projected=self.projected, seed=seed)
+        kernel = empirical(network, projected=self.projected, seed=seed, probes=self.probes)
         logits = partial(_centred, Network.of(network))
         return Start(kernel, (), len(taught), logits, time, (*notes, until))
 

@@ -1,0 +1,152 @@
+"""Pilots: a few real students of parts of the pool correct what theory predicts (docs/theory.md
+§3.3).
+
+Errors are shares. Where a student is, its `places`, is its soft ratio, log2 of its temperature and
+log2 of its samples over the pool's.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+from numpy.polynomial.hermite_e import hermegauss
+
+# How real students' errors were seen to differ from predicted ones (benchmarks/search.py).
+_LEVEL, _TREND = 0.1, 0.02  # alike at all settings: at N, and for each doubling of n
+_SHAPE, _GROWTH, _WIDE = 0.03, 0.5, (0.7, 2.5)  # at N, and how it grows: with n to this power
+_BRIEF, _NARROW = (
+    0.003,
+    (
+        0.5,
+        2.0,
+    ),
+)  # of small pilots only: nothing at N, once at N/2, thrice at N/4
+_SEED = 0.12  # over √n: initial weights, batches and which samples they are
+_PAIRED = 0.5  # of the test part's noise: students err on the same samples
+_DRAWS, _NODES = 2000, 16
+
+Places = Float[ndarray, "places 3"]
+
+
+def places(soft_ratio: np.ndarray, temperature: np.ndarray, share: np.ndarray | float) -> Places:
+    """Where students of so large a share of the pool are."""
+    axes = np.broadcast_arrays(soft_ratio, np.log2(temperature), np.log2(share))
+    return np.stack(axes, -1).astype(float)
+
+
+@dataclass(frozen=True)
+class Pilots:
+    """Real students, and what is predicted of them.
+
+    Attributes
+    ----------
+    at : array of shape (k, 3)
+        Their `places`.
+    error, predicted : array of shape (k,)
+    noise : array of shape (k,)
+        Variance of their errors, see `noise`.
+    """
+
+    at: Places
+    error: np.ndarray
+    predicted: np.ndarray
+    noise: np.ndarray
+
+    def corrected(
+        self, where: Places, predicted: np.ndarray
+    ) -> tuple[Float[ndarray, " m"], Float[ndarray, "m m"]]:
+        """Give errors as they are to be expected now, and their covariance, (3.11).
+
+        Of a Gaussian process whose prior mean is what is predicted, and whose noise is that of test
+        part and seed.
+
+        Parameters
+        ----------
+        where : array of shape (m, 3)
+        predicted : array of shape (m,)
+            What theory predicts of students there.
+
+        Returns
+        -------
+        mean : array of shape (m,)
+        covariance : array of shape (m, m)
+        """
+        prior = _covariance(where, where)
+        if not len(self.at):
+            return predicted, prior
+        across = _covariance(self.at, where)
+        known = _covariance(self.at, self.at) + np.diag(self.noise)
+        solved = np.linalg.solve(known, across)
+        return predicted + (self.error - self.predicted) @ solved, prior - across.T @ solved
+
+
+def noise(error: np.ndarray, n: np.ndarray, tested: int) -> np.ndarray:
+    """Variance of real students' errors: their seeds, and a test part of so many samples."""
+    known = np.clip(error, 0.5 / tested, 1 - 0.5 / tested)
+    return np.asarray(_PAIRED * known * (1 - known) / tested + _SEED**2 / n)
+
+
+def _covariance(a: Places, b: Places) -> Float[ndarray, "a b"]:
+    """Of what real errors differ by from predicted ones."""
+    size, other = a[:, 2], b[:, 2]
+    grown = np.outer(2 ** (_GROWTH * size), 2 ** (_GROWTH * other))
+    brief = np.outer(2**-size - 1, 2**-other - 1)
+    alike = _LEVEL**2 + _TREND**2 * np.outer(size, other)
+    shape = _SHAPE**2 * grown * _near(a, b, _WIDE) + _BRIEF**2 * brief * _near(a, b, _NARROW)
+    return np.asarray(alike + shape)
+
+
+def _near(a: Places, b: Places, lengths: tuple[float, float]) -> Float[ndarray, "a b"]:
+    """How much settings that are this far apart tell of each other."""
+    apart = (a[:, None, :2] - b[None, :, :2]) / lengths
+    return np.asarray(np.exp(-0.5 * np.square(apart).sum(-1)))
+
+
+def expected_regret(mean: np.ndarray, covariance: np.ndarray, seed: int = 0) -> float:
+    """Give how much more the setting of the least mean is expected to err than the best one.
+
+    Parameters
+    ----------
+    mean : array of shape (S,)
+        Expected errors of the settings.
+    covariance : array of shape (S, S)
+    seed : int
+        Of the draws behind it.
+    """
+    values, vectors = np.linalg.eigh(covariance)
+    spread = vectors * np.sqrt(np.clip(values, 0, None))
+    normal = np.random.default_rng(seed).standard_normal((_DRAWS, len(mean)))
+    drawn = mean + normal @ spread.T
+    return float((drawn[:, mean.argmin()] - drawn.min(1)).mean())
+
+
+def gains(
+    mean: Float[ndarray, " S"], covariance: Float[ndarray, "SP SP"], noises: Float[ndarray, " P"]
+) -> Float[ndarray, " P"]:
+    """Give what one more pilot is expected to take off the error of the setting then chosen.
+
+    The knowledge gradient: Frazier, Powell and Dayanik, *The knowledge-gradient policy for
+    correlated normal beliefs*, INFORMS Journal on Computing 2009.
+
+    Parameters
+    ----------
+    mean : array of shape (S,)
+        Expected errors of the settings at N.
+    covariance : array of shape (S + P, S + P)
+        Of those, and of P candidates.
+    noises : array of shape (P,)
+        Variances of the candidates' own noise.
+
+    Returns
+    -------
+    array of shape (P,)
+        In shares, 0 or more but for rounding.
+    """
+    nodes, weights = hermegauss(_NODES)
+    settings = len(mean)
+    surprise = np.sqrt(np.diag(covariance)[settings:] + noises)
+    moves = covariance[:settings, settings:] / surprise
+    moves = moves - moves.mean(0)  # what moves all settings alike gains nothing
+    least = (mean[:, None, None] + moves[..., None] * nodes).min(0)
+    return np.asarray(mean.min() - least @ (weights / weights.sum()))
