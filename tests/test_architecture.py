@@ -26,6 +26,7 @@ LAYERS = [
     {"_curves"},
     {"decisions"},
     {"report"},
+    {"pilots"},
     {"_plan"},
     {"lab"},
     {"cli"},

@@ -30,6 +30,7 @@ from tutelage.decisions.warnings import Facts, notes_of, warnings_of
 from tutelage.exceptions import SettingError, TaskError
 from tutelage.made_for import MadeFor
 from tutelage.outputs import as_json, written
+from tutelage.pilots import Budget, cannot, within
 from tutelage.report import render, summary
 from tutelage.students import EPOCHS, Student, TorchStudent, as_student, from_dict
 from tutelage.students.network import ATTEMPTS
@@ -59,6 +60,44 @@ class Setting:
     error_prequential: float | None
     error_loo: float | None
     distance: float
+    error_linearised: float | None = None
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a plan cost.
+
+    Attributes
+    ----------
+    predicted_seconds, seconds : float
+        What was announced, where there was a budget, and what it took.
+    trainings : float, optional
+        As much arithmetic as so many trainings of the student on the whole pool; where there was a
+        budget.
+    features : int or str
+        D, or `exact`.
+    expected_regret : float, optional
+        Points that the recommended setting is expected to err more than the best of the grid.
+    pilots : list of Pilot
+    """
+
+    predicted_seconds: float | None
+    seconds: float
+    trainings: float | None
+    features: int | str
+    expected_regret: float | None
+    pilots: list["Pilot"]
+
+
+@dataclass(frozen=True)
+class Pilot:
+    """A real student of n samples: the error that theory predicts of it, and its own."""
+
+    soft_ratio: float
+    temperature: float
+    n: int
+    predicted: float
+    real: float
 
 
 @dataclass(frozen=True)
@@ -73,7 +112,7 @@ class Gain:
     se: float
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recommended(Setting):
     """The setting to use, and why; `equally_good` are the (ρ, T) within one standard error of the
     least error.
@@ -105,6 +144,7 @@ class Plan:
     teacher: Teacher
     peers: dict[str, Any]
     made_for: MadeFor
+    cost: Spent
     notes: list[str]
     warnings: list[str]
     _task: Taught = field(repr=False, compare=False)
@@ -270,6 +310,8 @@ def plan(
     learning_rate: float | None = None,
     epochs: float | None = None,
     batch_size: int | None = None,
+    budget: float | None = None,
+    regret: float | None = None,
     **options: Any,
 ) -> Plan:
     """Decide: setting, sample size, teacher epoch, samples to look at.
@@ -289,6 +331,14 @@ def plan(
     learning_rate, epochs, batch_size : optional
         Of a network that is given as a SPEC, a module or a factory: how it will be trained. By
         default a rate that is found by range tests, 60 epochs and batches of 64.
+    budget : float, optional
+        What a plan of a network may cost, in trainings of the network on the whole pool: theory
+        looks at a part of the pool, and what is left goes to pilots, real students of parts of it
+        that correct theory (docs/theory.md §3.3). 0 is theory alone, on the whole pool. By default
+        1 where that can be had (`tutelage.plan` says in a note where not), and otherwise 0.
+    regret : float, optional
+        In points of error: no more pilots once the setting is expected to err by less than this
+        more than the best of the grid. By default 0.1.
     **options
         Soft ratios, temperatures and all else that `tutelage.curves` takes.
 
@@ -322,7 +372,14 @@ def plan(
         long = EPOCHS if epochs is None else epochs
         given = "mlp" if student is None else student
         known = as_student(given, training=training, epochs=long)
-        found = plan(task, curves=compute(task, known, **options), target_error=target_error)
+        spend = _budget(task, known, budget, regret, options)
+        if spend is None:
+            data = compute(task, known, **options)
+        else:
+            assert isinstance(task, Task)
+            assert isinstance(known, TorchStudent)
+            data = within(task, known, spend, **options)
+        found = plan(task, curves=data, target_error=target_error)
         return replace(found, _student=_as_computed(known, found.made_for))
     if student is not None or options:
         given = ", ".join([*(["student"] if student is not None else []), *options])
@@ -330,6 +387,28 @@ def plan(
             f"Curves were given, and {given}, which curves are computed for; give either."
         )
     return _decided(task, curves, target_error)
+
+
+def _budget(
+    task: Task | StreamTask,
+    student: Student,
+    trainings: float | None,
+    regret: float | None,
+    options: dict[str, Any],
+) -> Budget | None:
+    """What there is to spend; None: theory alone, on the whole pool."""
+    for name, value in {"budget": trainings, "regret": regret}.items():
+        if value is not None and not (isinstance(value, int | float) and 0 <= value < math.inf):
+            raise SettingError(f"{name} is {value!r}; expected a number of 0 or more.")
+    if trainings == 0:
+        return None
+    why_not = cannot(task, student, options)
+    if why_not is None:
+        plain = Budget()
+        return Budget(trainings or plain.trainings, plain.regret if regret is None else regret)
+    if trainings is not None or regret is not None:
+        raise SettingError(f"A budget for pilots was given, and {why_not}; leave the budget out.")
+    return None
 
 
 def _decided(task: Taught, curves: xr.Dataset, target_error: float | None) -> Plan:
@@ -377,6 +456,7 @@ def _decided(task: Taught, curves: xr.Dataset, target_error: float | None) -> Pl
         teacher=teacher,
         peers=peers(rho, t, t_power),
         made_for=replace(MadeFor.from_json(attrs["made_for"]), target_error=target_error),
+        cost=_spent(curves, time.perf_counter() - started),
         notes=json.loads(attrs["notes"]) + notes_of(facts),
         warnings=json.loads(attrs["warnings"]) + warnings_of(facts),
         _task=task,
@@ -418,7 +498,6 @@ def _check_task(task: Taught, curves: xr.Dataset) -> None:
 def _setting(data: xr.Dataset, evidence: Evidence, s: int) -> Setting:
     where = {"soft_ratio": evidence.soft_ratio[s], "temperature": evidence.temperature[s]}
     here = data.sel(where).isel(n=-1)
-    row = evidence.mistakes[s]
 
     def value(name: str) -> float | None:
         return _known(float(here[name].mean())) if name in here else None
@@ -426,7 +505,7 @@ def _setting(data: xr.Dataset, evidence: Evidence, s: int) -> Setting:
     return Setting(
         soft_ratio=float(where["soft_ratio"]),
         temperature=float(where["temperature"]),
-        error=float(row.mean()) if evidence.against_labels else None,
+        error=float(evidence.error[s]) if evidence.against_labels else None,
         error_se=float(evidence.error_se[s]) if evidence.against_labels else None,
         balanced_error=float(evidence.balanced_error[s]) if evidence.against_labels else None,
         transfer_risk=value("transfer_risk"),
@@ -439,6 +518,27 @@ def _setting(data: xr.Dataset, evidence: Evidence, s: int) -> Setting:
         error_prequential=value("error_prequential"),
         error_loo=value("error_loo"),
         distance=float(here.distance.mean()),
+        error_linearised=value("error_linearised"),
+    )
+
+
+def _spent(curves: xr.Dataset, since: float) -> Spent:
+    attrs, pilots = curves.attrs, []
+    if "pilot_n" in curves:
+        names = ("soft_ratio", "temperature", "n", "predicted", "error")
+        columns = [curves[f"pilot_{name}"].values.tolist() for name in names]
+        pilots = [Pilot(*row) for row in zip(*columns, strict=True)]
+
+    def known(name: str) -> float | None:
+        return float(attrs[name]) if name in attrs else None
+
+    return Spent(
+        known("predicted_seconds"),
+        float(attrs["seconds"]) + since,
+        known("trainings"),
+        int(attrs["features"]) if "features" in attrs else "exact",
+        known("expected_regret"),
+        pilots,
     )
 
 

@@ -116,6 +116,24 @@ SCHEMA: dict[str, Variable] = {
         ("pool_sample",),
         "index",
     ),
+    "error_se": Variable(
+        "standard error of error: test part, seeds, and how theory and students differ (§3.3)",
+        ("soft_ratio", "temperature", "n"),
+    ),
+    "transfer_risk_se": Variable(
+        "standard error of transfer_risk, as of error", ("soft_ratio", "temperature", "n")
+    ),
+    "error_linearised": Variable(
+        "error at N that theory alone predicts, before pilots", ("soft_ratio", "temperature")
+    ),
+    "error_covariance": Variable(
+        "covariance over settings of the expected errors at N, (3.11)", ("setting", "beside")
+    ),
+    "pilot_soft_ratio": Variable("soft ratio of a pilot", ("pilot",)),
+    "pilot_temperature": Variable("temperature of a pilot", ("pilot",)),
+    "pilot_n": Variable("samples of a pilot", ("pilot",), "samples"),
+    "pilot_error": Variable("error of a pilot, a real student", ("pilot",)),
+    "pilot_predicted": Variable("error that theory predicts of a pilot", ("pilot",)),
     "evaluated": Variable("number of held-out samples behind each error", ("n",), "samples"),
     "ridge": Variable(
         "ridge of the features, over what they leave of the kernel's diagonal, (3.8)"
@@ -124,5 +142,5 @@ SCHEMA: dict[str, Variable] = {
     "jitter_relative": Variable("λ over the mean of the kernel's diagonal (§9)", ("ordering",)),
 }
 """By name; `ridge` there is in features only, `error` and others only where there is something to
-measure them on.
+measure them on, those of pilots and of how sure they make it in plans within a budget only.
 """

@@ -85,6 +85,23 @@ def plan_command(
             help="Epochs that a network will be trained for; inf: until it has converged.",
         ),
     ] = f"{lab.EPOCHS:g}",
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            metavar="TRAININGS",
+            help=(
+                "Of a network, what the plan may cost in trainings of it; 0: theory alone, on the"
+                " whole pool. [default: 1]"
+            ),
+        ),
+    ] = None,
+    regret: Annotated[
+        float | None,
+        typer.Option(
+            metavar="POINTS",
+            help="Stop before, once so little is expected to be gained. [default: 0.1]",
+        ),
+    ] = None,
     seed: Seed = 0,
     target_error: Annotated[
         float | None, typer.Option(metavar="E", help="Say how many samples reach it.")
@@ -148,6 +165,8 @@ def plan_command(
             loaded,
             student=chosen,
             target_error=target_error,
+            budget=budget,
+            regret=regret,
             features=counted,
             device=device,
             soft_ratio=ratios,

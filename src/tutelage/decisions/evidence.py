@@ -28,6 +28,9 @@ class Evidence:
         What the held-out samples are, or without labels what the teacher says they are.
     against_labels : bool
         Whether mistakes are against true labels; without labels they are against the teacher.
+    expected : (array of shape (S,), array of shape (S, S)), optional
+        Errors as they are to be expected after pilots, and their covariance; mistakes are then of
+        linearised students of a part of the pool.
     """
 
     soft_ratio: np.ndarray
@@ -39,6 +42,7 @@ class Evidence:
     effort_se: np.ndarray
     truth: np.ndarray
     against_labels: bool
+    expected: tuple[np.ndarray, np.ndarray] | None = None
 
     @classmethod
     def of(cls, task: Taught, data: xr.Dataset, epoch: int) -> "Evidence":
@@ -73,18 +77,22 @@ class Evidence:
             effort_se,
             np.asarray(truth)[known],
             labelled,
+            _expected(at_pool),
         )
 
     @property
     def error(self) -> np.ndarray:
-        """Mean mistakes of each setting, (S,)."""
-        return self.mistakes.mean((1, 2))
+        """Of each setting at N: mean mistakes, or what is expected after pilots, (S,)."""
+        return self.mistakes.mean((1, 2)) if self.expected is None else self.expected[0]
 
     @property
     def balanced_error(self) -> np.ndarray:
-        """Mean over classes of each one's share of mistakes, for every setting, (S,)."""
+        """Mean over classes of each one's share of mistakes, for every setting, (S,); pilots move
+        it as they move the error.
+        """
         by_class = [self.mistakes[..., self.truth == k].mean((1, 2)) for k in np.unique(self.truth)]
-        return np.mean(by_class, 0)
+        moved = self.error - self.mistakes.mean((1, 2))
+        return np.clip(np.mean(by_class, 0) + moved, 0, 1)
 
     @property
     def majority_error(self) -> float:
@@ -94,11 +102,29 @@ class Evidence:
     @property
     def error_se(self) -> np.ndarray:
         """Standard error of each setting's error, (S,)."""
+        if self.expected is not None:
+            return np.sqrt(np.diag(self.expected[1]))
         return standard_error(self.mistakes.mean(2).T, np.array(self.mistakes.shape[2]))
 
     def excess(self, setting: int, other: int) -> tuple[float, float]:
         """How much more often one setting errs than another, and the paired standard error."""
-        return paired(self.mistakes[setting], self.mistakes[other])
+        if self.expected is None:
+            return paired(self.mistakes[setting], self.mistakes[other])
+        mean, covariance = self.expected
+        two = covariance[np.ix_([setting, other], [setting, other])]
+        variance = max(0.0, two[0, 0] + two[1, 1] - 2 * two[0, 1])
+        return float(mean[setting] - mean[other]), float(variance**0.5)
+
+    def within_one_se(self, setting: int, other: int) -> bool:
+        """Whether one setting errs more than another by no more than the paired standard error."""
+        excess, error = self.excess(setting, other)
+        return excess <= error * (1 + 1e-9)
+
+
+def _expected(at_pool: xr.Dataset) -> tuple[np.ndarray, np.ndarray] | None:
+    if "error_covariance" not in at_pool:
+        return None
+    return at_pool.error.mean("ordering").values.ravel(), at_pool.error_covariance.values
 
 
 def _truth(

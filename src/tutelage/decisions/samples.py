@@ -133,6 +133,10 @@ class Curve:
         """From the curves of one setting."""
         values, counted = data.error.transpose("ordering", "n").values, data.evaluated.values
         total, alone = (standard_error(v, counted) for v in (values, values.mean(0)[None]))
+        if "error_se" in data:  # after pilots
+            total = data.error_se.values
+            between = np.sqrt(np.clip(total**2 - alone**2, 0, None))
+            return cls(data.n.values.astype(float), values.mean(0), total, alone, between, 0.0)
         # With one ordering its noise is unknown; a sample's own is then the best guess there is.
         between = np.sqrt(total**2 - alone**2) if len(values) > 1 else 0.5 * alone
         between[-1] *= len(values) > 1  # every ordering ends with the whole pool

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from tutelage.decisions.evidence import Evidence, within_one_se
+from tutelage.decisions.evidence import Evidence
 
 VERDICTS = ("clear", "flat", "labels suffice")
 
@@ -34,8 +34,9 @@ def choose(evidence: Evidence) -> Choice:
     """Choose among settings whose error is within one standard error of the least.
 
     Of those the one that takes the least effort: the lowest data inefficiency, or for a network the
-    least distance to travel. Efforts closer than their own standard error are ties, and ties go to
-    the higher temperature, then the higher soft ratio.
+    least distance to travel; after pilots the one of the least expected error. Efforts closer than
+    their own standard error are ties, and ties go to the higher temperature, then the higher soft
+    ratio.
 
     Parameters
     ----------
@@ -45,12 +46,13 @@ def choose(evidence: Evidence) -> Choice:
     -------
     Choice
     """
-    best = int(evidence.error.argmin())
-    mistakes = evidence.mistakes
-    equal = [s for s in range(len(mistakes)) if within_one_se(mistakes[s], mistakes[best])]
-    chosen = easiest(equal, evidence)
+    error = evidence.error
+    best = int(error.argmin())
+    equal = [s for s in range(len(error)) if evidence.within_one_se(s, best)]
+    # What pilots have shown weighs more than which students learn with ease.
+    chosen = easiest(equal, evidence) if evidence.expected is None else best
     worst = max(
-        range(len(mistakes)),
+        range(len(error)),
         key=lambda s: (evidence.error[s], evidence.soft_ratio[s], -evidence.temperature[s]),
     )
     verdict = _verdict(evidence, equal, chosen, worst)
@@ -70,7 +72,7 @@ def easiest(equal: list[int], evidence: Evidence) -> int:
 
 
 def _verdict(evidence: Evidence, equal: list[int], chosen: int, worst: int) -> str:
-    if within_one_se(evidence.mistakes[worst], evidence.mistakes[chosen]):
+    if evidence.within_one_se(worst, chosen):
         return "flat"
     ratios = evidence.soft_ratio
     equal_ratios = set(ratios[equal].tolist())
@@ -118,7 +120,8 @@ def _why(evidence: Evidence, equal: list[int], chosen: int, worst: int, verdict:
     return (
         lead
         + f"{count} of {total} settings are as good, with soft ratios from {low:g} to {high:g} and"
-        f" temperatures from {cold:g} to {hot:g}, and of those this one is the easiest to learn."
+        f" temperatures from {cold:g} to {hot:g}, and of those this one"
+        f" {'is the easiest to learn' if evidence.expected is None else 'should err least'}."
     )
 
 

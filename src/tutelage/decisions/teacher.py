@@ -65,10 +65,9 @@ def describe_epoch(
     setting = {"soft_ratio": evidence.soft_ratio[s], "temperature": evidence.temperature[s]}
     if "transfer_risk" in data:
         risk = float(data.transfer_risk.sel(setting).isel(n=-1).mean())
-    row = evidence.mistakes[s]
     return Epoch(
         int(task.teacher_epochs[index]),
-        float(row.mean()) if evidence.against_labels else None,
+        float(evidence.error[s]) if evidence.against_labels else None,
         float(evidence.error_se[s]) if evidence.against_labels else None,
         risk,
         float(evidence.inefficiency[s]),

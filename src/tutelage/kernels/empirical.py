@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from tutelage.data.inputs import Inputs, length, rows
 from tutelage.exceptions import StudentError
@@ -73,6 +74,18 @@ class EmpiricalKernel:
     def diag(self, x: Inputs) -> Tensor:
         """Θ(x, x) of each input; with full outputs its C × C block."""
         return self._like(x, self._settled(_Work.diagonal, x))
+
+    def operations(self, x: Inputs) -> tuple[float, float, float]:
+        """Floating-point operations that it takes: of the network for a sample, of features for a
+        sample, and of the kernel for a pair of samples; counted, not measured.
+        """
+        trial = rows(x, slice(0, 2))
+        with FlopCounterMode(display=False) as counter, torch.no_grad():
+            self.network(trial)
+        work = _Work.of(self, trial)
+        forward, heads = counter.get_total_flops() / length(trial), len(work.heads)
+        pair = sum(work.numbers(layer, heads) for layer in work.layers)
+        return forward, (1 + 2 * heads) * forward, 2.0 * pair
 
     def projection_error(self, x: Inputs) -> float:
         """How far the projected kernel lies from the exact one: relative Frobenius norm over these
@@ -194,7 +207,8 @@ class _Work:
                     advance(len_of(a) * len_of(b) / len(passes))
         return result
 
-    def _numbers(self, layer: Layer, n_outputs: int) -> int:
+    def numbers(self, layer: Layer, n_outputs: int) -> int:
+        """Of a layer's features of a sample."""
         cap = self.kernel.projected
         size = layer.per_output if layer.dense or cap is None else min(layer.per_output, cap)
         return layer.once + n_outputs * size
@@ -210,7 +224,7 @@ class _Work:
         """Samples whose features of the largest layer, two spans at a time, fit in memory."""
         n_outputs = len(self.outputs) if self.kernel.outputs == "full" else 1
         step = max(
-            1, int(self._room / 2 / max(self._numbers(layer, n_outputs) for layer in self.layers))
+            1, int(self._room / 2 / max(self.numbers(layer, n_outputs) for layer in self.layers))
         )
         return [slice(start, min(start + step, n)) for start in range(0, n, step)]
 
@@ -221,7 +235,7 @@ class _Work:
         for layer in self.layers:
             count = max(
                 1,
-                int((self._room / n - layer.once) // max(1, self._numbers(layer, 1) - layer.once)),
+                int((self._room / n - layer.once) // max(1, self.numbers(layer, 1) - layer.once)),
             )
             if count < len(self.outputs) and self.kernel.outputs != "full":
                 found += [
@@ -231,7 +245,7 @@ class _Work:
                 continue
             if (
                 together
-                and n * sum(self._numbers(o, len(self.outputs)) for o in [*together, layer])
+                and n * sum(self.numbers(o, len(self.outputs)) for o in [*together, layer])
                 > self._room
             ):
                 found.append((together, self.outputs))

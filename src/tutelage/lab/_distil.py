@@ -2,7 +2,6 @@
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +10,15 @@ import xarray as xr
 from safetensors.torch import save_model
 from torch import nn
 
-from tutelage.data.inputs import Inputs, length, split
 from tutelage.data.part import decide
 from tutelage.data.task import Task
 from tutelage.exceptions import SettingError
 from tutelage.outputs import written
 from tutelage.progress import Progress, silent
-from tutelage.students.network import TorchStudent
-from tutelage.train._teach import teacher_logits
+from tutelage.students.network import TorchStudent, decisions
 from tutelage.train.loss import DistillationLoss
-from tutelage.train.training import train
 from tutelage.version import __version__
 
-_BATCH = 1024
 _FIRST_SEED = 1000  # real students do not share their draws with warm starts
 
 Setting = tuple[float, float]
@@ -93,7 +88,6 @@ def distil(
     assert examples.teacher is not None
     taught = decide(examples.teacher[:, -1]).numpy()
     counts = [task.n_train] if sizes is None else sorted(set(sizes))
-    training = replace(student.training, epochs=int(student.epochs), annealed=True)
     shape = (len(settings), len(counts), seeds)
     decided = np.empty((*shape, task.n_test), np.int16)
     fit, seconds, rates = np.empty(shape), np.empty(shape), np.empty(shape)
@@ -103,14 +97,12 @@ def distil(
                 for s in range(seeds):
                     started, own_seed = time.perf_counter(), _FIRST_SEED + 100 * seed + s
                     own = examples.rows(slice(0, n))
-                    network = student.fresh(own, own_seed)
-                    done = train(
-                        network, own, DistillationLoss(rho, t, t_power), training, seed=own_seed
-                    )
+                    loss = DistillationLoss(rho, t, t_power)
+                    network, done = student.trained(own, loss, seed=own_seed)
                     rates[k, j, s] = done.learning_rate
                     seconds[k, j, s] = time.perf_counter() - started
-                    decided[k, j, s] = _decisions(network, test)
-                    fit[k, j, s] = (_decisions(network, own.x) == taught[:n]).mean()
+                    decided[k, j, s] = decisions(network, test).numpy()
+                    fit[k, j, s] = (decisions(network, own.x).numpy() == taught[:n]).mean()
                     if out is not None:
                         _save(network, out / f"student-{rho:g}-{t:g}-n{n}-seed{s}.safetensors")
                     advance(1)
@@ -121,9 +113,9 @@ def distil(
         student=student.spec,
         t_power=t_power,
         seed=seed,
-        epochs=training.epochs,
-        learning_rate=training.learning_rate,
-        batch_size=training.batch_size,
+        epochs=int(student.epochs),
+        learning_rate=student.training.learning_rate,
+        batch_size=student.training.batch_size,
     )
 
 
@@ -157,11 +149,6 @@ def _check(
         raise SettingError(
             "No setting was given; expected at least one soft ratio and temperature."
         )
-
-
-def _decisions(network: nn.Module, x: Inputs) -> np.ndarray:
-    logits = torch.as_tensor(teacher_logits(network, split(x, _BATCH)))
-    return decide(logits.reshape(length(x), -1)).numpy()
 
 
 def _save(network: nn.Module, path: Path) -> None:

@@ -40,6 +40,8 @@ def settings_frame(data: xr.Dataset) -> pd.DataFrame:
 
 def _standard_error(data: xr.Dataset, name: str) -> xr.DataArray:
     """Of a share, as tables have it."""
+    if f"{name}_se" in data:
+        return data[f"{name}_se"]
     shares = data[name].transpose("ordering", ..., "n")
     return shares[0].copy(data=standard_error(shares.values, data.evaluated.values))
 

@@ -7,6 +7,13 @@ from rich.table import Table
 from rich.text import Text
 
 _ROWS = 6
+_COLUMNS = {
+    "error": "error",
+    "error_se": "± s.e.",
+    "transfer_risk": "≠ teacher",
+    "expected_transfer_risk": "expected risk",
+    "data_inefficiency": "data inefficiency",
+}
 
 
 def summary(document: dict[str, Any]) -> RenderableType:
@@ -25,6 +32,7 @@ def summary(document: dict[str, Any]) -> RenderableType:
         Text(best["why"]),
         _settings(document),
     ]
+    parts += [Text(line) for line in _cost_lines(document["cost"])]
     parts += [Text(line) for line in _sample_lines(document["samples"])]
     parts += [Text(f"note: {sentence}", style="dim") for sentence in document["notes"]]
     parts += [Text(f"warning: {sentence}", style="yellow") for sentence in document["warnings"]]
@@ -69,15 +77,10 @@ def verification_summary(verified: dict[str, Any]) -> RenderableType:
 
 def _settings(document: dict[str, Any]) -> Table:
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for title in (
-        "soft ratio",
-        "temperature",
-        "error",
-        "± s.e.",
-        "≠ teacher",
-        "expected risk",
-        "data inefficiency",
-    ):
+    known = {
+        k: v for k, v in _COLUMNS.items() if any(s[k] is not None for s in document["settings"])
+    }
+    for title in ("soft ratio", "temperature", *known.values()):
         table.add_column(title, justify="right")
     best = document["recommended"]
     key = (best["soft_ratio"], best["temperature"])
@@ -86,17 +89,21 @@ def _settings(document: dict[str, Any]) -> Table:
         shown = [best, *shown]
     for s in shown:
         chosen = (s["soft_ratio"], s["temperature"]) == key
-        cells = [
-            _percent(s[k]) for k in ("error", "error_se", "transfer_risk", "expected_transfer_risk")
-        ]
-        row = [
-            f"{s['soft_ratio']:g}",
-            f"{s['temperature']:g}",
-            *cells,
-            _number(s["data_inefficiency"]),
-        ]
+        cells = [(_number if k == "data_inefficiency" else _percent)(s[k]) for k in known]
+        row = [f"{s['soft_ratio']:g}", f"{s['temperature']:g}", *cells]
         table.add_row(*row, style="bold" if chosen else None)
     return table
+
+
+def _cost_lines(cost: dict[str, Any]) -> list[str]:
+    if cost["expected_regret"] is None:
+        return []
+    pilots = len(cost["pilots"])
+    return [
+        f"Expected to err {cost['expected_regret']:.2f} points more than the best of these"
+        f" settings; found with {pilots} pilot{'' if pilots == 1 else 's'}, at the cost of"
+        f" {cost['trainings']:.2g} trainings of the student."
+    ]
 
 
 def _sample_lines(samples: dict[str, Any]) -> list[str]:

@@ -11,14 +11,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tutelage.data.inputs import Inputs, rows, shape, split
-from tutelage.data.part import Part
+from tutelage.data.inputs import Inputs, length, rows, shape, split
+from tutelage.data.part import Part, decide
 from tutelage.exceptions import StudentError
 from tutelage.kernels import empirical, linearity
 from tutelage.kernels.features import check_independent
 from tutelage.kernels.network import Network, check_names, copied, own_copy
 from tutelage.progress import Progress, silent
 from tutelage.students.start import Start
+from tutelage.train._teach import teacher_logits
 from tutelage.train.loss import DistillationLoss
 from tutelage.train.networks import Factory
 from tutelage.train.training import Trained, Training, found_rate, train
@@ -182,6 +183,29 @@ class TorchStudent:
             ),
         )
 
+    def trained(
+        self, part: Part, loss: DistillationLoss, *, seed: int, progress: Progress = silent
+    ) -> tuple[nn.Module, Trained]:
+        """Give a real student: a fresh network, trained for all of its epochs.
+
+        Parameters
+        ----------
+        part : Part
+            Floating-point inputs in float32; the teacher's last epoch is imitated.
+        loss : DistillationLoss
+        seed : int
+            Of the initial weights and the batches.
+        progress : Progress
+
+        Raises
+        ------
+        StudentError
+            If training diverges.
+        """
+        network = self.fresh(part, seed)
+        own = replace(self.training, epochs=int(self.epochs), annealed=True)
+        return network, train(network, part, loss, own, seed=seed, progress=progress)
+
     def fresh(self, part: Part, seed: int) -> nn.Module:
         """Give a new network for samples such as these, tried on a few.
 
@@ -237,6 +261,12 @@ class TorchStudent:
         )
         train(further, examples.rows(order[:_FURTHER]), loss, onward, seed=seed + 1)
         return done, linearity(network, further, rows(examples.x, slice(0, _LOOKED_AT))).words
+
+
+def decisions(network: nn.Module, x: Inputs) -> Tensor:
+    """Give the class that a trained network decides for, (n,)."""
+    logits = torch.as_tensor(teacher_logits(network, split(x, _BATCH)))
+    return decide(logits.reshape(length(x), -1))
 
 
 def _trial(x: Inputs) -> Inputs:

@@ -14,7 +14,7 @@ from numpy.polynomial.hermite_e import hermegauss
 
 # How real students' errors were seen to differ from predicted ones (benchmarks/search.py).
 _LEVEL, _TREND = 0.1, 0.02  # alike at all settings: at N, and for each doubling of n
-_SHAPE, _GROWTH, _WIDE = 0.03, 0.5, (0.7, 2.5)  # at N, and how it grows: with n to this power
+_SHAPE, _GROWTH, WIDE = 0.03, 0.5, (0.7, 2.5)  # at N, and how it grows: with n to this power
 _BRIEF, _NARROW = (
     0.003,
     (
@@ -93,7 +93,7 @@ def _covariance(a: Places, b: Places) -> Float[ndarray, "a b"]:
     grown = np.outer(2 ** (_GROWTH * size), 2 ** (_GROWTH * other))
     brief = np.outer(2**-size - 1, 2**-other - 1)
     alike = _LEVEL**2 + _TREND**2 * np.outer(size, other)
-    shape = _SHAPE**2 * grown * _near(a, b, _WIDE) + _BRIEF**2 * brief * _near(a, b, _NARROW)
+    shape = _SHAPE**2 * grown * _near(a, b, WIDE) + _BRIEF**2 * brief * _near(a, b, _NARROW)
     return np.asarray(alike + shape)
 
 

@@ -1,0 +1,119 @@
+"""What a plan within a budget may cost, and what its parts do."""
+
+import math
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tutelage.data.part import Part
+from tutelage.data.task import Task
+from tutelage.kernels import empirical
+from tutelage.kernels.network import called
+from tutelage.solve import Scale
+from tutelage.students import TorchStudent
+from tutelage.train import DistillationLoss
+
+PROBES = 3
+SMALLEST = 160  # a pool with room for theory and pilots
+_MOST, _LEAST = 2048, 128  # samples that theory looks at
+_STARTS, _SHARE = 3, 0.4  # of the budget that more starts than one may take
+_BRIEF = 12  # epochs that warm starts take, as a rule
+WHOLE = {"sizes": None, "features": None, "pool": None, "left_out": True, "scale": Scale()}
+_STEPS = 2  # that are timed
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What may be spent.
+
+    Attributes
+    ----------
+    trainings : float
+        In trainings of the student on the whole pool.
+    regret : float
+        In points: no more pilots once less than this is expected to be gained.
+    """
+
+    trainings: float = 1.0
+    regret: float = 0.1
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What things cost, in trainings of the student on the whole pool.
+
+    By arithmetic, so that the same plan is found twice; only what a training takes is measured.
+
+    Attributes
+    ----------
+    forward, feature, pair : float
+        Floating-point operations: of the network for a sample, of its features for a sample, and of
+        the kernel for a pair.
+    epochs, warm_epochs : float
+        Of the student and, at most, of a warm start.
+    n, tested : int
+        Samples of the pool and of the test part.
+    seconds : float
+        Of one training.
+    """
+
+    forward: float
+    feature: float
+    pair: float
+    epochs: float
+    warm_epochs: float
+    n: int
+    tested: int
+    seconds: float
+
+    @classmethod
+    def of(cls, student: TorchStudent, pool: Part, tested: int, t_power: int) -> "Prices":
+        """Count, and time two steps."""
+        operations = empirical(student.fresh(pool, 0), probes=PROBES).operations(pool.x)
+        epochs, warm = student.epochs, min(_BRIEF, student.training.epochs, student.epochs)
+        seconds = _seconds_of_a_training(student, pool, t_power)
+        return cls(*operations, epochs, warm, len(pool), tested, seconds)
+
+    def theory(self, used: int) -> float:
+        """Of one start, which half of so many samples bring to where it is."""
+        brief = self.warm_epochs * used / 2 * 3 * self.forward
+        features = (used + self.tested) * self.feature
+        pairs = (used * used / 2 + used * self.tested) * self.pair
+        return (brief + features + pairs) / (3 * self.forward * self.epochs * self.n)
+
+    def affordable(self, budget: Budget, starts: int | None) -> tuple[int, int]:
+        """Samples that theory looks at, and its starts: by default up to 3."""
+        used = min(self.n // 2, _MOST)
+        while used >= 2 * _LEAST and self.theory(used) > budget.trainings / 2:
+            used //= 2
+        most = int(_SHARE * budget.trainings / self.theory(used))
+        return used, starts or max(1, min(_STARTS, most))
+
+
+def _seconds_of_a_training(student: TorchStudent, pool: Part, t_power: int) -> float:
+    network, size = student.fresh(pool, 0), student.training.batch_size
+    batch, loss = pool.rows(slice(0, size)), DistillationLoss(1.0, 1.0, t_power)
+    optimiser = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.0)
+    assert batch.teacher is not None
+    for _ in range(_STEPS):  # the first one warms up
+        started = time.perf_counter()
+        optimiser.zero_grad()
+        loss(called(network, batch.x), batch.teacher[:, -1]).backward()
+        optimiser.step()
+    return (time.perf_counter() - started) * student.epochs * len(pool) / len(batch)
+
+
+def cannot(task: Any, student: Any, options: dict[str, Any]) -> str | None:
+    """Why there can be no pilots, as a part of a sentence; None if there can be."""
+    if not isinstance(student, TorchStudent):
+        return "only networks of finite width are trained"
+    if student.linearise != "warm" or math.isinf(student.epochs):
+        return "the network is linearised at init, or trained until it has converged"
+    if not isinstance(task, Task) or task.y_train is None or task.y_test is None:
+        return "pilots need labels, and a labelled test part"
+    if task.n_train < SMALLEST:
+        return f"the pool has {task.n_train} samples, where pilots need {SMALLEST}"
+    given = [name for name, plain in WHOLE.items() if options.get(name, plain) != plain]
+    return f"{' and '.join(given)} ask for theory on the whole pool" if given else None

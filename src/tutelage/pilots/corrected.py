@@ -1,0 +1,217 @@
+"""Curves within a budget: theory on a part of the pool, then pilots, real students that correct it
+(docs/theory.md §3.3).
+"""
+
+import json
+import time
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor
+
+from tutelage._curves import curves as compute
+from tutelage.data.part import Part
+from tutelage.data.task import Task
+from tutelage.decisions.evidence import Evidence
+from tutelage.decisions.settings import choose
+from tutelage.decisions.teacher import choose_epoch
+from tutelage.pilots.budget import PROBES, WHOLE, Budget, Prices
+from tutelage.pilots.runs import Pilot, Runs, sizes_of
+from tutelage.pilots.surface import Surface
+from tutelage.progress import Progress, remark, silent
+from tutelage.solve import found_device
+from tutelage.students import TorchStudent
+from tutelage.theory.pilots import WIDE, expected_regret, places
+from tutelage.variables import SCHEMA
+
+
+def within(
+    task: Task, student: TorchStudent, budget: Budget, *, orderings: int | None = None,
+    t_power: int = 2, seed: int = 0, standardise: bool = True, device: str = "auto",
+    progress: Progress = silent, **options: Any,
+) -> xr.Dataset:  # fmt: skip
+    """Compute curves of a part of the pool, and correct them by real students.
+
+    Parameters
+    ----------
+    task : Task
+        With labels, and a labelled test part.
+    student : TorchStudent
+    budget : Budget
+    orderings : int, optional
+        Brief trainings to average; by default up to 3, as the budget allows.
+    t_power, seed, standardise, device, progress, **options
+        See `tutelage.curves`.
+
+    Returns
+    -------
+    xarray.Dataset
+        As `tutelage.curves` gives it, with N among its sizes, errors and transfer risks corrected,
+        and the pilots.
+    """
+    started = time.perf_counter()
+    x, test = task.inputs(torch.float32, standardise=standardise, ids=student.takes_ids)
+    assert test is not None
+    whole = task.part("train", x).floating(torch.float32)
+    training = replace(student.training, device=found_device(device).type)
+    student = replace(student, training=training).settled(whole, seed=seed, progress=progress)
+    prices = Prices.of(student, whole, task.n_test, t_power)
+    used, count = prices.affordable(budget, orderings)
+    spent = count * prices.theory(used)
+    remark(
+        progress,
+        f"{task.n_train:,} samples: theory on {used:,} of them, {count} start(s), as much as"
+        f" {spent:.2g} trainings of the student; with pilots {max(spent, budget.trainings):.2g} at"
+        f" most, about {prices.seconds * max(spent, budget.trainings):.0f} s",
+    )
+    data = compute(
+        task,
+        replace(student, probes=PROBES, first=0.5),
+        pool=used,
+        sizes=[used // 2, used],
+        orderings=count,
+        t_power=t_power,
+        seed=seed,
+        standardise=standardise,
+        device=device,
+        progress=progress,
+        **{name: value for name, value in options.items() if name not in WHOLE},
+    )
+    epoch = _epoch(task, data)
+    surface = Surface.of(data, epoch)
+    order = torch.as_tensor(np.random.default_rng([seed, 0]).permutation(task.n_train))
+    assert whole.teacher is not None
+    taught = Part(whole.x, whole.teacher[:, [epoch]], whole.labels).rows(order)
+    runs = Runs(task, student, epoch, taught, test, t_power, seed, budget, spent, progress)
+    found = runs.pilots(surface)
+    corrected = _with_votes(data, task, epoch, order, found, surface)
+    for name in ("error", "transfer_risk"):
+        if name in data:
+            corrected = _corrected(corrected, name, Surface.of(data, epoch, name), runs, found)
+    return _described(corrected, surface, runs, found).assign_attrs(
+        predicted_seconds=prices.seconds * max(spent, budget.trainings),
+        seconds=time.perf_counter() - started,
+    )
+
+
+def _epoch(task: Task, data: xr.Dataset) -> int:
+    """The teacher's epoch that theory chooses."""
+    if "epoch" not in data.dims:
+        return 0
+    evidences = [Evidence.of(task, data.isel(epoch=e), e) for e in range(data.sizes["epoch"])]
+    return choose_epoch(evidences, [choose(evidence) for evidence in evidences])
+
+
+def _corrected(
+    data: xr.Dataset, name: str, surface: Surface, runs: Runs, found: list[Pilot]
+) -> xr.Dataset:
+    """Put in what is to be expected now, at all sizes, and how sure that is."""
+    n, settings = len(runs.taught), len(surface.shares)
+    sizes = sorted({*data.n.values.tolist(), *sizes_of(n)})
+    shape = (data.sizes["soft_ratio"], data.sizes["temperature"], len(sizes))
+    share = np.array(sizes) / n
+    where = places(surface.soft_ratio[:, None], surface.temperature[:, None], share)
+    predicted = np.stack([surface.at(size) for size in sizes], 1)
+    mean, covariance = runs.known(surface, found, name).corrected(
+        where.reshape(-1, 3), predicted.ravel()
+    )
+    spread = np.sqrt(np.clip(np.diag(covariance), 0, None)).reshape(shape)
+    wider = data.reindex(n=sizes).assign(evaluated=("n", np.full(len(sizes), runs.task.n_test)))
+    # What starts, and a teacher's epochs, differ by: as theory says.
+    apart = data[name].sel(n=surface.used, drop=True)
+    middle = apart.mean("ordering")
+    apart = apart - (middle.isel(epoch=runs.epoch) if "epoch" in data.dims else middle)
+    dims = ("soft_ratio", "temperature", "n")
+    level = xr.DataArray(mean.reshape(shape), dims=dims, coords={"n": sizes})
+    wider[name] = (apart + level).clip(0, 1).transpose(*data[name].dims)
+    wider[name].attrs = data[name].attrs
+    wider[f"{name}_se"] = (dims, spread, SCHEMA[f"{name}_se"].attributes)
+    if name == "error":
+        at_n = slice(len(sizes) - 1, None, len(sizes))
+        assert covariance[at_n, at_n].shape == (settings, settings)
+        wider["error_linearised"] = (
+            dims[:2], surface.at(n).reshape(shape[:2]), SCHEMA["error_linearised"].attributes,
+        )  # fmt: skip
+        wider["error_covariance"] = (
+            ("setting", "beside"), covariance[at_n, at_n], SCHEMA["error_covariance"].attributes,
+        )  # fmt: skip
+    return wider
+
+
+def _with_votes(
+    data: xr.Dataset,
+    task: Task,
+    epoch: int,
+    order: Tensor,
+    found: list[Pilot],
+    surface: Surface,
+) -> xr.Dataset:
+    """Let pilots say what pool samples are that theory has not looked at: of those that have not
+    seen a sample, nor a copy of it, the one whose setting is nearest.
+    """
+    votes = data.decision_loo.values.copy()
+    one = votes if "epoch" not in data.dims else votes[epoch]
+    flat = one.reshape(len(surface.shares), -1)
+    untold = flat < 0
+    at = np.stack([surface.soft_ratio, np.log2(surface.temperature)], 1) / WIDE
+    distances = np.square(at[:, None] - at[[p.setting for p in found]]).sum(-1)
+    for s in range(len(flat)):
+        for k in np.argsort(distances[s], kind="stable")[::-1]:  # the nearest speaks last
+            pilot = found[k]
+            seen, others = order[: pilot.n].numpy(), order[pilot.n :].numpy()
+            fresh = ~np.isin(task.copy_of[others], task.copy_of[seen])
+            told = others[fresh]
+            flat[s, told] = np.where(untold[s, told], pilot.voted.numpy()[fresh], flat[s, told])
+    return data.assign(decision_loo=data.decision_loo.copy(data=votes))
+
+
+def _described(data: xr.Dataset, surface: Surface, runs: Runs, found: list[Pilot]) -> xr.Dataset:
+    """With the pilots, what they cost, and what theory alone would have said."""
+    known = runs.known(surface, found)
+    columns = {
+        "pilot_soft_ratio": [surface.soft_ratio[p.setting] for p in found],
+        "pilot_temperature": [surface.temperature[p.setting] for p in found],
+        "pilot_n": [p.n for p in found],
+        "pilot_error": known.error,
+        "pilot_predicted": known.predicted,
+    }
+    for name, values in columns.items():
+        data[name] = ("pilot", np.asarray(values), SCHEMA[name].attributes)
+    mean = data.error.isel(n=-1).mean("ordering")
+    mean = mean.isel(epoch=runs.epoch) if "epoch" in data.dims else mean
+    regret = expected_regret(mean.values.ravel(), data.error_covariance.values)
+    said = _words(surface, runs, found, mean.values.ravel())
+    notes = [*json.loads(data.attrs["notes"]), said]
+    return data.assign_attrs(
+        budget=runs.budget.trainings,
+        trainings=runs.spent,
+        expected_regret=100 * regret,
+        notes=json.dumps(notes),
+        warnings=json.dumps(json.loads(data.attrs["warnings"]) + runs.lost),
+    )
+
+
+def _words(surface: Surface, runs: Runs, found: list[Pilot], mean: np.ndarray) -> str:
+    n = len(runs.taught)
+    alone = surface.at(n)
+    first, now = int(alone.argmin()), int(mean.argmin())
+
+    def named(s: int, errors: np.ndarray) -> str:
+        setting = f"ρ = {surface.soft_ratio[s]:g}, T = {surface.temperature[s]:g}"
+        return f"{setting} with an error of {100 * errors[s]:.1f} %"
+
+    sizes = sorted({p.n for p in found})
+    of = " to ".join(f"{size:,}" for size in {sizes[0]: 0, sizes[-1]: 0}) if sizes else ""
+    after = (
+        f"after {len(found)} pilots of {of} samples: {named(now, mean)}"
+        if found
+        else "no pilot was worth its cost"
+    )
+    return (
+        f"Theory alone, on {surface.used:,} of {n:,} samples: {named(first, alone)}; {after}."
+        " Errors and disagreements with the teacher are those expected of students of the whole"
+        f" pool after the pilots; all else is of linearised students of {surface.used:,} samples."
+    )

@@ -1,0 +1,47 @@
+"""What theory predicts of settings, carried on to sizes that it has not looked at."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+_DECAY = 0.8  # of what a doubling of samples brings, from one doubling to the next
+
+
+@dataclass(frozen=True)
+class Surface:
+    """What theory predicts of settings, at any size.
+
+    Attributes
+    ----------
+    soft_ratio, temperature : array of shape (S,)
+    shares : array of shape (S,)
+        At the largest size that theory looked at: errors, or transfer risks.
+    used : int
+        That size.
+    gain : float
+        What the last doubling up to it brought, over all settings: what it brings to each is too
+        uncertain to be carried on.
+    """
+
+    soft_ratio: np.ndarray
+    temperature: np.ndarray
+    shares: np.ndarray
+    used: int
+    gain: float
+
+    @classmethod
+    def of(cls, data: xr.Dataset, epoch: int, name: str = "error") -> "Surface":
+        """Of one teacher's epoch, from curves of two sizes."""
+        one = data.isel(epoch=epoch) if "epoch" in data.dims else data
+        ratio, heat = np.meshgrid(one.soft_ratio.values, one.temperature.values, indexing="ij")
+        shares = one[name].mean("ordering").values.reshape(ratio.size, -1)
+        gain = float((shares[:, 0] - shares[:, 1]).mean())
+        return cls(ratio.ravel(), heat.ravel(), shares[:, 1], int(one.n[-1]), gain)
+
+    def at(self, n: int) -> np.ndarray:
+        """Of students of n samples, (S,)."""
+        doublings = math.log2(n / self.used)
+        ahead = _DECAY * (1 - _DECAY**doublings) / (1 - _DECAY) if doublings > 0 else doublings
+        return np.clip(self.shares - self.gain * ahead, 0, 1)
