@@ -14,7 +14,7 @@ SOURCE = ROOT / "src" / "tutelage"
 
 # Imports go from a later layer to earlier ones, and within a layer.
 LAYERS = [
-    {"exceptions", "version", "progress", "variables", "made_for", "lazy"},
+    {"exceptions", "version", "progress", "variables", "made_for", "lazy", "devices"},
     {"outputs"},
     {"data"},
     {"kernels", "theory", "datasets"},

@@ -24,13 +24,14 @@ from tutelage.data.checks import pairs
 from tutelage.data.inputs import Inputs, shape
 from tutelage.data.source import Source, StreamTask
 from tutelage.data.task import Task, Taught
+from tutelage.devices import found_device
 from tutelage.exceptions import SettingError, TaskError
 from tutelage.grid import Grid
 from tutelage.kernels import Kernel
 from tutelage.made_for import MadeFor
 from tutelage.outputs import written
 from tutelage.progress import Progress, remark, silent
-from tutelage.solve import DensePool, Pool, Scale, Work, found_device
+from tutelage.solve import DensePool, Pool, Scale, Work
 from tutelage.solve.factored import ByFactor, OpenPool
 from tutelage.solve.in_features import InFeatures
 from tutelage.solve.solution import Problem

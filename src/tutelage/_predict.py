@@ -10,9 +10,10 @@ from tutelage.data.checks import like as check_like
 from tutelage.data.inputs import Inputs
 from tutelage.data.part import Part
 from tutelage.data.task import Task
+from tutelage.devices import found_device
 from tutelage.grid import Grid
 from tutelage.progress import Progress, silent
-from tutelage.solve import DensePool, found_device
+from tutelage.solve import DensePool
 from tutelage.students import Start, Student
 from tutelage.theory.factor import solve, solver
 from tutelage.theory.finite_time import Path

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from tutelage import Task, cli, datasets
-from tutelage.exceptions import SettingError, TaskError
+from tutelage.exceptions import MissingExtraError, SettingError, TaskError
 from tutelage.lab import Teaching, teach, teacher_logits
 from tutelage.train import networks
 
@@ -118,6 +118,12 @@ def test_a_teacher_of_the_pool_itself_is_recorded_and_warned_of(data, tmp_path):
     found = json.loads((tmp_path / "teacher.json").read_text())
     assert found["in_sample"]
     assert set(found["pool"]) <= set(found["taught"])
+
+
+def test_what_is_missing_is_named(data, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lightning", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'tutelage\[lab\]'"):
+        teach(data, parts(data), factory, "s", Teaching(epochs=1), folder=tmp_path)
 
 
 @pytest.mark.parametrize("make", [networks.cnn(4), networks.resnet(4), networks.mlp(16, 1)])

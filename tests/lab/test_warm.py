@@ -11,7 +11,7 @@ import tutelage as tu
 from problems import task, untimed, wrongly_labelled
 from tutelage import cli
 from tutelage.data.part import Part
-from tutelage.exceptions import MissingExtraError, SettingError, StudentError
+from tutelage.exceptions import SettingError, StudentError
 from tutelage.kernels import empirical
 from tutelage.lab import DistillationLoss, TorchStudent, Training, student
 from tutelage.theory import finite_time
@@ -412,7 +412,7 @@ def test_a_users_own_network_from_the_command_line(tmp_path, monkeypatch, capsys
     assert cli.run(arguments) == 0
     out, err = capsys.readouterr()
     assert "soft ratio" in out
-    assert err == ""  # Lightning talks much, and none of it is for the user
+    assert err == ""
     assert (tmp_path / "found" / "report.html").exists()
     for extra, message in (
         (["--orderings", "2"], "a network takes --warm-starts"),
@@ -423,12 +423,6 @@ def test_a_users_own_network_from_the_command_line(tmp_path, monkeypatch, capsys
         assert cli.run([*arguments, *extra]) == 2
         assert message in capsys.readouterr().err
     sys.modules.pop("own_student")
-
-
-def test_what_is_missing_is_named(monkeypatch):
-    monkeypatch.setitem(sys.modules, "lightning", None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'tutelage\[lab\]'"):
-        tu.curves(task(n=60, m=40), warm(), **GRID)
 
 
 def test_a_small_pool_is_said():

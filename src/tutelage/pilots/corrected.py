@@ -18,11 +18,11 @@ from tutelage.data.task import Task
 from tutelage.decisions.evidence import Evidence
 from tutelage.decisions.settings import choose
 from tutelage.decisions.teacher import choose_epoch
+from tutelage.devices import found_device
 from tutelage.pilots.budget import PROBES, WHOLE, Budget, Prices
 from tutelage.pilots.runs import Pilot, Runs, sizes_of
 from tutelage.pilots.surface import Surface
 from tutelage.progress import Progress, remark, silent
-from tutelage.solve import found_device
 from tutelage.students import TorchStudent
 from tutelage.theory.pilots import WIDE, expected_regret, places
 from tutelage.variables import SCHEMA

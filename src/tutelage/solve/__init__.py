@@ -2,7 +2,6 @@
 
 from tutelage.solve.checkpoint import Checkpoint
 from tutelage.solve.cost import SPARE, Cost, flops_per_second, free_memory, size
-from tutelage.solve.device import DEVICES, found_device
 from tutelage.solve.landmarks import Landmarks
 from tutelage.solve.pool import DensePool, Pool
 from tutelage.solve.scale import Scale, Work, cluster
@@ -10,7 +9,6 @@ from tutelage.solve.tiled import TiledFactor, TiledPool, tiled_factor
 from tutelage.solve.workers import Workers
 
 __all__ = [
-    "DEVICES",
     "SPARE",
     "Checkpoint",
     "Cost",
@@ -24,7 +22,6 @@ __all__ = [
     "Workers",
     "cluster",
     "flops_per_second",
-    "found_device",
     "free_memory",
     "size",
     "tiled_factor",

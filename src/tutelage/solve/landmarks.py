@@ -7,8 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tutelage.data.inputs import Inputs, floating, length, moved, split
+from tutelage.devices import CPU
 from tutelage.kernels import Kernel
-from tutelage.solve.device import CPU, kernel_device
+from tutelage.solve.device import kernel_device
 from tutelage.theory.factor import factor
 
 _ROWS = 2048

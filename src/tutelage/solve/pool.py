@@ -7,9 +7,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from tutelage.data.inputs import Inputs, moved
+from tutelage.devices import CPU
 from tutelage.kernels import Kernel, cross, gram
 from tutelage.progress import Progress
-from tutelage.solve.device import CPU, OnDevice, kernel_device
+from tutelage.solve.device import OnDevice, kernel_device
 from tutelage.theory.factor import Factored, factor, reordered, solve, walk
 from tutelage.theory.stage import Walk
 

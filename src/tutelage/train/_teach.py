@@ -20,10 +20,9 @@ from tutelage.exceptions import SettingError, TaskError
 from tutelage.kernels.network import logits_of, unwrapped
 from tutelage.outputs import as_json, written
 from tutelage.progress import Progress, silent
-from tutelage.train.extra import lightning
+from tutelage.train._lightning import lightning, module, quiet, trainer_in
 from tutelage.train.loss import DistillationLoss
 from tutelage.train.networks import Factory
-from tutelage.train.training import annealed, lightning_module, quiet, trainer_in
 
 _BATCH = 512
 
@@ -279,13 +278,8 @@ def _fit(
     unheeded = torch.zeros(len(x), 2)  # the loss at a soft ratio of 0 looks at no teacher
     last = _checkpoint(folder)
     with quiet(), torch.random.fork_rng(devices=[]):
-        student = lightning_module(
-            network,
-            DistillationLoss(0.0, 1.0),
-            teaching.learning_rate,
-            annealed,
-            teaching.weight_decay,
-        )
+        loss = DistillationLoss(0.0, 1.0)
+        student = module(network, loss, teaching.learning_rate, teaching.weight_decay)
         # Batches and loader draw from generators of their own, so that dropout's draws are the
         # epoch's alone.
         trainer_in(

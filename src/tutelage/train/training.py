@@ -1,18 +1,16 @@
-"""Training a student with the distillation loss, by Lightning."""
+"""Training a student with the distillation loss."""
 
 import copy
-import logging
+import itertools
 import math
 import statistics
-import tempfile
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import (
     BatchSampler,
     DataLoader,
@@ -21,15 +19,18 @@ from torch.utils.data import (
     SequentialSampler,
 )
 
+from tutelage.data.inputs import moved
 from tutelage.data.part import Part
+from tutelage.devices import found_device
 from tutelage.exceptions import SettingError, StudentError
 from tutelage.kernels.network import called, copied
 from tutelage.progress import Progress, silent
-from tutelage.train.extra import lightning
 from tutelage.train.loss import DistillationLoss
 
 PATIENCE = 3  # epochs without improvement on the held-out part before training stops
-_LOWEST, _HIGHEST, _FINDERS, _FINDER_STEPS = 1e-4, 3.0, 3, 100
+OPTIMISERS = ("sgd", "adamw")
+_RANGE = {"sgd": (1e-4, 3.0), "adamw": (1e-6, 0.1)}  # of learning rates
+_FINDERS, _FINDER_STEPS = 3, 100
 _SMOOTHING, _MOMENTUM = 0.9, 0.9
 _MEASURED = 1024  # examples that tell whether training has lowered the loss
 
@@ -66,7 +67,7 @@ def batches(part: Part, size: int, *, shuffled: bool, seed: int = 0) -> "DataLoa
 
 @dataclass(frozen=True)
 class Training:
-    """How a student is trained: SGD with momentum 0.9.
+    """How a student is trained.
 
     Attributes
     ----------
@@ -82,6 +83,11 @@ class Training:
         a rate that has been found on one setting need not suit another.
     device : {"auto", "cpu", "cuda"}
         Where; `auto` is a GPU where there is one.
+    optimiser : {"sgd", "adamw"}
+        SGD with momentum 0.9, or AdamW as torch has it (Loshchilov and Hutter 2019).
+    weight_decay : float
+    warmup : float
+        Share of the steps in which the learning rate grows from 0, from 0 to below 1.
     """
 
     epochs: int = 20
@@ -90,13 +96,22 @@ class Training:
     annealed: bool = False
     attempts: int = 1
     device: str = "auto"
+    optimiser: str = "sgd"
+    weight_decay: float = 0.0
+    warmup: float = 0.0
 
     def time_per_sample(self, learning_rate: float) -> float:
-        """Give t/n of docs/theory.md §8 for so many epochs: the sum of learning rate / (1 -
-        momentum) over a sample's steps.
+        """Give t/n of docs/theory.md §8 for so many epochs: the sum of the learning rates of a
+        sample's steps; of SGD, over 1 - momentum.
         """
-        mean = learning_rate / 2 if self.annealed else learning_rate  # a cosine's mean is a half
-        return self.epochs * mean / (1 - _MOMENTUM) / self.batch_size
+        mean = learning_rate * sum(self.schedule((k + 0.5) / 1000) for k in range(1000)) / 1000
+        steps = self.epochs * mean / self.batch_size
+        return steps / (1 - _MOMENTUM) if self.optimiser == "sgd" else steps
+
+    def schedule(self, done: float) -> float:
+        """Give the factor of the learning rate when this share of the steps is done."""
+        grown = min(1.0, done / self.warmup) if self.warmup else 1.0
+        return grown * (0.5 * (1 + math.cos(math.pi * done)) if self.annealed else 1.0)
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
@@ -108,6 +123,19 @@ class Training:
             raise SettingError(
                 f"A learning rate of {self.learning_rate:g} was given; expected a positive, finite"
                 " number."
+            )
+        if self.optimiser not in OPTIMISERS:
+            raise SettingError(
+                f"The optimiser is {self.optimiser!r}; expected one of {', '.join(OPTIMISERS)}."
+            )
+        if not 0 <= self.weight_decay < math.inf:
+            raise SettingError(
+                f"The weight decay is {self.weight_decay:g}; expected a finite number of 0 or more."
+            )
+        if not 0 <= self.warmup < 1:
+            raise SettingError(
+                f"The warm-up is {self.warmup:g}; expected the share of the steps in which the"
+                " learning rate grows, from 0 to below 1."
             )
 
 
@@ -151,8 +179,6 @@ def train(
     ------
     StudentError
         If training diverges.
-    MissingExtraError
-        If Lightning is not installed.
     """
     rate = training.learning_rate or found_rate(network, examples, loss, training, seed)
     first = copy.deepcopy(network.state_dict())
@@ -172,29 +198,33 @@ def _train(
     network: nn.Module, examples: Part, loss: DistillationLoss, training: Training, rate: float,
     held_out: Part | None, seed: int, progress: Progress,
 ) -> Trained:  # fmt: skip
-    with quiet(), torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as scratch:
-        torch.manual_seed(seed)
-        before = _measured(network, held_out or examples, loss)
-        with progress("training", training.epochs) as advance:
-            student = lightning_module(
-                network, loss, rate, annealed if training.annealed else _constant
-            )
-            watcher = _watcher(advance, network, before if held_out is not None else math.inf)
-            trainer_in(
-                scratch, device=training.device, max_epochs=training.epochs, callbacks=[watcher]
-            ).fit(
-                student,
-                batches(examples, training.batch_size, shuffled=True, seed=seed),
-                None if held_out is None else batches(held_out, 1024, shuffled=False),
-            )
-        epochs = watcher.restore(network) if held_out is not None else watcher.epochs
-        after = _measured(network, held_out or examples, loss)
+    watched = held_out or examples.rows(slice(0, _MEASURED))
+    network.to(found_device(training.device))
+    before = _measured(network, watched, loss)
     if not math.isfinite(before):
         raise StudentError(
             f"The student's loss is {before} before it is trained. Look at its initial weights, and"
             " at the scale of the inputs and of the teacher's logits."
         )
-    if watcher.diverged or not after <= before * 1.05:
+    best, epochs, weights = before, 0, copy.deepcopy(network.state_dict())
+    with torch.random.fork_rng(devices=[]), progress("training", training.epochs) as advance:
+        torch.manual_seed(seed)
+        for epoch, last in enumerate(_epochs(network, examples, loss, training, rate, seed), 1):
+            advance(1)
+            reached = last if held_out is None else _measured(network, held_out, loss)
+            if not math.isfinite(last + reached):
+                break
+            if held_out is None:
+                epochs = epoch
+            elif reached < best * (1 - 1e-3):
+                best, epochs, weights = reached, epoch, copy.deepcopy(network.state_dict())
+            elif epoch - epochs >= PATIENCE:
+                break
+    if held_out is not None:
+        network.load_state_dict(weights)
+    after = _measured(network, watched, loss) if math.isfinite(last) else last
+    network.cpu()
+    if not after <= before * 1.05:
         raise StudentError(
             f"Training the student diverged at a learning rate of {rate:g}: its loss went from"
             f" {before:.3g} to {after:.3g}. Give a lower one (--learning-rate), or look at the"
@@ -204,209 +234,99 @@ def _train(
     return Trained(epochs, rate)
 
 
+def _epochs(
+    network: nn.Module, examples: Part, loss: DistillationLoss, training: Training, rate: float,
+    seed: int,
+) -> Iterator[float]:  # fmt: skip
+    """Train for an epoch at a time, and give the loss of its last step; at the first loss that is
+    no number, that.
+    """
+    loader = batches(examples, training.batch_size, shuffled=True, seed=seed)
+    optimiser = _optimiser(network, training, rate)
+    total = training.epochs * len(loader)
+    factor = LambdaLR(optimiser, lambda step: training.schedule(min(1.0, step / total)))
+    for _ in range(training.epochs):
+        for batch in loader:
+            found = _step(network, batch, loss, optimiser)
+            factor.step()
+            if not math.isfinite(found):
+                break
+        yield found
+
+
+def _step(
+    network: nn.Module, batch: list[Any], loss: DistillationLoss, optimiser: torch.optim.Optimizer
+) -> float:
+    device = next(network.parameters()).device
+    x, *targets = batch
+    optimiser.zero_grad()
+    found = loss(called(network, moved(x, device)), *(moved(t, device) for t in targets))
+    found.backward()
+    optimiser.step()
+    return float(found.detach())
+
+
+def _optimiser(network: nn.Module, training: Training, rate: float) -> torch.optim.Optimizer:
+    parameters = [p for p in network.parameters() if p.requires_grad]
+    if training.optimiser == "adamw":
+        return torch.optim.AdamW(parameters, lr=rate, weight_decay=training.weight_decay)
+    return torch.optim.SGD(
+        parameters, lr=rate, momentum=_MOMENTUM, weight_decay=training.weight_decay
+    )
+
+
+def _measured(network: nn.Module, part: Part, loss: DistillationLoss) -> float:
+    """The loss on some examples, in evaluation mode."""
+    modes = {module: module.training for module in network.modules()}
+    device = next(network.parameters()).device
+    network.eval()
+    total = 0.0
+    with torch.no_grad():
+        for start in range(0, len(part), _MEASURED):
+            some = part.rows(slice(start, start + _MEASURED))
+            assert some.teacher is not None
+            labels = None if some.labels is None else some.labels.to(device)
+            out = called(network, moved(some.x, device))
+            total += len(some) * float(loss(out, some.teacher[:, -1].to(device), labels))
+    for module, mode in modes.items():
+        module.training = mode
+    return total / len(part)
+
+
 def found_rate(
     network: nn.Module, examples: Part, loss: DistillationLoss, training: Training, seed: int
 ) -> float:
     """Find a learning rate: the median of three range tests (Smith 2017), each on a copy of the
     network.
     """
-    with quiet(), torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as scratch:
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        tests = [
-            _range_test(network, examples, loss, training, 10 * seed + k, scratch)
+        return statistics.median(
+            _range_test(copied(network), examples, loss, training, 10 * seed + k)
             for k in range(_FINDERS)
-        ]
-    return statistics.median(tests)
-
-
-def _measured(network: nn.Module, examples: Part, loss: DistillationLoss) -> float:
-    """The loss on some examples, in evaluation mode."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    some = examples.rows(slice(0, _MEASURED))
-    assert some.teacher is not None
-    with torch.no_grad():
-        found = float(loss(called(network, some.x), some.teacher[:, -1], some.labels))
-    for module, mode in modes.items():
-        module.training = mode
-    return found
-
-
-Schedule = Callable[[float], float]
-"""From the share of training that is done to a factor of the learning rate."""
-
-
-def _constant(_: float) -> float:
-    return 1.0
-
-
-def annealed(done: float) -> float:
-    """Fall along a cosine."""
-    return 0.5 * (1 + math.cos(math.pi * done))
-
-
-def _growing(done: float) -> float:
-    return float((_HIGHEST / _LOWEST) ** done)
-
-
-def lightning_module(
-    network: nn.Module,
-    loss: DistillationLoss,
-    rate: float,
-    schedule: Schedule,
-    weight_decay: float = 0.0,
-) -> Any:
-    """Give what Lightning trains: the network, by SGD with momentum."""
-    pl = lightning()
-
-    class Student(pl.LightningModule):  # type: ignore[misc, name-defined]
-        def __init__(self) -> None:
-            super().__init__()
-            self.network, self.loss = network, loss
-
-        def training_step(self, batch: list[Tensor], _: int) -> Tensor:
-            found = self._loss(batch)
-            if self.trainer.loggers:
-                self.log("loss", found)
-            return found
-
-        def validation_step(self, batch: list[Tensor], _: int) -> None:
-            self.log("held_out", self._loss(batch), batch_size=len(batch[0]))
-
-        def _loss(self, batch: list[Tensor]) -> Tensor:
-            x, *targets = batch
-            found: Tensor = self.loss(called(self.network, x), *targets)
-            return found
-
-        def configure_optimizers(self) -> Any:
-            parameters = [p for p in self.network.parameters() if p.requires_grad]
-            optimiser = torch.optim.SGD(
-                parameters, lr=rate, momentum=_MOMENTUM, weight_decay=weight_decay
-            )
-            total = max(1, int(self.trainer.estimated_stepping_batches))
-            factor = torch.optim.lr_scheduler.LambdaLR(
-                optimiser, lambda step: schedule(min(1.0, step / total))
-            )
-            return {
-                "optimizer": optimiser,
-                "lr_scheduler": {"scheduler": factor, "interval": "step"},
-            }
-
-    return Student()
-
-
-def _watcher(advance: Any, network: nn.Module, before: float) -> Any:
-    pl = lightning()
-
-    class Watcher(pl.Callback):  # type: ignore[misc, name-defined]
-        """Keeps the best weights, and stops when the held-out part no longer improves or the loss
-        is lost.
-        """
-
-        def __init__(self) -> None:
-            self.epochs, self.best, self.best_epoch, self.diverged = 0, before, 0, False
-            self.weights = {k: v.detach().clone() for k, v in network.state_dict().items()}
-
-        def on_train_batch_end(self, trainer: Any, _: Any, outputs: Any, *__: Any) -> None:
-            if not bool(torch.isfinite(outputs["loss"])):
-                self.diverged = trainer.should_stop = True
-
-        def on_train_epoch_end(self, trainer: Any, module: Any) -> None:
-            self.epochs += 1
-            advance(1)
-            held_out = trainer.callback_metrics.get("held_out")
-            if held_out is None:
-                return
-            if float(held_out) < self.best * (1 - 1e-3):
-                self.best, self.best_epoch = float(held_out), self.epochs
-                self.weights = {
-                    k: v.detach().clone() for k, v in module.network.state_dict().items()
-                }
-            elif self.epochs - self.best_epoch >= PATIENCE or not math.isfinite(float(held_out)):
-                trainer.should_stop = True
-
-        def restore(self, network: nn.Module) -> int:
-            network.load_state_dict(self.weights)
-            return self.best_epoch
-
-    return Watcher()
+        )
 
 
 def _range_test(
-    network: nn.Module,
-    examples: Part,
-    loss: DistillationLoss,
-    training: Training,
-    seed: int,
-    scratch: str,
+    network: nn.Module, examples: Part, loss: DistillationLoss, training: Training, seed: int
 ) -> float:
-    """On a copy: a tenth of the rate at which the loss is lowest, before it blows up."""
+    """A tenth of the rate at which the loss is lowest, before it blows up."""
+    network.to(found_device(training.device))
+    lowest, highest = _RANGE[training.optimiser]
+    growth = (highest / lowest) ** (1 / _FINDER_STEPS)
+    optimiser = _optimiser(network, training, lowest)
+    factor = LambdaLR(optimiser, lambda step: growth**step)
+    loader = batches(examples, training.batch_size, shuffled=True, seed=seed)
+    endless = itertools.chain.from_iterable(itertools.repeat(loader))
     losses: list[float] = []
-
-    class Listener(lightning().Callback):  # type: ignore[misc]
-        def on_train_batch_end(self, trainer: Any, _: Any, outputs: Any, *__: Any) -> None:
-            losses.append(float(outputs["loss"]))
-            trainer.should_stop = not losses[-1] <= 4 * losses[0]
-
-    trainer_in(
-        scratch, device=training.device, max_steps=_FINDER_STEPS, callbacks=[Listener()]
-    ).fit(
-        lightning_module(copied(network), loss, _LOWEST, _growing),
-        batches(examples, training.batch_size, shuffled=True, seed=seed),
-    )
+    for batch in itertools.islice(endless, _FINDER_STEPS):
+        losses.append(_step(network, batch, loss, optimiser))
+        factor.step()
+        if not losses[-1] <= 4 * losses[0]:
+            break
     smooth, averages = 0.0, []
     for step, value in enumerate(losses):
         smooth = _SMOOTHING * smooth + (1 - _SMOOTHING) * value
-        averages.append(smooth / (1 - _SMOOTHING ** (step + 1)))
-    lowest = min(
-        range(len(averages)), key=lambda s: averages[s] if math.isfinite(averages[s]) else math.inf
-    )
-    return _LOWEST * _growing(lowest / _FINDER_STEPS) / 10
-
-
-def trainer_in(
-    folder: str, *, device: str = "auto", devices: int = 1, logger: Any = False, **arguments: Any
-) -> Any:
-    """Give a silent trainer that leaves its files in a folder."""
-    return lightning().Trainer(
-        accelerator={"cuda": "gpu"}.get(device, device),
-        devices=devices,
-        strategy=(
-            "auto" if devices == 1 else "ddp_notebook"
-        ),  # forks: what is trained here cannot be pickled
-        use_distributed_sampler=False,
-        logger=logger,
-        log_every_n_steps=1,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        default_root_dir=folder,
-        num_sanity_val_steps=0,
-        **arguments,
-    )
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Lightning talks of devices, workers and checkpoints, none of which is for the user of a
-    plan.
-    """
-    lightning()
-    loggers = [
-        logging.getLogger(name)
-        for name in (
-            "lightning.pytorch",
-            "lightning.fabric",
-            "lightning.pytorch.utilities.rank_zero",
-        )
-    ]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
+        found = smooth / (1 - _SMOOTHING ** (step + 1))
+        averages.append(found if math.isfinite(found) else math.inf)
+    return float(lowest * growth ** averages.index(min(averages)) / 10)
