@@ -1,10 +1,10 @@
 """The kernel of a network of finite width, at the weights that it has."""
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Lock
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ GIB = 1 << 30
 # What a module is asked to record while it is called, another thread must not disturb.
 _ALONE = Lock()
 _PANEL = 1024  # rows that are mirrored at once
+_KEPT = 4  # features of inputs and passes that are remembered
 
 Outputs = Literal["mean", "full"] | int
 
@@ -35,6 +36,10 @@ class EmpiricalKernel:
     projected: int | None = None
     seed: int = 0
     probes: int | None = None
+    remember: bool = False
+    kept: "dict[Any, tuple[Inputs, list[Features]]]" = field(
+        init=False, default_factory=dict, repr=False, compare=False
+    )
 
     def __post_init__(self) -> None:
         if not (
@@ -54,6 +59,10 @@ class EmpiricalKernel:
                 f"probes is {self.probes} with outputs {self.outputs!r}; expected a number of"
                 " directions, 1 or more, with outputs mean, which they estimate."
             )
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is remembered does not travel to other processes."""
+        return vars(self) | {"kept": {}}
 
     def __call__(self, x1: Inputs, x2: Inputs | None = None) -> Tensor:
         """Θ(x1, x2); a dict of tensors holds one tensor for each argument of the network's
@@ -254,9 +263,12 @@ class _Work:
         return [*found, (together, self.outputs)] if together else found
 
     def features(self, x: Inputs, part: tuple[list[Layer], list[int]]) -> list[Features]:
-        """Of one pass."""
-        layers, outputs = part
-        return collect(
+        """Of one pass; remembered where they are small and the inputs will not change."""
+        (layers, outputs), kept = part, self.kernel.kept
+        key = (*_address(x), *(layer.name for layer in layers), *outputs)
+        if key in kept:
+            return kept[key][1]
+        found = collect(
             self.network,
             x,
             layers,
@@ -265,6 +277,15 @@ class _Work:
             self.kernel.seed,
             self._room,
         )
+        size = length(x) * sum(self.numbers(layer, len(outputs)) for layer in layers)
+        if self.kernel.remember and size <= self._room / 4 and len(kept) < _KEPT:
+            kept[key] = (x, found)  # with the inputs, so that their address stays theirs
+        return found
+
+
+def _address(x: Inputs) -> tuple[Any, ...]:
+    tensors = x.values() if isinstance(x, dict) else [x]
+    return tuple(part for t in tensors for part in (t.data_ptr(), tuple(t.shape), t.stride()))
 
 
 def _directions(count: int, like: Tensor, seed: int) -> Tensor:
@@ -283,6 +304,7 @@ def empirical(
     projected: int | None = None,
     seed: int = 0,
     probes: int | None = None,
+    remember: bool = False,
 ) -> EmpiricalKernel:
     """Give the neural tangent kernel of a network of torch at the weights that it has now, (1.1).
 
@@ -310,6 +332,8 @@ def empirical(
     probes : int, optional
         Estimate the mean over outputs from so many random directions of the logits in place of all
         C (docs/theory.md §3.2): the cost falls as C does. All are taken where C - 1 are no more.
+    remember : bool
+        Keep small features of inputs that may be given again, which must not be changed meanwhile.
 
     Returns
     -------
@@ -332,7 +356,7 @@ def empirical(
     tensor([[2., 2.],
             [2., 6.]])
     """
-    return EmpiricalKernel(Network.of(network), outputs, memory, projected, seed, probes)
+    return EmpiricalKernel(Network.of(network), outputs, memory, projected, seed, probes, remember)
 
 
 def len_of(span: slice) -> int:

@@ -3,6 +3,6 @@ students.
 """
 
 from tutelage.pilots.budget import Budget, cannot
-from tutelage.pilots.corrected import within
+from tutelage.pilots.corrected import linearised, within
 
-__all__ = ["Budget", "cannot", "within"]
+__all__ = ["Budget", "cannot", "linearised", "within"]

@@ -1,27 +1,24 @@
 """What a plan within a budget may cost, and what its parts do."""
 
 import math
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
-
-import torch
 
 from tutelage.data.part import Part
 from tutelage.data.task import Task
 from tutelage.kernels import empirical
-from tutelage.kernels.network import called
 from tutelage.solve import Scale
 from tutelage.students import TorchStudent
 from tutelage.train import DistillationLoss
+from tutelage.train.training import seconds_of
 
 PROBES = 3
 SMALLEST = 160  # a pool with room for theory and pilots
 _MOST, _LEAST = 2048, 128  # samples that theory looks at
 _STARTS, _SHARE = 3, 0.4  # of the budget that more starts than one may take
+_BESIDE = 1.3  # factors, solutions, small batches: as measured by benchmarks/search.py
 _BRIEF = 12  # epochs that warm starts take, as a rule
 WHOLE = {"sizes": None, "features": None, "pool": None, "left_out": True, "scale": Scale()}
-_STEPS = 2  # that are timed
 
 
 @dataclass(frozen=True)
@@ -70,10 +67,12 @@ class Prices:
 
     @classmethod
     def of(cls, student: TorchStudent, pool: Part, tested: int, t_power: int) -> "Prices":
-        """Count, and time two steps."""
+        """Count, and time a few steps."""
         operations = empirical(student.fresh(pool, 0), probes=PROBES).operations(pool.x)
         epochs, warm = student.epochs, min(_BRIEF, student.training.epochs, student.epochs)
-        seconds = _seconds_of_a_training(student, pool, t_power)
+        own = replace(student.training, epochs=int(student.epochs))
+        loss = DistillationLoss(1.0, 1.0, t_power)
+        seconds = seconds_of(student.fresh(pool, 0), pool, loss, own)
         return cls(*operations, epochs, warm, len(pool), tested, seconds)
 
     def theory(self, used: int) -> float:
@@ -81,7 +80,8 @@ class Prices:
         brief = self.warm_epochs * used / 2 * 3 * self.forward
         features = (used + self.tested) * self.feature
         pairs = (used * used / 2 + used * self.tested) * self.pair
-        return (brief + features + pairs) / (3 * self.forward * self.epochs * self.n)
+        all_of_it = _BESIDE * (brief + features + pairs)
+        return all_of_it / (3 * self.forward * self.epochs * self.n)
 
     def affordable(self, budget: Budget, starts: int | None) -> tuple[int, int]:
         """Samples that theory looks at, and its starts: by default up to 3."""
@@ -90,19 +90,6 @@ class Prices:
             used //= 2
         most = int(_SHARE * budget.trainings / self.theory(used))
         return used, starts or max(1, min(_STARTS, most))
-
-
-def _seconds_of_a_training(student: TorchStudent, pool: Part, t_power: int) -> float:
-    network, size = student.fresh(pool, 0), student.training.batch_size
-    batch, loss = pool.rows(slice(0, size)), DistillationLoss(1.0, 1.0, t_power)
-    optimiser = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.0)
-    assert batch.teacher is not None
-    for _ in range(_STEPS):  # the first one warms up
-        started = time.perf_counter()
-        optimiser.zero_grad()
-        loss(called(network, batch.x), batch.teacher[:, -1]).backward()
-        optimiser.step()
-    return (time.perf_counter() - started) * student.epochs * len(pool) / len(batch)
 
 
 def cannot(task: Any, student: Any, options: dict[str, Any]) -> str | None:

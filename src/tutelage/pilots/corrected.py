@@ -67,19 +67,11 @@ def within(
         f" {spent:.2g} trainings of the student; with pilots {max(spent, budget.trainings):.2g} at"
         f" most, about {prices.seconds * max(spent, budget.trainings):.0f} s",
     )
-    data = compute(
-        task,
-        replace(student, probes=PROBES, first=0.5),
-        pool=used,
-        sizes=[used // 2, used],
-        orderings=count,
-        t_power=t_power,
-        seed=seed,
-        standardise=standardise,
-        device=device,
-        progress=progress,
-        **{name: value for name, value in options.items() if name not in WHOLE},
-    )
+    given = {name: value for name, value in options.items() if name not in WHOLE}
+    data = linearised(
+        task, student, used, orderings=count, t_power=t_power, seed=seed, standardise=standardise,
+        device=device, progress=progress, **given,
+    )  # fmt: skip
     epoch = _epoch(task, data)
     surface = Surface.of(data, epoch)
     order = torch.as_tensor(np.random.default_rng([seed, 0]).permutation(task.n_train))
@@ -95,6 +87,12 @@ def within(
         predicted_seconds=prices.seconds * max(spent, budget.trainings),
         seconds=time.perf_counter() - started,
     )
+
+
+def linearised(task: Task, student: TorchStudent, used: int, **options: Any) -> xr.Dataset:
+    """Compute curves of a part of the pool, of starts that have each seen half of it."""
+    brief = replace(student, probes=PROBES, first=0.5, judged=False)
+    return compute(task, brief, pool=used, sizes=[used // 2, used], **options)
 
 
 def _epoch(task: Task, data: xr.Dataset) -> int:

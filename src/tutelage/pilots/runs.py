@@ -70,7 +70,7 @@ class Runs:
         with self.progress("pilots", self.budget.trainings - self.spent) as advance:
             while (chosen := self._next(surface, found, tried)) is not None:
                 tried.add(chosen)
-                pilot = self._run(surface, *chosen)
+                pilot = self.run(surface, *chosen)
                 found += [] if pilot is None else [pilot]
                 self.spent += chosen[1] / len(self.taught)
                 advance(chosen[1] / len(self.taught))
@@ -119,7 +119,8 @@ class Runs:
         assert found is not None
         return found
 
-    def _run(self, surface: Surface, s: int, n: int) -> Pilot | None:
+    def run(self, surface: Surface, s: int, n: int) -> Pilot | None:
+        """Train one; None if it diverges."""
         rho, t = float(surface.soft_ratio[s]), float(surface.temperature[s])
         own, others = self.taught.rows(slice(0, n)), self.taught.rows(slice(n, None))
         loss = DistillationLoss(rho, t, self.t_power)

@@ -61,6 +61,8 @@ class TorchStudent:
         See `tutelage.kernels.empirical`.
     first : float
         Share of the samples that a start has seen that predicts the others.
+    judged : bool
+        Whether to train a little on from a warm start, and say how linear the network is there.
     """
 
     factory: Factory
@@ -72,6 +74,7 @@ class TorchStudent:
     made_by: Mapping[str, Any] | None = None
     probes: int | None = None
     first: float = 0.25
+    judged: bool = True
 
     def __post_init__(self) -> None:
         if not self.epochs >= 1:
@@ -160,12 +163,14 @@ class TorchStudent:
             rate = done.learning_rate
             notes.append(
                 f"The warm start was trained for {done.epochs} epochs at a learning rate of"
-                f" {rate:.2g}. {how_linear}"
+                f" {rate:.2g}. {how_linear}".rstrip()
             )
         time, until = self._time(rate)
         if self.training.device != "auto":
             network.to(self.training.device)  # where it is trained, its kernel is computed
-        kernel = empirical(network, projected=self.projected, seed=seed, probes=self.probes)
+        kernel = empirical(
+            network, projected=self.projected, seed=seed, probes=self.probes, remember=True
+        )
         logits = partial(_centred, Network.of(network))
         return Start(kernel, (), len(taught), logits, time, (*notes, until))
 
@@ -247,7 +252,7 @@ class TorchStudent:
     def _warm(
         self, network: nn.Module, examples: Part, seed: int, progress: Progress
     ) -> tuple[Trained, str]:
-        """Train in place, and say how linear the network is from there on."""
+        """Train in place, and say how linear the network is from there on, if that was asked."""
         order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))
         count = max(1, int(_HELD_OUT * len(examples)))
         held_out, taught = examples.rows(order[:count]), examples.rows(order[count:])
@@ -255,6 +260,8 @@ class TorchStudent:
         # A start that is trained for longer than the student itself would know too much.
         brief = replace(self.training, epochs=int(min(self.training.epochs, self.epochs)))
         done = train(network, taught, loss, brief, held_out=held_out, seed=seed, progress=progress)
+        if not self.judged:
+            return done, ""
         further = copied(network)
         onward = replace(
             self.training, epochs=_FURTHER_EPOCHS, learning_rate=done.learning_rate, annealed=False

@@ -4,6 +4,7 @@ import copy
 import itertools
 import math
 import statistics
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +33,7 @@ OPTIMISERS = ("sgd", "adamw")
 _RANGE = {"sgd": (1e-4, 3.0), "adamw": (1e-6, 0.1)}  # of learning rates
 _FINDERS, _FINDER_STEPS = 3, 100
 _SMOOTHING, _MOMENTUM = 0.9, 0.9
+_TIMED = 4  # steps: the first one warms up
 _MEASURED = 1024  # examples that tell whether training has lowered the loss
 
 
@@ -234,6 +236,24 @@ def _train(
     return Trained(epochs, rate)
 
 
+def seconds_of(
+    network: nn.Module, examples: Part, loss: DistillationLoss, training: Training
+) -> float:
+    """How long training takes, by a few steps, which do not move the network."""
+    network.to(found_device(training.device))
+    optimiser = _optimiser(network, training, 0.0)
+    loader = batches(examples, training.batch_size, shuffled=True)
+    at: list[float] = []
+    for batch in itertools.islice(_endless(loader), _TIMED):
+        _step(network, batch, loss, optimiser)
+        at.append(time.perf_counter())
+    return (at[-1] - at[0]) / (_TIMED - 1) * training.epochs * len(loader)
+
+
+def _endless(loader: "DataLoader[Any]") -> Iterator[list[Any]]:
+    return itertools.chain.from_iterable(itertools.repeat(loader))
+
+
 def _epochs(
     network: nn.Module, examples: Part, loss: DistillationLoss, training: Training, rate: float,
     seed: int,
@@ -317,9 +337,8 @@ def _range_test(
     optimiser = _optimiser(network, training, lowest)
     factor = LambdaLR(optimiser, lambda step: growth**step)
     loader = batches(examples, training.batch_size, shuffled=True, seed=seed)
-    endless = itertools.chain.from_iterable(itertools.repeat(loader))
     losses: list[float] = []
-    for batch in itertools.islice(endless, _FINDER_STEPS):
+    for batch in itertools.islice(_endless(loader), _FINDER_STEPS):
         losses.append(_step(network, batch, loss, optimiser))
         factor.step()
         if not losses[-1] <= 4 * losses[0]:
