@@ -2,11 +2,12 @@
 
     OMP_NUM_THREADS=1 python benchmarks/recorded.py [--tasks NAME …] [--cifar FOLDER]
 
-Of each task of `comparison.py`, and two with larger pools, for ten settings and two seeds: students
-of the whole pool with their error on the test part after every epoch, and students of a quarter, an
-eighth and a sixteenth of the pool; what each decides on the test part, and the CPU seconds that its
-training took. They are kept under benchmarks/cache, so that a run goes on where the last one ended;
-`benchmarks/search.py` replays methods of search on them in seconds.
+Of each task of `comparison.py`, and two with larger pools, for ten settings and two seeds (of three
+tasks also for forty settings): students of the whole pool with their error on the test part after
+every epoch, and students of a quarter, an eighth and a sixteenth of the pool; what each decides on
+the test part, and the CPU seconds that its training took. They are kept under benchmarks/cache, so
+that a run goes on where the last one ended; `benchmarks/search.py` replays methods of search on
+them in seconds.
 """
 
 import argparse
@@ -30,6 +31,15 @@ LARGER = {
     "fashion 10, weak, mlp, 3000": Spec("fashion", None, 3000, 2000, 3, 0.0, "mlp"),
 }
 ALL = TASKS | LARGER
+FORTY = [(rho, t) for rho in (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 1.0) for t in (1, 2, 4, 8, 16)]
+WIDER = {  # the same tasks, on a finer grid
+    f"{name}, 40 settings": ALL[name]
+    for name in (
+        "fashion 10, weak, mlp",
+        "fashion 10, strong, 40 % noise, mlp",
+        "fashion 10, strong, 30 % noise, mlp, 3000",
+    )
+}
 PARTS, SEEDS = (1, 4, 8, 16), 2  # the pool is divided by
 
 
@@ -64,28 +74,44 @@ class Recorded:
         return self.mistakes[0].mean((1, 2))
 
 
+def settings_of(name: str) -> list[tuple[float, float]]:
+    """A task's settings, (ρ, T)."""
+    return FORTY if name in WIDER else SETTINGS
+
+
+def problem(name: str, cifar: Path) -> tuple[tu.Task, Spec]:
+    """A task, and what it is."""
+    spec = (ALL | WIDER)[name]
+    return task_of(name.removesuffix(", 40 settings"), spec, cifar), spec
+
+
+def file_of(name: str) -> str:
+    """What a task's files are called."""
+    return name.replace(" ", "-").replace(",", "").replace("%", "percent")
+
+
 def recorded(name: str, cifar: Path) -> Recorded:
     """Train a task's students, or read them."""
     CACHE.mkdir(parents=True, exist_ok=True)
-    path = CACHE / f"{name.replace(' ', '-').replace(',', '').replace('%', 'percent')}.npz"
+    path = CACHE / f"{file_of(name)}.npz"
     if not path.exists():
-        found = _record(task_of(name, ALL[name], cifar), ALL[name])
+        found = _record(*problem(name, cifar), settings_of(name))
         np.savez_compressed(path, **vars(found))
     with np.load(path) as kept:
         return Recorded(**kept)
 
 
-def _record(task: tu.Task, spec: Spec) -> Recorded:
+def _record(task: tu.Task, spec: Spec, settings: list[tuple[float, float]]) -> Recorded:
     pool, test = task.inputs(torch.float32)
     examples, training = task.part("train", pool).floating(torch.float32), STUDENT[spec.student]
-    count = (len(PARTS), len(SETTINGS), SEEDS)
+    count = (len(PARTS), len(settings), SEEDS)
     decisions = np.zeros((*count, len(test)), np.int16)
     epochs, seconds = np.zeros((*count[1:], training.epochs)), np.zeros(count)
     for seed in range(SEEDS):
         order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
         for p, divided in enumerate(PARTS):
             part = examples.rows(order[: len(pool) // divided])
-            for s, (rho, t) in enumerate(SETTINGS):
+            for s, (rho, t) in enumerate(settings):
                 torch.manual_seed(100 + seed)
                 network = factory_of(spec)(tuple(pool.shape[1:]), task.n_logits)
                 watched = _Watched(network, test, task.y_test, divided == 1)
@@ -127,7 +153,7 @@ class _Watched:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--tasks", nargs="*", default=list(ALL))
+    parser.add_argument("--tasks", nargs="*", default=[*ALL, *WIDER])
     parser.add_argument(
         "--cifar", type=Path, default=Path(__file__).parents[2] / "shared" / "data" / "cifar10"
     )

@@ -16,6 +16,7 @@ PROBES = 3
 SMALLEST = 160  # a pool with room for theory and pilots
 _MOST, _LEAST = 2048, 128  # samples that theory looks at
 _STARTS, _SHARE = 3, 0.4  # of the budget that more starts than one may take
+_THEORY = 0.9  # of the budget that it may take
 _BESIDE = 1.3  # factors, solutions, small batches: as measured by benchmarks/search.py
 _BRIEF = 12  # epochs that warm starts take, as a rule
 WHOLE = {"sizes": None, "features": None, "pool": None, "left_out": True, "scale": Scale()}
@@ -86,7 +87,7 @@ class Prices:
     def affordable(self, budget: Budget, starts: int | None) -> tuple[int, int]:
         """Samples that theory looks at, and its starts: by default up to 3."""
         used = min(self.n // 2, _MOST)
-        while used >= 2 * _LEAST and self.theory(used) > budget.trainings / 2:
+        while used >= 2 * _LEAST and self.theory(used) > _THEORY * budget.trainings:
             used //= 2
         most = int(_SHARE * budget.trainings / self.theory(used))
         return used, starts or max(1, min(_STARTS, most))

@@ -73,7 +73,7 @@ def within(
         device=device, progress=progress, **given,
     )  # fmt: skip
     epoch = _epoch(task, data)
-    surface = Surface.of(data, epoch)
+    surface = Surface.of(data, task, epoch)
     order = torch.as_tensor(np.random.default_rng([seed, 0]).permutation(task.n_train))
     assert whole.teacher is not None
     taught = Part(whole.x, whole.teacher[:, [epoch]], whole.labels).rows(order)
@@ -82,7 +82,9 @@ def within(
     corrected = _with_votes(data, task, epoch, order, found, surface)
     for name in ("error", "transfer_risk"):
         if name in data:
-            corrected = _corrected(corrected, name, Surface.of(data, epoch, name), runs, found)
+            corrected = _corrected(
+                corrected, name, Surface.of(data, task, epoch, name), runs, found
+            )
     return _described(corrected, surface, runs, found).assign_attrs(
         predicted_seconds=prices.seconds * max(spent, budget.trainings),
         seconds=time.perf_counter() - started,

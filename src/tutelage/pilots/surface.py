@@ -6,6 +6,9 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from tutelage.data.task import Task
+from tutelage.theory.pilots import memorised
+
 _DECAY = 0.8  # of what a doubling of samples brings, from one doubling to the next
 
 
@@ -23,6 +26,8 @@ class Surface:
     gain : float
         What the last doubling up to it brought, over all settings: what it brings to each is too
         uncertain to be carried on.
+    wrong : float
+        Share of the pool's labels that seem to be wrong.
     """
 
     soft_ratio: np.ndarray
@@ -30,18 +35,29 @@ class Surface:
     shares: np.ndarray
     used: int
     gain: float
+    wrong: float = 0.0
 
     @classmethod
-    def of(cls, data: xr.Dataset, epoch: int, name: str = "error") -> "Surface":
+    def of(cls, data: xr.Dataset, task: Task, epoch: int, name: str = "error") -> "Surface":
         """Of one teacher's epoch, from curves of two sizes."""
         one = data.isel(epoch=epoch) if "epoch" in data.dims else data
         ratio, heat = np.meshgrid(one.soft_ratio.values, one.temperature.values, indexing="ij")
         shares = one[name].mean("ordering").values.reshape(ratio.size, -1)
         gain = float((shares[:, 0] - shares[:, 1]).mean())
-        return cls(ratio.ravel(), heat.ravel(), shares[:, 1], int(one.n[-1]), gain)
+        wrong, used = wrong_labels(task, epoch), int(one.n[-1])
+        return cls(ratio.ravel(), heat.ravel(), shares[:, 1], used, gain, wrong)
 
     def at(self, n: int) -> np.ndarray:
         """Of students of n samples, (S,)."""
         doublings = math.log2(n / self.used)
         ahead = _DECAY * (1 - _DECAY**doublings) / (1 - _DECAY) if doublings > 0 else doublings
-        return np.clip(self.shares - self.gain * ahead, 0, 1)
+        found = self.shares - self.gain * ahead + memorised(self.soft_ratio, self.wrong)
+        return np.clip(found, 0, 1)
+
+
+def wrong_labels(task: Task, epoch: int) -> float:
+    """Share of the pool's labels that seem to be wrong: how much more often the teacher contradicts
+    them than those of the test part.
+    """
+    pool, test = (task.teacher_accuracy(part) for part in ("train", "test"))
+    return 0.0 if pool is None or test is None else max(0.0, float(test[epoch] - pool[epoch]))

@@ -13,18 +13,28 @@ from numpy import ndarray
 from numpy.polynomial.hermite_e import hermegauss
 
 # How real students' errors were seen to differ from predicted ones (benchmarks/search.py).
-_LEVEL, _TREND = 0.1, 0.02  # alike at all settings: at N, and for each doubling of n
-_SHAPE, _GROWTH, WIDE = 0.03, 0.5, (0.7, 2.5)  # at N, and how it grows: with n to this power
-_BRIEF, _NARROW = (
-    0.003,
-    (
-        0.5,
-        2.0,
-    ),
-)  # of small pilots only: nothing at N, once at N/2, thrice at N/4
-_SEED = 0.12  # over √n: initial weights, batches and which samples they are
-_PAIRED = 0.5  # of the test part's noise: students err on the same samples
+MEMORISED = 0.21  # of the wrong labels, at a soft ratio of 0: (3.12)
+_LEVEL, _TREND = 0.01, 0.01  # alike at all settings: at N, and for each doubling of n
+_SLOPE = 0.02  # along the soft ratio, from 0 to 1, at all n
+_SHAPE, WIDE = 0.01, (0.35, 3.0)  # at N; it grows as n does
+_BRIEF, _NARROW = 0.0066, (1.0, 5.0)  # of small pilots: nothing at N, once at N/2, thrice at N/4
+_SEED = 0.18  # over √n: initial weights, batches and which samples they are
+_PAIRED = 0.1  # of the test part's noise: students err on the same samples
 _DRAWS, _NODES = 2000, 16
+
+
+def memorised(soft_ratio: np.ndarray, wrong: float) -> np.ndarray:
+    """Give what students err more than linearised ones where labels are wrong, (3.12): networks fit
+    wrong labels in a way that harms them more.
+
+    Parameters
+    ----------
+    soft_ratio : array
+    wrong : float
+        Share of the pool's labels that are wrong.
+    """
+    return np.asarray(MEMORISED * wrong * (1 - soft_ratio) ** 3)
+
 
 Places = Float[ndarray, "places 3"]
 
@@ -90,11 +100,11 @@ def noise(error: np.ndarray, n: np.ndarray, tested: int) -> np.ndarray:
 def _covariance(a: Places, b: Places) -> Float[ndarray, "a b"]:
     """Of what real errors differ by from predicted ones."""
     size, other = a[:, 2], b[:, 2]
-    grown = np.outer(2 ** (_GROWTH * size), 2 ** (_GROWTH * other))
-    brief = np.outer(2**-size - 1, 2**-other - 1)
     alike = _LEVEL**2 + _TREND**2 * np.outer(size, other)
-    shape = _SHAPE**2 * grown * _near(a, b, WIDE) + _BRIEF**2 * brief * _near(a, b, _NARROW)
-    return np.asarray(alike + shape)
+    slope = _SLOPE**2 * np.outer(1 - a[:, 0], 1 - b[:, 0])
+    shape = _SHAPE**2 * np.outer(2**size, 2**other) * _near(a, b, WIDE)
+    brief = _BRIEF**2 * np.outer(2**-size - 1, 2**-other - 1) * _near(a, b, _NARROW)
+    return np.asarray(alike + slope + shape + brief)
 
 
 def _near(a: Places, b: Places, lengths: tuple[float, float]) -> Float[ndarray, "a b"]:
