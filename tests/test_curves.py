@@ -507,3 +507,21 @@ def test_more_classes_than_a_small_integer_holds_are_told_apart():
     assert left_out.max() > 32_767 or curves.decision.values.max() > 32_767
     assert curves.sizes["ordering"] == 1
     assert "by default one ordering and few sizes" in curves.attrs["notes"]
+
+
+def test_curves_of_a_part_of_the_pool_tell_nothing_of_the_others():
+    problem = task(n=80, m=40)
+    student = tu.lab.student(
+        "mlp:width=8,depth=1", training=tu.lab.Training(2, 0.05, 16), epochs=10
+    )
+    options = {**GRID, "orderings": 1, "pool": 50}
+    found = tu.curves(problem, student, **options)
+    assert found.n.values[-1] == 50
+    told = (found.decision_loo.values >= 0).reshape(-1, 80)
+    used = np.random.default_rng([0, 0]).permutation(80)[:50]
+    assert set(np.flatnonzero(told.any(0))) <= set(used.tolist())
+    assert told.any()
+    assert found.identical(tu.curves(problem, student, **options).assign_attrs(found.attrs))
+    whole = tu.curves(problem, student, **{**options, "pool": 80})
+    assert whole.n.values[-1] == 80
+    assert not np.array_equal(whole.error.values[..., -1], found.error.values[..., -1])

@@ -1,3 +1,5 @@
+import pickle
+
 import pytest
 import torch
 from torch import nn
@@ -463,3 +465,59 @@ def test_the_callers_inputs_are_left_as_they_were():
 def test_an_output_that_is_not_there_is_said():
     with pytest.raises(StudentError, match="Output 3 was asked for; the network has 2"):
         empirical(nn.Linear(5, 2), outputs=3)(torch.randn(3, 5))
+
+
+def four_classes():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 7), nn.Tanh(), nn.Linear(7, 4)).double()
+
+
+def test_probes_estimate_the_mean_over_outputs_that_the_loss_sees():
+    """Over directions of chance that leave out the one in which all logits move alike: the trace of
+    the centred blocks over C - 1.
+    """
+    network, x = four_classes(), torch.randn(6, 5, dtype=torch.float64)
+    blocks = empirical(network, outputs="full")(x)
+    centre = torch.eye(4, dtype=torch.float64) - 0.25
+    expected = torch.einsum("ijcd,dc->ij", blocks, centre) / 3
+    found = [empirical(network, probes=2, seed=s)(x) for s in range(300)]
+    error = torch.linalg.norm(torch.stack(found).mean(0) - expected) / torch.linalg.norm(expected)
+    assert error < 0.03
+    assert torch.linalg.norm(found[0] - expected) > 0.03 * torch.linalg.norm(expected)
+
+
+def test_probes_are_the_same_for_the_same_seed_and_all_outputs_where_they_are_no_fewer():
+    network, x = four_classes(), torch.randn(6, 5, dtype=torch.float64)
+    one, two = (empirical(network, probes=2, seed=1) for _ in range(2))
+    assert torch.equal(one(x), two(x))
+    assert_close(one(x).diagonal(), one.diag(x))
+    assert_close(one(x[:4], x[4:]), one(x)[:4, 4:])
+    assert torch.equal(empirical(network, probes=3)(x), empirical(network)(x))
+    with pytest.raises(StudentError, match="probes is 0 with outputs 'mean'; expected a number"):
+        empirical(network, probes=0)
+    with pytest.raises(StudentError, match="probes is 2 with outputs 'full'"):
+        empirical(network, probes=2, outputs="full")
+
+
+def test_remembered_features_give_the_same_kernel_and_do_not_travel():
+    network, x, y = four_classes(), torch.randn(6, 5).double(), torch.randn(3, 5).double()
+    plain, kernel = empirical(network), empirical(network, remember=True)
+    assert torch.equal(kernel.gram(x), plain.gram(x))
+    assert torch.equal(kernel(x, y), plain(x, y))
+    assert torch.equal(kernel.diag(y), plain.diag(y))
+    assert len(kernel.kept) == 2
+    assert plain.kept == {}
+    assert pickle.loads(pickle.dumps(kernel)).kept == {}
+    for _ in range(9):
+        kernel(torch.randn(3, 5).double())
+    assert len(kernel.kept) <= 4
+    assert torch.equal(kernel(x[:4], y), plain(x[:4], y))
+
+
+def test_operations_are_counted():
+    forward, feature, pair = empirical(four_classes(), probes=2).operations(
+        torch.randn(2, 5).double()
+    )
+    assert forward == 2 * (5 * 7 + 7 * 4)
+    assert feature == (1 + 2 * 2) * forward
+    assert pair == 2 * ((6 + 2 * 7) + (8 + 2 * 4))

@@ -115,9 +115,7 @@ def _corrected(
     share = np.array(sizes) / n
     where = places(surface.soft_ratio[:, None], surface.temperature[:, None], share)
     predicted = np.stack([surface.at(size) for size in sizes], 1)
-    mean, covariance = runs.known(surface, found, name).corrected(
-        where.reshape(-1, 3), predicted.ravel()
-    )
+    mean, covariance = runs.known(surface, found, name).corrected(where, predicted.ravel())
     spread = np.sqrt(np.clip(np.diag(covariance), 0, None)).reshape(shape)
     wider = data.reindex(n=sizes).assign(evaluated=("n", np.full(len(sizes), runs.task.n_test)))
     # What starts, and a teacher's epochs, differ by: as theory says.

@@ -36,13 +36,13 @@ def memorised(soft_ratio: np.ndarray, wrong: float) -> np.ndarray:
     return np.asarray(MEMORISED * wrong * (1 - soft_ratio) ** 3)
 
 
-Places = Float[ndarray, "places 3"]
+Places = Float[ndarray, "_ 3"]
 
 
 def places(soft_ratio: np.ndarray, temperature: np.ndarray, share: np.ndarray | float) -> Places:
     """Where students of so large a share of the pool are."""
     axes = np.broadcast_arrays(soft_ratio, np.log2(temperature), np.log2(share))
-    return np.stack(axes, -1).astype(float)
+    return np.stack(axes, -1).astype(float).reshape(-1, 3)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,64 @@
+"""What a plan within a budget costs."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+import tutelage as tu
+from problems import task
+from tutelage.pilots import Budget, cannot
+from tutelage.pilots.budget import Prices
+
+STUDENT = tu.lab.student("mlp:width=32,depth=1", training=tu.lab.Training(3, 0.05, 16), epochs=10)
+PLAIN = Prices(1e6, 7e6, 1e4, 30, 12, 4000, 2000, 8.0)
+
+
+def test_prices_are_counted_and_come_out_the_same_twice():
+    problem = task(n=200, m=100)
+    part = problem.part("train", problem.inputs(torch.float32)[0])
+    one, two = (Prices.of(STUDENT, part, 100, 2) for _ in range(2))
+    assert replace(one, seconds=0) == replace(two, seconds=0)
+    assert one.seconds > 0
+    assert (one.epochs, one.warm_epochs, one.n, one.tested) == (10, 3, 200, 100)
+    assert one.feature == pytest.approx(
+        (1 + 2 * 3) * one.forward
+    )  # there and back for three classes
+
+
+def test_theory_costs_more_of_more_samples_and_less_of_longer_trainings():
+    assert PLAIN.theory(2000) > PLAIN.theory(1000) > PLAIN.theory(500)
+    assert replace(PLAIN, epochs=60).theory(1000) == pytest.approx(PLAIN.theory(1000) / 2)
+
+
+@pytest.mark.parametrize("trainings", [0.3, 0.5, 1.0, 2.0, 4.0])
+def test_theory_leaves_room_for_pilots(trainings):
+    used, starts = PLAIN.affordable(Budget(trainings), None)
+    assert used <= 2000
+    assert 1 <= starts <= 3
+    assert starts * PLAIN.theory(used) <= 0.9 * trainings
+    assert PLAIN.affordable(Budget(trainings), 2)[1] == 2
+
+
+def test_theory_looks_at_no_more_samples_of_a_large_pool():
+    large = replace(PLAIN, n=50000)
+    assert large.affordable(Budget(1.0), None) == (2048, 3)
+    assert large.theory(2048) < 0.05
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"task": task(n=200, m=100, labels=False)}, "pilots need labels, and a labelled test"),
+        ({"task": task(n=200, test=False)}, "pilots need labels, and a labelled test"),
+        ({"task": task(n=60, m=40)}, "the pool has 60 samples, where pilots need 160"),
+        ({"student": tu.kernels.mlp()}, "only networks of finite width are trained"),
+        ({"student": replace(STUDENT, linearise="init")}, "the network is linearised at init"),
+        ({"student": replace(STUDENT, epochs=float("inf"))}, "trained until it has converged"),
+        ({"options": {"sizes": [50]}}, "sizes ask for theory on the whole pool"),
+    ],
+)
+def test_where_there_can_be_no_pilots(changes, why):
+    given = {"task": task(n=200, m=100), "student": STUDENT, "options": {}}
+    assert cannot(**given) is None
+    assert why in cannot(**given | changes)

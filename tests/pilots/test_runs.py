@@ -1,0 +1,113 @@
+"""Which pilots are trained, and what they show."""
+
+import numpy as np
+import pytest
+import torch
+
+import tutelage as tu
+from problems import task
+from tutelage.exceptions import StudentError
+from tutelage.pilots import Budget
+from tutelage.pilots.corrected import _with_votes
+from tutelage.pilots.runs import Pilot, Runs, sizes_of
+from tutelage.pilots.surface import Surface
+from tutelage.progress import silent
+from tutelage.theory.pilots import places
+from tutelage.train import Training
+
+RATIO, HEAT = (a.ravel() for a in np.meshgrid([0.1, 0.5, 1.0], [1.0, 4.0], indexing="ij"))
+THEORY = np.array([0.20, 0.20, 0.22, 0.22, 0.23, 0.23])  # the first is best
+REAL = np.array([0.30, 0.30, 0.22, 0.22, 0.23, 0.19])  # the last is
+SURFACE = Surface(RATIO, HEAT, THEORY, 400, 0.02)
+N, TESTED = 800, 2000
+
+
+class Told(Runs):
+    """Students that err as often as they are told to."""
+
+    def run(self, surface, s, n):
+        share = REAL[s] + SURFACE.at(n)[s] - SURFACE.at(N)[s]
+        decided = torch.as_tensor(self.task.y_test.copy())
+        wrong = round(share * TESTED)
+        decided[:wrong] = 1 - decided[:wrong]
+        return Pilot(s, n, decided, torch.zeros(N - n, dtype=torch.int64))
+
+
+def runs(kind=Told, trainings=1.0, regret=0.0, spent=0.3):
+    problem = task(n=N, m=TESTED, n_classes=2)
+    x, test = problem.inputs(torch.float32)
+    return kind(
+        problem, tu.lab.student("mlp:width=8,depth=1", training=Training(2, 0.05, 32), epochs=3), 0,
+        problem.part("train", x), test, 2, 0, Budget(trainings, regret), spent, silent,
+    )  # fmt: skip
+
+
+def corrected(found, pilots):
+    at = places(RATIO, HEAT, 1.0)
+    return found.known(SURFACE, pilots).corrected(at, SURFACE.at(N))
+
+
+@pytest.mark.parametrize("trainings", [0.3, 0.6, 1.0, 3.0])
+def test_the_budget_is_kept(trainings):
+    found = runs(trainings=trainings)
+    pilots = found.pilots(SURFACE)
+    assert found.spent <= trainings + 1e-9
+    assert found.spent == pytest.approx(0.3 + sum(p.n for p in pilots) / N)
+    assert len({(p.setting, p.n) for p in pilots}) == len(pilots)
+    assert bool(pilots) == (trainings > 0.3)
+
+
+def test_pilots_mend_what_theory_has_wrong():
+    found = runs(trainings=3.0)
+    mean, covariance = corrected(found, found.pilots(SURFACE))
+    assert SURFACE.at(N).argmin() == 0
+    assert mean.argmin() == REAL.argmin() == 5
+    assert abs(mean[5] - (REAL[5] - THEORY[5] + SURFACE.at(N)[5])) < 0.03
+    assert np.trace(covariance) < np.trace(corrected(found, [])[1])
+
+
+def test_they_stop_when_little_is_to_be_gained():
+    assert len(runs(trainings=4.0, regret=3.0).pilots(SURFACE)) == 0
+    assert len(runs(trainings=4.0, regret=0.3).pilots(SURFACE)) < len(
+        runs(trainings=4.0).pilots(SURFACE)
+    )
+
+
+def test_a_pilot_that_diverges_is_paid_and_said():
+    wild = Training(2, 1e9, 32)
+    found = runs(Runs, trainings=0.8)
+    found.student = tu.lab.student("mlp:width=8,depth=1", training=wild, epochs=3)
+    assert found.pilots(SURFACE) == []
+    assert found.spent > 0.3
+    assert found.lost[0].startswith("A pilot of ")
+    assert "came to nothing: Training the student diverged" in found.lost[0]
+    with pytest.raises(StudentError, match="diverged"):
+        found.student.trained(found.taught, tu.lab.DistillationLoss(0.5, 4.0), seed=0)
+
+
+def test_pilots_are_of_the_whole_pool_or_parts_that_are_large_enough():
+    assert sizes_of(800) == [800, 200]
+    assert sizes_of(4000) == [4000, 1000, 500, 250]
+    assert sizes_of(160) == [160, 40]
+
+
+def test_a_pilot_says_nothing_of_samples_that_it_has_seen_or_of_their_copies():
+    x = np.random.default_rng(0).normal(size=(8, 3))
+    x[7] = x[0]  # sample 7 is a copy of sample 0
+    logits = x[:, 0]
+    problem = tu.Task(x, logits, (logits > 0).astype(int), x, logits, (logits > 0).astype(int))
+    curves = tu.curves(problem, "mlp", soft_ratio=[0.5, 1.0], temperature=[1.0], orderings=1)
+    told = curves.decision_loo.values.copy()
+    told[:] = -1
+    told[..., 1] = 0  # theory has spoken of sample 1
+    curves["decision_loo"] = curves.decision_loo.copy(data=told)
+    surface = Surface(np.array([0.5, 1.0]), np.ones(2), np.zeros(2), 8, 0.0)
+    order, ones = torch.arange(8), torch.ones(5, dtype=torch.int64)
+    pilots = [Pilot(0, 3, ones, ones), Pilot(1, 4, ones, 0 * ones[:4])]
+    voted = _with_votes(curves, problem, 0, order, pilots, surface).decision_loo.values
+    flat = voted.reshape(2, 8)
+    assert (flat[:, [0, 2]] == -1).all()  # seen by both pilots
+    assert (flat[:, 1] == 0).all()  # what theory said stays
+    assert (flat[:, 7] == -1).all()  # the copy of one that was seen
+    assert flat[0, 3:7].tolist() == [1, 1, 1, 1]  # the nearest pilot speaks
+    assert flat[1, 3:7].tolist() == [1, 0, 0, 0]  # but of what it has seen, the other

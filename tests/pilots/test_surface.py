@@ -1,0 +1,57 @@
+"""What theory predicts, carried on to sizes that it has not looked at."""
+
+from dataclasses import replace
+
+import numpy as np
+import xarray as xr
+
+from problems import task, wrongly_labelled
+from tutelage.pilots.surface import Surface, wrong_labels
+
+
+def surface(wrong=0.0):
+    ratio, heat = np.array([0.0, 0.5, 1.0]), np.array([1.0, 1.0, 1.0])
+    return Surface(ratio, heat, np.array([0.3, 0.2, 0.25]), 100, 0.05, wrong)
+
+
+def test_what_a_doubling_brings_is_the_same_for_all_settings_and_fades():
+    found = surface()
+    assert np.allclose(found.at(100), found.shares)
+    assert np.allclose(found.at(50), found.shares + 0.05)
+    assert np.allclose(found.at(200), found.shares - 0.04)
+    assert np.allclose(found.at(400), found.shares - 0.04 - 0.032)
+
+
+def test_wrong_labels_raise_low_soft_ratios():
+    assert np.allclose(surface(0.4).at(100) - surface().at(100), [0.084, 0.0105, 0])
+
+
+def test_errors_stay_shares():
+    assert (surface().at(10**9) >= 0).all()
+    assert (surface().at(1) <= 1).all()
+
+
+def test_of_curves():
+    shares = np.array([[[0.4, 0.3], [0.3, 0.2]], [[0.3, 0.3], [0.2, 0.1]]])
+    curves = xr.Dataset(
+        {"error": (("ordering", "soft_ratio", "temperature", "n"), shares[None])},
+        coords={"soft_ratio": [0.5, 1.0], "temperature": [1.0, 4.0], "n": [50, 100]},
+    )
+    found = Surface.of(curves, task(n=60, m=40), 0)
+    assert found.soft_ratio.tolist() == [0.5, 0.5, 1.0, 1.0]
+    assert found.temperature.tolist() == [1.0, 4.0, 1.0, 4.0]
+    assert found.shares.tolist() == [0.3, 0.2, 0.3, 0.1]
+    assert found.used == 100
+    assert np.isclose(found.gain, 0.075)
+
+
+def test_wrong_labels_are_seen_by_the_teacher():
+    clean = task(n=400, m=400, noise=0.1, n_classes=2)
+    flipped = np.random.default_rng(0).permutation(400)[:100]
+    labels = clean.y_train.copy()
+    labels[flipped] = 1 - labels[flipped]
+    assert wrong_labels(clean, 0) < 0.05
+    assert abs(wrong_labels(replace(clean, y_train=labels), 0) - 0.25) < 0.06
+    untold = replace(clean, teacher_logits_test=None)
+    assert wrong_labels(untold, 0) == 0
+    assert wrong_labels(wrongly_labelled()[0], 0) >= 0
