@@ -2,12 +2,12 @@
 
     OMP_NUM_THREADS=1 python benchmarks/recorded.py [--tasks NAME …] [--cifar FOLDER]
 
-Of each task of `comparison.py`, and two with larger pools, for ten settings and two seeds (of three
-tasks also for forty settings): students of the whole pool with their error on the test part after
-every epoch, and students of a quarter, an eighth and a sixteenth of the pool; what each decides on
-the test part, and the CPU seconds that its training took. They are kept under benchmarks/cache, so
-that a run goes on where the last one ended; `benchmarks/search.py` replays methods of search on
-them in seconds.
+Of each task of `comparison.py`, and four with larger pools, for ten settings and two seeds (of
+three tasks also for forty settings): students of the whole pool with their error on the test part
+after every epoch, and students of a quarter, an eighth and a sixteenth of the pool; what each
+decides on the test part, and the CPU seconds that its training took. They are kept under
+benchmarks/cache, so that a run goes on where the last one ended; `benchmarks/search.py` replays
+methods of search on them in seconds.
 """
 
 import argparse
@@ -30,7 +30,11 @@ LARGER = {
     "fashion 10, strong, 30 % noise, mlp, 3000": Spec("fashion", None, 3000, 20000, 6, 0.3, "mlp"),
     "fashion 10, weak, mlp, 3000": Spec("fashion", None, 3000, 2000, 3, 0.0, "mlp"),
 }
-ALL = TASKS | LARGER
+UNSEEN = {  # looked at once, after everything had been chosen
+    "fashion 10, 15 % noise, mlp, 2000": Spec("fashion", None, 2000, 5000, 4, 0.15, "mlp"),
+    "cifar cat or dog, 30 % noise, mlp, 2000": Spec("cifar", (3, 5), 2000, 8000, 8, 0.3, "mlp"),
+}
+ALL = TASKS | LARGER | UNSEEN
 FORTY = [(rho, t) for rho in (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 1.0) for t in (1, 2, 4, 8, 16)]
 WIDER = {  # the same tasks, on a finer grid
     f"{name}, 40 settings": ALL[name]

@@ -404,11 +404,13 @@ def _made_for(student: Student, asked: Request, orderings: int, features: int | 
         plain,
         linearise=student.linearise,
         warm_epochs=training.epochs,
-        optimiser="sgd",
+        optimiser=training.optimiser,
         learning_rate=training.learning_rate,
         learning_rate_given=training.attempts == 1,
         epochs=student.epochs if math.isfinite(student.epochs) else None,
         batch_size=training.batch_size,
+        weight_decay=training.weight_decay,
+        warmup=training.warmup,
     )
 
 

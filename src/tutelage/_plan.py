@@ -310,6 +310,7 @@ def plan(
     learning_rate: float | None = None,
     epochs: float | None = None,
     batch_size: int | None = None,
+    optimiser: str = "sgd",
     budget: float | None = None,
     regret: float | None = None,
     **options: Any,
@@ -328,9 +329,9 @@ def plan(
         is computed anew, and there is no need for a student.
     target_error : float, optional
         In (0, 1): say how many samples reach it.
-    learning_rate, epochs, batch_size : optional
+    learning_rate, epochs, batch_size, optimiser : optional
         Of a network that is given as a SPEC, a module or a factory: how it will be trained. By
-        default a rate that is found by range tests, 60 epochs and batches of 64.
+        default a rate that is found by range tests, 60 epochs, batches of 64, and SGD; or `adamw`.
     budget : float, optional
         What a plan of a network may cost, in trainings of the network on the whole pool: theory
         looks at a part of the pool, and what is left goes to pilots, real students of parts of it
@@ -368,7 +369,9 @@ def plan(
         task = StreamTask(task, HELD_OUT)
     if curves is None:
         _check_target(target_error)
-        training = Training(learning_rate=learning_rate, batch_size=batch_size or 64)
+        training = Training(
+            learning_rate=learning_rate, batch_size=batch_size or 64, optimiser=optimiser
+        )
         long = EPOCHS if epochs is None else epochs
         given = "mlp" if student is None else student
         known = as_student(given, training=training, epochs=long)
@@ -663,6 +666,9 @@ def student_of(made_for: MadeFor) -> Student:
         made_for.batch_size or Training().batch_size,
         attempts=1 if made_for.learning_rate_given else ATTEMPTS,
         device=made_for.device,
+        optimiser=made_for.optimiser or "sgd",
+        weight_decay=made_for.weight_decay,
+        warmup=made_for.warmup,
     )
     epochs = math.inf if made_for.epochs is None else made_for.epochs
     return as_student(from_dict(made_for.student, training=training, epochs=epochs))

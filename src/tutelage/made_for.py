@@ -34,6 +34,8 @@ class MadeFor:
     epochs : float, optional
         That predictions are of; None for a student that is trained until it has converged.
     batch_size : int, optional
+    weight_decay, warmup : float
+        See `tutelage.lab.Training`.
     target_error : float, optional
         That samples were asked for.
     """
@@ -51,6 +53,8 @@ class MadeFor:
     learning_rate_given: bool = False
     epochs: float | None = None
     batch_size: int | None = None
+    weight_decay: float = 0.0
+    warmup: float = 0.0
     target_error: float | None = None
 
     def to_json(self) -> str:

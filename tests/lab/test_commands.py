@@ -7,6 +7,7 @@ import torch
 import xarray as xr
 from safetensors.torch import load_file
 
+import tutelage as tu
 from problems import task
 from tutelage import cli
 from tutelage.lab import network_of
@@ -212,3 +213,21 @@ def test_what_stands_for_an_infinite_student_is_its_network():
     x = torch.randn(2, 3, 6, 6)
     assert made(x).shape == (2, 4)
     torch.testing.assert_close(made(x.roll(2, -1)), made(x), rtol=1e-4, atol=1e-4)
+
+
+def test_students_are_trained_by_the_optimiser_of_their_plan(capsys, task_file, tmp_path):
+    folder = tmp_path / "plan"
+    own = ["--optimiser", "adamw", "--weight-decay", "0.01", "--warmup", "0.1"]
+    code, _, err = run(capsys, "plan", task_file, *PLAN, *QUICK, *own, "--out", folder)
+    assert code == 0, err
+    made = json.loads((folder / "plan.json").read_text())["made_for"]
+    assert (made["optimiser"], made["weight_decay"], made["warmup"]) == ("adamw", 0.01, 0.1)
+    known = tu.lab.trained_as_planned(tu.Plan.load(folder).made_for).training
+    assert (known.optimiser, known.weight_decay, known.warmup) == ("adamw", 0.01, 0.1)
+    assert known.learning_rate == made["learning_rate"]
+    other = tu.lab.trained_as_planned(tu.Plan.load(folder).made_for, optimiser="sgd").training
+    assert (other.optimiser, other.learning_rate) == ("sgd", None)
+    assert run(capsys, "verify", folder)[0] == 0
+    code, _, err = run(capsys, "plan", task_file, *PLAN, *QUICK, "--optimiser", "lion")
+    assert code == 2
+    assert "The optimiser is 'lion'; expected one of sgd, adamw." in err

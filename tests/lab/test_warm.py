@@ -481,3 +481,55 @@ def test_the_warm_start_is_middling_whatever_the_temperatures_power():
     assert np.array_equal(
         paper.decision.values, tools.decision.values
     )  # at T = 1 the loss is the same, and so is the start
+
+
+def test_adamw_trains_and_tells_its_second_moments():
+    data, network = examples(), small((4,), 2)
+    own = Training(10, 0.01, 16, optimiser="adamw", weight_decay=0.01)
+    done = train(network, data, DistillationLoss(0.5, 2.0), own)
+    assert ((network(data.x).argmax(1) != data.labels).float().mean()) < 0.2
+    assert done.moments.keys() == dict(network.named_parameters()).keys()
+    assert all((moment >= 0).all() and moment.max() > 0 for moment in done.moments.values())
+    assert train(small((4,), 2), data, DistillationLoss(0.5, 2.0), QUICK).moments is None
+    found = train(
+        small((4,), 2), data, DistillationLoss(0.5, 2.0), replace(own, learning_rate=None)
+    )
+    assert 1e-6 < found.learning_rate < 0.1
+
+
+def test_a_network_for_adamw_is_linearised_with_its_moments():
+    own = replace(QUICK, optimiser="adamw", learning_rate=0.01, weight_decay=0.1)
+    start = warm(epochs=20, training=own).start(examples(), seed=0)
+    plain = replace(start.kernel, moments=None)
+    x = torch.randn(5, 4)
+    assert not torch.allclose(start.kernel(x), plain(x), rtol=0.1)
+    assert "AdamW divides each gradient by the root of its mean square" in start.notes[-1]
+    assert start.notes[-1].endswith("weight decay is left out of what theory predicts.")
+    assert start.time_per_sample == pytest.approx(20 * 0.005 / 16)
+
+
+def test_schedules():
+    plain = Training(10, 0.1, 10)
+    assert plain.time_per_sample(0.1) == pytest.approx(10 * 0.1 / 10 / 0.1)
+    assert replace(plain, annealed=True).time_per_sample(0.1) == pytest.approx(0.5)
+    assert replace(plain, warmup=0.5).time_per_sample(0.1) == pytest.approx(0.75)
+    assert [replace(plain, warmup=0.5).schedule(done) for done in (0, 0.25, 0.5, 1)] == [
+        0,
+        0.5,
+        1,
+        1,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"optimiser": "lion"}, "The optimiser is 'lion'; expected one of sgd, adamw."),
+        ({"weight_decay": -1.0}, "The weight decay is -1; expected a finite number of 0 or more."),
+        ({"warmup": 1.0}, "The warm-up is 1; expected the share of the steps"),
+        ({"epochs": 0}, "Training takes 1 epoch and 1 sample a batch at least"),
+    ],
+)
+def test_trainings_that_make_no_sense_are_refused(given, message):
+    with pytest.raises(SettingError, match=message):
+        Training(**given)

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -120,15 +120,15 @@ def features_of(text: str) -> int | None:
     return int(text)
 
 
-def training_of(epochs: str, learning_rate: float | None, batch_size: int) -> lab.Training:
+def training_of(epochs: str, **given: Any) -> lab.Training:
     """Of a warm start."""
     if epochs == "auto":
-        return lab.Training(learning_rate=learning_rate, batch_size=batch_size)
+        return lab.Training(**given)
     if not epochs.isdecimal() or int(epochs) < 1:
         raise SettingError(
             f"--warm-epochs is {epochs!r}; expected a whole number of 1 or more, or auto."
         )
-    return lab.Training(int(epochs), learning_rate, batch_size)
+    return lab.Training(int(epochs), **given)
 
 
 def epochs_of(text: str) -> float:

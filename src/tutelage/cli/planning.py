@@ -78,6 +78,18 @@ def plan_command(
     batch_size: Annotated[
         int, typer.Option("--batch-size", metavar="B", min=1, help="Of a network's training.")
     ] = 64,
+    optimiser: Annotated[
+        str, typer.Option(metavar="sgd|adamw", help="Of a network's training.")
+    ] = "sgd",
+    weight_decay: Annotated[
+        float, typer.Option(metavar="W", help="Of a network's training.")
+    ] = 0.0,
+    warmup: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE", help="Of a network's steps, in which the learning rate grows from 0."
+        ),
+    ] = 0.0,
     epochs: Annotated[
         str,
         typer.Option(
@@ -146,7 +158,14 @@ def plan_command(
     """Plan a distillation: soft ratio, temperature, checkpoint, samples, and what is left of the
     error.
     """
-    training = training_of(warm_epochs, learning_rate, batch_size)
+    training = training_of(
+        warm_epochs,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        optimiser=optimiser,
+        weight_decay=weight_decay,
+        warmup=warmup,
+    )
     chosen = lab.student(student, linearise=linearise, training=training, epochs=epochs_of(epochs))
     repeats = _repeats(chosen, orderings, warm_starts)
     counted = features_of(features)

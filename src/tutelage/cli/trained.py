@@ -34,6 +34,21 @@ BatchSize = Annotated[
     int | None,
     typer.Option("--batch-size", metavar="B", min=1, help="[default: the plan's, or 64]"),
 ]
+Optimiser = Annotated[
+    str | None,
+    typer.Option("--optimiser", metavar="sgd|adamw", help="[default: the plan's, or sgd]"),
+]
+WeightDecay = Annotated[
+    float | None, typer.Option("--weight-decay", metavar="W", help="[default: the plan's, or 0]")
+]
+Warmup = Annotated[
+    float | None,
+    typer.Option(
+        "--warmup",
+        metavar="SHARE",
+        help="Of the steps, in which the learning rate grows from 0. [default: the plan's, or 0]",
+    ),
+]
 PlansSeed = Annotated[
     int | None,
     typer.Option("--seed", min=0, max=2**31 - 1, help="Of every draw. [default: the plan's, or 0]"),
@@ -158,6 +173,9 @@ def distil(
     epochs: Epochs = None,
     learning_rate: LearningRate = None,
     batch_size: BatchSize = None,
+    optimiser: Optimiser = None,
+    weight_decay: WeightDecay = None,
+    warmup: Warmup = None,
     seed: PlansSeed = None,
     standardise: Annotated[
         bool | None, typer.Option("--standardise/--no-standardise", help="Centre and scale inputs.")
@@ -190,6 +208,9 @@ def distil(
             epochs=epochs,
             learning_rate=learning_rate,
             batch_size=batch_size,
+            optimiser=optimiser,
+            weight_decay=weight_decay,
+            warmup=warmup,
         )
         ratios = [rho] if soft_ratio is None else numbers(soft_ratio, "--soft-ratio", float)
         hot = [t] if temperature is None else numbers(temperature, "--temperature", float)
@@ -228,6 +249,9 @@ def verify(
     epochs: Epochs = None,
     learning_rate: LearningRate = None,
     batch_size: BatchSize = None,
+    optimiser: Optimiser = None,
+    weight_decay: WeightDecay = None,
+    warmup: Warmup = None,
     seed: PlansSeed = None,
     as_json: Json = False,
     quiet: Quiet = False,
@@ -243,6 +267,9 @@ def verify(
             epochs=epochs,
             learning_rate=learning_rate,
             batch_size=batch_size,
+            optimiser=optimiser,
+            weight_decay=weight_decay,
+            warmup=warmup,
         )
         found, students = lab.verify(
             loaded, made, network, grid=grid, seeds=seeds, seed=seed, progress=progress

@@ -1,6 +1,6 @@
 """The kernel of a network of finite width, at the weights that it has."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from threading import Lock
@@ -12,6 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from tutelage.data.inputs import Inputs, length, rows
 from tutelage.exceptions import StudentError
+from tutelage.kernels.adam import Moments, factors
 from tutelage.kernels.batch import Layer
 from tutelage.kernels.features import Features, collect, layered, loose
 from tutelage.kernels.network import Network, NotALayerError
@@ -37,6 +38,7 @@ class EmpiricalKernel:
     seed: int = 0
     probes: int | None = None
     remember: bool = False
+    moments: Moments | None = field(default=None, compare=False, repr=False)
     kept: "dict[Any, tuple[Inputs, list[Features]]]" = field(
         init=False, default_factory=dict, repr=False, compare=False
     )
@@ -262,6 +264,13 @@ class _Work:
             together = [*together, layer]
         return [*found, (together, self.outputs)] if together else found
 
+    def _factors(self, layers: Sequence[Layer]) -> list[tuple[Tensor | None, Tensor | None]]:
+        moments, network = self.kernel.moments, self.network
+        if moments is None:
+            return [(None, None)] * len(layers)
+        here = {name: m.to(network.device, network.dtype) for name, m in moments.items()}
+        return [factors(network, layer, here) for layer in layers]
+
     def features(self, x: Inputs, part: tuple[list[Layer], list[int]]) -> list[Features]:
         """Of one pass; remembered where they are small and the inputs will not change."""
         (layers, outputs), kept = part, self.kernel.kept
@@ -276,6 +285,7 @@ class _Work:
             self.kernel.projected,
             self.kernel.seed,
             self._room,
+            self._factors(layers),
         )
         size = length(x) * sum(self.numbers(layer, len(outputs)) for layer in layers)
         if self.kernel.remember and size <= self._room / 4 and len(kept) < _KEPT:
@@ -305,6 +315,7 @@ def empirical(
     seed: int = 0,
     probes: int | None = None,
     remember: bool = False,
+    moments: Moments | None = None,
 ) -> EmpiricalKernel:
     """Give the neural tangent kernel of a network of torch at the weights that it has now, (1.1).
 
@@ -334,6 +345,9 @@ def empirical(
         C (docs/theory.md §3.2): the cost falls as C does. All are taken where C - 1 are no more.
     remember : bool
         Keep small features of inputs that may be given again, which must not be changed meanwhile.
+    moments : mapping of str to Tensor, optional
+        Each parameter's mean square gradient, by name: the kernel is that of a network trained by
+        AdamW, Σ ∂f ∂f' / √moment (docs/theory.md (8.3)).
 
     Returns
     -------
@@ -356,7 +370,9 @@ def empirical(
     tensor([[2., 2.],
             [2., 6.]])
     """
-    return EmpiricalKernel(Network.of(network), outputs, memory, projected, seed, probes, remember)
+    return EmpiricalKernel(
+        Network.of(network), outputs, memory, projected, seed, probes, remember, moments
+    )
 
 
 def len_of(span: slice) -> int:

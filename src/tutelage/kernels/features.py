@@ -158,9 +158,11 @@ def collect(
     projected: int | None,
     seed: int,
     room: float,
+    factors: Sequence[tuple[Tensor | None, Tensor | None]],
 ) -> list[Features]:
     """Give the features of some layers for some combinations of the logits, heads (k, C), a batch
-    of samples at a time; `room` numbers fit in a batch.
+    of samples at a time; `room` numbers fit in a batch. Of each layer, inputs and gradients are
+    multiplied by its factors.
     """
     n, like = length(x), next(network.module.parameters()).detach()
     sizes = [
@@ -177,14 +179,20 @@ def collect(
         logits, calls = network.record(given)
         _check_alone(network, given, logits, start % len(logits))
         batch = Batch.of(network, given, logits, calls, layers, list(heads))
-        for layer, left in zip(layers, lefts, strict=True):
+        for layer, left, (times, _) in zip(layers, lefts, factors, strict=True):
             if left is not None:
-                left[part] = batch.lefts[layer.name]
+                left[part] = _scaled(batch.lefts[layer.name], times)
         for k, found in enumerate(batch.rows()):
-            for right, sketch, row in zip(rights, sketches, found, strict=True):
-                right[part, k] = sketch(row)
+            for right, sketch, row, (_, times) in zip(
+                rights, sketches, found, factors, strict=True
+            ):
+                right[part, k] = sketch(_scaled(row, times))
         batch.checked()
     return [Features(left, right) for left, right in zip(lefts, rights, strict=True)]
+
+
+def _scaled(features: Tensor, factor: Tensor | None) -> Tensor:
+    return features if factor is None else features * factor
 
 
 def _layer(name: str, module: nn.Module, calls: list[Call]) -> Layer:

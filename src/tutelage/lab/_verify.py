@@ -165,6 +165,9 @@ def trained_as_planned(
     epochs: float | None = None,
     learning_rate: float | None = None,
     batch_size: int | None = None,
+    optimiser: str | None = None,
+    weight_decay: float | None = None,
+    warmup: float | None = None,
 ) -> TorchStudent:
     """Give the student that a plan is about, to be trained as it was predicted of.
 
@@ -174,8 +177,8 @@ def trained_as_planned(
         The plan's.
     student : str, optional
         Another one, as a SPEC; its learning rate is found anew.
-    epochs, learning_rate, batch_size : optional
-        In place of the plan's.
+    epochs, learning_rate, batch_size, optimiser, weight_decay, warmup : optional
+        In place of the plan's; another optimiser's learning rate is found anew.
 
     Returns
     -------
@@ -187,10 +190,18 @@ def trained_as_planned(
         If the plan does not say how its student is made.
     """
     plain = Training()
-    training = replace(plain, batch_size=batch_size or made_for.batch_size or plain.batch_size)
+    known = made_for.optimiser or plain.optimiser
+    training = replace(
+        plain,
+        batch_size=batch_size or made_for.batch_size or plain.batch_size,
+        optimiser=optimiser or known,
+        weight_decay=made_for.weight_decay if weight_decay is None else weight_decay,
+        warmup=made_for.warmup if warmup is None else warmup,
+    )
+    same = student is None and training.optimiser == known
     if learning_rate is not None:
         training = replace(training, learning_rate=learning_rate)
-    elif student is None and made_for.learning_rate is not None:
+    elif same and made_for.learning_rate is not None:
         attempts = plain.attempts if made_for.learning_rate_given else ATTEMPTS
         training = replace(training, learning_rate=made_for.learning_rate, attempts=attempts)
     return network_of(

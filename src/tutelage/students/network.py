@@ -156,11 +156,11 @@ class TorchStudent:
             If training diverges, or the factory does not give a network for these inputs.
         """
         network = self.fresh(taught, seed)
-        notes, rate = [], None
+        notes, rate, moments = [], None, None
         if self.linearise == "warm":
             examples = taught.floating(_dtype(network))
             done, how_linear = self._warm(network, examples, seed, progress)
-            rate = done.learning_rate
+            rate, moments = done.learning_rate, done.moments
             notes.append(
                 f"The warm start was trained for {done.epochs} epochs at a learning rate of"
                 f" {rate:.2g}. {how_linear}".rstrip()
@@ -169,8 +169,9 @@ class TorchStudent:
         if self.training.device != "auto":
             network.to(self.training.device)  # where it is trained, its kernel is computed
         kernel = empirical(
-            network, projected=self.projected, seed=seed, probes=self.probes, remember=True
-        )
+            network, projected=self.projected, seed=seed, probes=self.probes, remember=True,
+            moments=moments,
+        )  # fmt: skip
         logits = partial(_centred, Network.of(network))
         return Start(kernel, (), len(taught), logits, time, (*notes, until))
 
@@ -184,7 +185,7 @@ class TorchStudent:
             (
                 "Errors on a labelled test part are those of a student that is trained for"
                 f" {own.epochs} epochs in batches of {own.batch_size} at a learning rate of"
-                f" {rate:.2g}, annealed."
+                f" {rate:.2g}, annealed.{_left_out(own)}"
             ),
         )
 
@@ -268,6 +269,19 @@ class TorchStudent:
         )
         train(further, examples.rows(order[:_FURTHER]), loss, onward, seed=seed + 1)
         return done, linearity(network, further, rows(examples.x, slice(0, _LOOKED_AT))).words
+
+
+def _left_out(training: Training) -> str:
+    """What of a training is not in what is predicted."""
+    known = []
+    if training.optimiser == "adamw":
+        known.append(
+            "AdamW divides each gradient by the root of its mean square, which is taken to stay as"
+            " it is at the end of the warm start"
+        )
+    if training.weight_decay:
+        known.append("weight decay is left out of what theory predicts")
+    return f" {'; '.join(known)}." if known else ""
 
 
 def decisions(network: nn.Module, x: Inputs) -> Tensor:

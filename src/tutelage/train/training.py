@@ -24,7 +24,8 @@ from tutelage.data.inputs import moved
 from tutelage.data.part import Part
 from tutelage.devices import found_device
 from tutelage.exceptions import SettingError, StudentError
-from tutelage.kernels.network import called, copied
+from tutelage.kernels.adam import Moments
+from tutelage.kernels.network import called, copied, unwrapped
 from tutelage.progress import Progress, silent
 from tutelage.train.loss import DistillationLoss
 
@@ -143,10 +144,13 @@ class Training:
 
 @dataclass(frozen=True)
 class Trained:
-    """What training ended with: the epochs that the network has seen, and the learning rate."""
+    """What training ended with: the epochs that the network has seen, the learning rate, and after
+    AdamW each parameter's mean square gradient, by name.
+    """
 
     epochs: int
     learning_rate: float
+    moments: Moments | None = None
 
 
 def train(
@@ -209,17 +213,23 @@ def _train(
             " at the scale of the inputs and of the teacher's logits."
         )
     best, epochs, weights = before, 0, copy.deepcopy(network.state_dict())
+    optimiser = _optimiser(network, training, rate)
+    moments: Moments | None = None
     with torch.random.fork_rng(devices=[]), progress("training", training.epochs) as advance:
         torch.manual_seed(seed)
-        for epoch, last in enumerate(_epochs(network, examples, loss, training, rate, seed), 1):
+        for epoch, last in enumerate(
+            _epochs(network, examples, loss, training, optimiser, seed), 1
+        ):
             advance(1)
             reached = last if held_out is None else _measured(network, held_out, loss)
             if not math.isfinite(last + reached):
                 break
+            moments = moments or _moments(network, optimiser)
             if held_out is None:
                 epochs = epoch
             elif reached < best * (1 - 1e-3):
                 best, epochs, weights = reached, epoch, copy.deepcopy(network.state_dict())
+                moments = _moments(network, optimiser)
             elif epoch - epochs >= PATIENCE:
                 break
     if held_out is not None:
@@ -233,7 +243,23 @@ def _train(
             " scale of the inputs and of the teacher's logits."
         )
     network.eval()
-    return Trained(epochs, rate)
+    return Trained(epochs, rate, moments)
+
+
+def _moments(network: nn.Module, optimiser: torch.optim.Optimizer) -> Moments | None:
+    """Of AdamW, without their bias towards 0."""
+    if not isinstance(optimiser, torch.optim.AdamW):
+        return None
+    _, decay = optimiser.param_groups[0]["betas"]
+    found = {}
+    for name, parameter in unwrapped(network).named_parameters():
+        state = optimiser.state.get(parameter)
+        if state:
+            share = 1 - decay ** float(state["step"])
+            found[name] = (state["exp_avg_sq"] / share).cpu()
+        else:  # it takes no part
+            found[name] = torch.zeros_like(parameter, device="cpu", requires_grad=False)
+    return found
 
 
 def seconds_of(
@@ -255,14 +281,13 @@ def _endless(loader: "DataLoader[Any]") -> Iterator[list[Any]]:
 
 
 def _epochs(
-    network: nn.Module, examples: Part, loss: DistillationLoss, training: Training, rate: float,
-    seed: int,
+    network: nn.Module, examples: Part, loss: DistillationLoss, training: Training,
+    optimiser: torch.optim.Optimizer, seed: int,
 ) -> Iterator[float]:  # fmt: skip
     """Train for an epoch at a time, and give the loss of its last step; at the first loss that is
     no number, that.
     """
     loader = batches(examples, training.batch_size, shuffled=True, seed=seed)
-    optimiser = _optimiser(network, training, rate)
     total = training.epochs * len(loader)
     factor = LambdaLR(optimiser, lambda step: training.schedule(min(1.0, step / total)))
     for _ in range(training.epochs):
