@@ -127,7 +127,7 @@ class Problem:
 
 def planned(p: Problem, flat: bool = False) -> Rows:
     """Tutelage within budgets; flat: pilots alone, with the same model and a flat prior mean."""
-    prices = Prices.of(p.student, p.pool, p.task.n_test, 2)
+    prices = Prices.of(p.student, p.pool, p.task.n_test, 2, len(p.settings))
     for trainings in BUDGETS:
         budget = Budget(trainings)
         used, starts = prices.affordable(budget, None)

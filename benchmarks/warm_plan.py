@@ -1,62 +1,57 @@
-"""What a plan for a real network costs: Fashion-MNIST, 10 classes, width-512 MLP, 40 settings, one
-warm start.
+"""What a plan for a real network costs, beside a training of it: Fashion-MNIST, 10 classes.
 
-    python benchmarks/warm_plan.py [--n 4000]
+    OMP_NUM_THREADS=1 python benchmarks/warm_plan.py [--n 4000] [--settings 40] [--budget 1]
+        [--student mlp:width=512,depth=3]
 
-Printed are the seconds of each part, and the peak of memory beyond what was held before.
+Printed are CPU and wall seconds of the plan and of one training of 60 epochs in the same run, their
+ratio, what was announced, and the peak of memory beyond what was held before.
 """
 
 import argparse
 import resource
 import time
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import numpy as np
+import torch
 from sklearn.linear_model import SGDClassifier
 
 import tutelage as tu
 
 GIB = 1 << 30
+RATIOS = {10: 5, 40: 10, 192: 24}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--n", type=int, default=4000)
+    parser.add_argument("--settings", type=int, default=40, choices=RATIOS)
+    parser.add_argument("--budget", type=float, default=1.0)
+    parser.add_argument("--student", default="mlp:width=512,depth=3")
     arguments = parser.parse_args()
-    task = _task(arguments.n)
-    before, spent = _peak(), defaultdict(float)
-
-    @contextmanager
-    def watch(name: str, _: float) -> Iterator[object]:
-        started = time.perf_counter()
-        yield lambda steps: None
-        spent[name] += time.perf_counter() - started
-
-    started = time.perf_counter()
-    student = tu.lab.student("mlp:width=512,depth=3")
-    found = tu.curves(
+    task, ratios = _task(arguments.n), RATIOS[arguments.settings]
+    student = tu.lab.student(arguments.student, training=tu.lab.Training(learning_rate=0.02))
+    before, started, worked = _peak(), time.perf_counter(), time.process_time()
+    plan = tu.plan(
         task,
-        student,
-        soft_ratio=np.linspace(0.1, 1, 10),
-        temperature=[1.0, 2.0, 4.0, 8.0],
-        orderings=1,
-        dtype="float32",
-        progress=watch,
+        student=student,
+        soft_ratio=np.linspace(0.05, 1, ratios),
+        temperature=np.geomspace(1, 16, arguments.settings // ratios),
+        budget=arguments.budget,
     )
-    plan = tu.plan(task, curves=found)
-    total = time.perf_counter() - started
-    for name, seconds in spent.items():
-        print(f"{name}: {seconds:.1f} s")
+    took, cpu = time.perf_counter() - started, time.process_time() - worked
+    peak = (_peak() - before) / GIB
+    part = task.part("train", task.inputs(torch.float32)[0]).floating(torch.float32)
+    started, worked = time.perf_counter(), time.process_time()
+    student.trained(part, tu.lab.DistillationLoss(0.5, 4.0), seed=0)
+    training, of_training = time.perf_counter() - started, time.process_time() - worked
+    cost, best = plan.cost, plan.recommended
     print(
-        f"{arguments.n} samples, 40 settings, curve and decision: {total:.1f} s in all;"
-        f" {plan.recommended.why}"
-    )
-    kernel = 4 * arguments.n**2
-    print(
-        f"peak memory {(_peak() - before) / GIB:.2f} GiB beyond the task, one kernel is"
-        f" {kernel / GIB:.2f} GiB"
+        f"{arguments.student}, {arguments.n:,} samples, {arguments.settings} settings: plan"
+        f" {cpu:.1f} CPU s, {took:.1f} s ({cost.predicted_seconds:.1f} announced), one training"
+        f" {of_training:.1f} CPU s, {training:.1f} s: {cpu / of_training:.2f} trainings"
+        f" ({cost.trainings:.2f} by arithmetic), {len(cost.pilots)} pilots, peak memory"
+        f" {peak:.2f} GiB; ρ = {best.soft_ratio:.2g}, T = {best.temperature:.2g}, error"
+        f" {best.error:.1%}, expected regret {cost.expected_regret:.2f} points"
     )
 
 

@@ -11,23 +11,27 @@ from tutelage.pilots import Budget, cannot
 from tutelage.pilots.budget import Prices
 
 STUDENT = tu.lab.student("mlp:width=32,depth=1", training=tu.lab.Training(3, 0.05, 16), epochs=10)
-PLAIN = Prices(1e6, 7e6, 1e4, 30, 12, 4000, 2000, 8.0)
+PLAIN = Prices(3e6, 7e6, 1e4, 30, 12, 4000, 2000, 100, 8.0)
 
 
 def test_prices_are_counted_and_come_out_the_same_twice():
     problem = task(n=200, m=100)
     part = problem.part("train", problem.inputs(torch.float32)[0])
-    one, two = (Prices.of(STUDENT, part, 100, 2) for _ in range(2))
+    one, two = (Prices.of(STUDENT, part, 100, 2, 6) for _ in range(2))
     assert replace(one, seconds=0) == replace(two, seconds=0)
     assert one.seconds > 0
     assert (one.epochs, one.warm_epochs, one.n, one.tested) == (10, 3, 200, 100)
-    assert one.feature == pytest.approx(
+    assert one.columns == 18
+    forward = 2 * (5 * 32 + 32 * 3)
+    assert one.feature == (1 + 2 * 3) * forward  # there, and back for three classes
+    assert one.trained == 3 * forward + 5e7 / 16
         (1 + 2 * 3) * one.forward
     )  # there and back for three classes
 
 
 def test_theory_costs_more_of_more_samples_and_less_of_longer_trainings():
     assert PLAIN.theory(2000) > PLAIN.theory(1000) > PLAIN.theory(500)
+    assert replace(PLAIN, columns=1920).theory(1000) > PLAIN.theory(1000)
     assert replace(PLAIN, epochs=60).theory(1000) == pytest.approx(PLAIN.theory(1000) / 2)
 
 

@@ -18,6 +18,8 @@ _MOST, _LEAST = 2048, 128  # samples that theory looks at
 _STARTS, _SHARE = 3, 0.4  # of the budget that more starts than one may take
 _THEORY = 0.9  # of the budget that it may take
 _BESIDE = 1.3  # factors, solutions, small batches: as measured by benchmarks/search.py
+_STEP = 5e7  # operations in the time that a step of training takes beside its arithmetic
+_SOLVES = 25  # with a triangular factor, of a path in time
 _BRIEF = 12  # epochs that warm starts take, as a rule
 WHOLE = {"sizes": None, "features": None, "pool": None, "left_out": True, "scale": Scale()}
 
@@ -46,43 +48,53 @@ class Prices:
 
     Attributes
     ----------
-    forward, feature, pair : float
-        Floating-point operations: of the network for a sample, of its features for a sample, and of
-        the kernel for a pair.
+    trained, feature, pair : float
+        Floating-point operations: of a sample in an epoch of training, of its features, and of the
+        kernel for a pair of samples.
     epochs, warm_epochs : float
         Of the student and, at most, of a warm start.
     n, tested : int
         Samples of the pool and of the test part.
+    columns : int
+        Logits of all settings, which are solved for.
     seconds : float
         Of one training.
     """
 
-    forward: float
+    trained: float
     feature: float
     pair: float
     epochs: float
     warm_epochs: float
     n: int
     tested: int
+    columns: int
     seconds: float
 
     @classmethod
-    def of(cls, student: TorchStudent, pool: Part, tested: int, t_power: int) -> "Prices":
+    def of(
+        cls, student: TorchStudent, pool: Part, tested: int, t_power: int, settings: int
+    ) -> "Prices":
         """Count, and time a few steps."""
-        operations = empirical(student.fresh(pool, 0), probes=PROBES).operations(pool.x)
+        assert pool.teacher is not None
+        kernel = empirical(student.fresh(pool, 0), probes=PROBES)
+        forward, feature, pair = kernel.operations(pool.x)
+        trained = 3 * forward + _STEP / student.training.batch_size
         epochs, warm = student.epochs, min(_BRIEF, student.training.epochs, student.epochs)
         own = replace(student.training, epochs=int(student.epochs))
         loss = DistillationLoss(1.0, 1.0, t_power)
         seconds = seconds_of(student.fresh(pool, 0), pool, loss, own)
-        return cls(*operations, epochs, warm, len(pool), tested, seconds)
+        columns = settings * pool.teacher[0].numel()
+        return cls(trained, feature, pair, epochs, warm, len(pool), tested, columns, seconds)
 
     def theory(self, used: int) -> float:
         """Of one start, which half of so many samples bring to where it is."""
-        brief = self.warm_epochs * used / 2 * 3 * self.forward
+        brief = self.warm_epochs * used / 2 * self.trained
         features = (used + self.tested) * self.feature
         pairs = (used * used / 2 + used * self.tested) * self.pair
-        all_of_it = _BESIDE * (brief + features + pairs)
-        return all_of_it / (3 * self.forward * self.epochs * self.n)
+        solved = self.columns * used * (2 * _SOLVES * used + 4 * self.tested)
+        all_of_it = _BESIDE * (brief + features + pairs + solved)
+        return all_of_it / (self.trained * self.epochs * self.n)
 
     def affordable(self, budget: Budget, starts: int | None) -> tuple[int, int]:
         """Samples that theory looks at, and its starts: by default up to 3."""

@@ -12,6 +12,7 @@ import torch
 import xarray as xr
 from torch import Tensor
 
+from tutelage._curves import SOFT_RATIOS, TEMPERATURES
 from tutelage._curves import curves as compute
 from tutelage.data.part import Part
 from tutelage.data.task import Task
@@ -58,7 +59,11 @@ def within(
     whole = task.part("train", x).floating(torch.float32)
     training = replace(student.training, device=found_device(device).type)
     student = replace(student, training=training).settled(whole, seed=seed, progress=progress)
-    prices = Prices.of(student, whole, task.n_test, t_power)
+    given = {name: value for name, value in options.items() if name not in WHOLE}
+    settings = len(given.get("soft_ratio", SOFT_RATIOS)) * len(
+        given.get("temperature", TEMPERATURES)
+    )
+    prices = Prices.of(student, whole, task.n_test, t_power, settings)
     used, count = prices.affordable(budget, orderings)
     spent = count * prices.theory(used)
     remark(
@@ -67,7 +72,6 @@ def within(
         f" {spent:.2g} trainings of the student; with pilots {max(spent, budget.trainings):.2g} at"
         f" most, about {prices.seconds * max(spent, budget.trainings):.0f} s",
     )
-    given = {name: value for name, value in options.items() if name not in WHOLE}
     data = linearised(
         task, student, used, orderings=count, t_power=t_power, seed=seed, standardise=standardise,
         device=device, progress=progress, **given,
