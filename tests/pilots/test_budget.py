@@ -25,8 +25,6 @@ def test_prices_are_counted_and_come_out_the_same_twice():
     forward = 2 * (5 * 32 + 32 * 3)
     assert one.feature == (1 + 2 * 3) * forward  # there, and back for three classes
     assert one.trained == 3 * forward + 5e7 / 16
-        (1 + 2 * 3) * one.forward
-    )  # there and back for three classes
 
 
 def test_theory_costs_more_of_more_samples_and_less_of_longer_trainings():
