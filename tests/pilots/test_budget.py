@@ -11,7 +11,7 @@ from tutelage.pilots import Budget, cannot
 from tutelage.pilots.budget import Prices
 
 STUDENT = tu.lab.student("mlp:width=32,depth=1", training=tu.lab.Training(3, 0.05, 16), epochs=10)
-PLAIN = Prices(3e6, 7e6, 1e4, 30, 12, 4000, 2000, 100, 8.0)
+PLAIN = Prices(3e6, 7e6, 1e4, 30, 12, 0, 4000, 2000, 100, 8.0)
 
 
 def test_prices_are_counted_and_come_out_the_same_twice():
@@ -40,6 +40,18 @@ def test_theory_leaves_room_for_pilots(trainings):
     assert 1 <= starts <= 3
     assert starts * PLAIN.theory(used) <= 0.9 * trainings
     assert PLAIN.affordable(Budget(trainings), 2)[1] == 2
+
+
+def test_finding_a_learning_rate_is_paid_for():
+    problem = task(n=200, m=100)
+    part = problem.part("train", problem.inputs(torch.float32)[0])
+    finding = replace(STUDENT, training=replace(STUDENT.training, learning_rate=None))
+    known = finding.settled(part, seed=0)
+    found = Prices.of(known, part, 100, 2, 6)
+    assert found.search == pytest.approx(300 / (10 * 200 / 16))
+    assert Prices.of(STUDENT, part, 100, 2, 6).search == 0
+    dear = replace(PLAIN, searched=24)
+    assert dear.affordable(Budget(1.0), None)[0] <= PLAIN.affordable(Budget(1.0), None)[0]
 
 
 def test_theory_looks_at_no_more_samples_of_a_large_pool():

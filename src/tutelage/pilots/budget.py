@@ -10,7 +10,7 @@ from tutelage.kernels import empirical
 from tutelage.solve import Scale
 from tutelage.students import TorchStudent
 from tutelage.train import DistillationLoss
-from tutelage.train.training import seconds_of
+from tutelage.train.training import SEARCH, seconds_of
 
 PROBES = 3
 SMALLEST = 160  # a pool with room for theory and pilots
@@ -53,6 +53,8 @@ class Prices:
         kernel for a pair of samples.
     epochs, warm_epochs : float
         Of the student and, at most, of a warm start.
+    searched : float
+        Epochs that finding a learning rate takes.
     n, tested : int
         Samples of the pool and of the test part.
     columns : int
@@ -66,6 +68,7 @@ class Prices:
     pair: float
     epochs: float
     warm_epochs: float
+    searched: float
     n: int
     tested: int
     columns: int
@@ -85,7 +88,17 @@ class Prices:
         loss = DistillationLoss(1.0, 1.0, t_power)
         seconds = seconds_of(student.fresh(pool, 0), pool, loss, own)
         columns = settings * pool.teacher[0].numel()
-        return cls(trained, feature, pair, epochs, warm, len(pool), tested, columns, seconds)
+        searched = 0.0
+        if student.training.attempts > 1:  # the rate was not given
+            searched = SEARCH * student.training.batch_size / len(pool)
+        return cls(
+            trained, feature, pair, epochs, warm, searched, len(pool), tested, columns, seconds
+        )
+
+    @property
+    def search(self) -> float:
+        """Of finding a learning rate."""
+        return self.searched / self.epochs
 
     def theory(self, used: int) -> float:
         """Of one start, which half of so many samples bring to where it is."""
@@ -98,10 +111,10 @@ class Prices:
 
     def affordable(self, budget: Budget, starts: int | None) -> tuple[int, int]:
         """Samples that theory looks at, and its starts: by default up to 3."""
-        used = min(self.n // 2, _MOST)
-        while used >= 2 * _LEAST and self.theory(used) > _THEORY * budget.trainings:
+        used, left = min(self.n // 2, _MOST), budget.trainings - self.search
+        while used >= 2 * _LEAST and self.theory(used) > _THEORY * left:
             used //= 2
-        most = int(_SHARE * budget.trainings / self.theory(used))
+        most = int(_SHARE * left / self.theory(used))
         return used, starts or max(1, min(_STARTS, most))
 
 

@@ -65,7 +65,7 @@ def within(
     )
     prices = Prices.of(student, whole, task.n_test, t_power, settings)
     used, count = prices.affordable(budget, orderings)
-    spent = count * prices.theory(used)
+    spent = prices.search + count * prices.theory(used)
     remark(
         progress,
         f"{task.n_train:,} samples: theory on {used:,} of them, {count} start(s), as much as"

@@ -125,13 +125,17 @@ def inefficiency_over_n(frame: pd.DataFrame, along: str, title: str, n: int) -> 
 
 
 def correction_angles(frame: pd.DataFrame, temperature: float, n: int) -> Chart:
-    """Cosines with the labels' direction against soft ratio, at the chosen n."""
+    """Cosines with the labels' direction against soft ratio, at the chosen n or, where that is more
+    than theory looked at, the largest n that it did.
+    """
     names = {
         "cos_teacher_reference": "teacher",
         "cos_effective_reference": "student (teacher corrected by labels)",
         "cos_correction_reference": "correction alone",
     }
-    here = frame[frame["temperature"] == temperature]
+    here = frame[frame["temperature"] == temperature].sort_values("n")
+    known = here.groupby("soft_ratio")[list(names)].ffill()
+    here = here.assign(**{name: known[name] for name in names})
     # At a soft ratio of 1 nothing is corrected, and so the correction has no direction.
     melted = here.melt(["soft_ratio", "n"], list(names), "quantity", "value").replace(
         {"quantity": names}

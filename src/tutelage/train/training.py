@@ -33,6 +33,7 @@ PATIENCE = 3  # epochs without improvement on the held-out part before training 
 OPTIMISERS = ("sgd", "adamw")
 _RANGE = {"sgd": (1e-4, 3.0), "adamw": (1e-6, 0.1)}  # of learning rates
 _FINDERS, _FINDER_STEPS = 3, 100
+SEARCH = _FINDERS * _FINDER_STEPS  # steps that it takes to find a learning rate, at most
 _SMOOTHING, _MOMENTUM = 0.9, 0.9
 _TIMED = 4  # steps: the first one warms up
 _MEASURED = 1024  # examples that tell whether training has lowered the loss
