@@ -9,6 +9,7 @@ from torch import nn
 
 import tutelage as tu
 from problems import task, untimed, wrongly_labelled
+from tolerances import assert_close
 from tutelage import cli
 from tutelage.data.part import Part
 from tutelage.exceptions import SettingError, StudentError
@@ -495,6 +496,16 @@ def test_adamw_trains_and_tells_its_second_moments():
         small((4,), 2), data, DistillationLoss(0.5, 2.0), replace(own, learning_rate=None)
     )
     assert 1e-6 < found.learning_rate < 0.1
+
+
+def test_second_moments_are_not_biased_to_nothing():
+    data, network = examples(), small((4,), 2)
+    loss = DistillationLoss(0.5, 2.0)
+    loss(network(data.x), data.teacher[:, 0], data.labels).backward()
+    squares = {name: p.grad.square() for name, p in network.named_parameters()}
+    done = train(network, data, loss, Training(1, 1e-6, len(data), optimiser="adamw"))
+    for name, square in squares.items():
+        assert_close(done.moments[name], square)
 
 
 def test_a_network_for_adamw_is_linearised_with_its_moments():

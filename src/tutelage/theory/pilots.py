@@ -157,6 +157,5 @@ def gains(
     settings = len(mean)
     surprise = np.sqrt(np.diag(covariance)[settings:] + noises)
     moves = covariance[:settings, settings:] / surprise
-    moves = moves - moves.mean(0)  # what moves all settings alike gains nothing
     least = (mean[:, None, None] + moves[..., None] * nodes).min(0)
     return np.asarray(mean.min() - least @ (weights / weights.sum()))
