@@ -41,6 +41,11 @@ from tutelage.theory.pilots import places
 
 CACHE = Path(__file__).parent / "cache" / "search"
 BUDGETS, DRAWS, THEORY_SEEDS, STARTS = (0.25, 0.5, 1.0, 2.0, 4.0), 20, 2, 3
+COLOURS = {
+    "tutelage": "#d62728", "tutelage, theory alone": "#ff9896", "successive halving": "#1f77b4",
+    "Hyperband": "#17becf", "Optuna TPE, pruned": "#9467bd", "random": "#7f7f7f",
+    "grid on a part": "#2ca02c", "flat prior": "#bcbd22", "closed form": "#8c564b",
+}  # fmt: skip
 NOTHING = torch.zeros(0, dtype=torch.int64)
 Rows = Iterator[dict[str, Any]]
 
@@ -125,15 +130,18 @@ class Problem:
             return dict(kept)
 
 
-def planned(p: Problem, flat: bool = False) -> Rows:
-    """Tutelage within budgets; flat: pilots alone, with the same model and a flat prior mean."""
+def planned(p: Problem, method: str = "tutelage") -> Rows:
+    """Tutelage within budgets; `flat prior`: pilots alone, with the same model and a flat prior
+    mean; `without (3.12)`: as if no label were wrong.
+    """
+    flat = method == "flat prior"
     prices = Prices.of(p.student, p.pool, p.task.n_test, 2, len(p.settings))
     for trainings in BUDGETS:
         budget = Budget(trainings)
         used, starts = prices.affordable(budget, None)
         for theory_seed in range(1 if flat else THEORY_SEEDS):
             found = p.theory(used, theory_seed)
-            surface = _surface(p, found, starts, flat)
+            surface = _surface(p, found, starts, method)
             spent = 0.0 if flat else starts * prices.theory(used)
             measured = 0.0 if flat else starts / STARTS * float(found["cpu"]) / p.training
             for seed in range(SEEDS):
@@ -150,7 +158,7 @@ def planned(p: Problem, flat: bool = False) -> Rows:
                     for k in pilots
                 )
                 chosen = int(mean.argmin())
-                yield _row(p, "flat prior" if flat else "tutelage", trainings, cost, chosen) | {
+                yield _row(p, method, trainings, cost, chosen) | {
                     "miss": 100 * float(mean[chosen] - p.truth[chosen]),
                     "rank": spearmanr(mean, p.truth).statistic,
                     "announced": runs.spent,
@@ -158,12 +166,14 @@ def planned(p: Problem, flat: bool = False) -> Rows:
                 }
 
 
-def _surface(p: Problem, found: dict[str, np.ndarray], starts: int, flat: bool) -> Surface:
+def _surface(p: Problem, found: dict[str, np.ndarray], starts: int, method: str) -> Surface:
     rho, t = np.array(p.settings, float).T
     errors = found["error"][:starts].mean(0).reshape(len(rho), 2)
     gain, used = float((errors[:, 0] - errors[:, 1]).mean()), int(found["n"][1])
-    errors = np.full_like(errors, errors[:, 1].mean()) if flat else errors
-    return Surface(rho, t, errors[:, 1], used, gain, 0.0 if flat else wrong_labels(p.task, 0))
+    if method == "flat prior":
+        errors = np.full_like(errors, errors[:, 1].mean())
+    wrong = wrong_labels(p.task, 0) if method == "tutelage" else 0.0
+    return Surface(rho, t, errors[:, 1], used, gain, wrong)
 
 
 def alone(p: Problem) -> Rows:
@@ -281,9 +291,17 @@ def _row(p: Problem, method: str, at: float, cost: float, chosen: int) -> dict[s
 
 
 METHODS = (
-    planned, lambda p: planned(p, flat=True), alone, grids, random_search, successive_halving,
-    hyperband, tpe, defaults,
-)  # fmt: skip
+    planned,
+    lambda p: planned(p, "flat prior"),
+    lambda p: planned(p, "without (3.12)"),
+    alone,
+    grids,
+    random_search,
+    successive_halving,
+    hyperband,
+    tpe,
+    defaults,
+)
 
 
 def rows_of(names: list[str], cifar: Path) -> pd.DataFrame:
@@ -358,10 +376,12 @@ def chart(tables: dict[str, pd.DataFrame], folder: Path) -> None:
     parts = []
     for title, table in tables.items():
         data = table.reset_index()
-        lines = alt.Chart(data[~data.method.isin(DEFAULTS)]).encode(
+        lines = alt.Chart(data[data.method.isin(COLOURS)]).encode(
             x=alt.X("cost:Q", title="cost, trainings of the student").scale(type="symlog"),
             y=alt.Y("regret:Q", title="regret, points of error").scale(domainMin=0),
-            color=alt.Color("method:N", title=None),
+            color=alt.Color("method:N", title=None).scale(
+                domain=list(COLOURS), range=list(COLOURS.values())
+            ),
             strokeWidth=alt.condition("datum.method == 'tutelage'", alt.value(4), alt.value(1.5)),
         )
         drawn = lines.mark_line() + lines.mark_point(filled=True, size=50)
