@@ -18,8 +18,8 @@ def test_what_a_doubling_brings_is_the_same_for_all_settings_and_fades():
     found = surface()
     assert np.allclose(found.at(100), found.shares)
     assert np.allclose(found.at(50), found.shares + 0.05)
-    assert np.allclose(found.at(200), found.shares - 0.04)
-    assert np.allclose(found.at(400), found.shares - 0.04 - 0.032)
+    assert np.allclose(found.at(200), found.shares - 0.05)
+    assert np.allclose(found.at(400), found.shares - 0.05 - 0.04)
 
 
 def test_wrong_labels_raise_low_soft_ratios():

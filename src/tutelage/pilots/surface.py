@@ -50,7 +50,7 @@ class Surface:
     def at(self, n: int) -> np.ndarray:
         """Of students of n samples, (S,)."""
         doublings = math.log2(n / self.used)
-        ahead = _DECAY * (1 - _DECAY**doublings) / (1 - _DECAY) if doublings > 0 else doublings
+        ahead = (1 - _DECAY**doublings) / (1 - _DECAY) if doublings > 0 else doublings
         found = self.shares - self.gain * ahead + memorised(self.soft_ratio, self.wrong)
         return np.clip(found, 0, 1)
 

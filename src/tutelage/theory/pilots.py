@@ -14,7 +14,7 @@ from numpy.polynomial.hermite_e import hermegauss
 
 # How real students' errors were seen to differ from predicted ones (benchmarks/search.py).
 MEMORISED = 0.21  # of the wrong labels, at a soft ratio of 0: (3.12)
-_LEVEL, _TREND = 0.01, 0.01  # alike at all settings: at N, and for each doubling of n
+_LEVEL, _TREND = 0.02, 0.015  # alike at all settings: at N, and for each doubling of n
 _SLOPE = 0.02  # along the soft ratio, from 0 to 1, at all n
 _SHAPE, WIDE = 0.01, (0.35, 3.0)  # at N; it grows as n does
 _BRIEF, _NARROW = 0.0066, (1.0, 5.0)  # of small pilots: nothing at N, once at N/2, thrice at N/4
