@@ -138,7 +138,7 @@ def test_zarr_parquet_and_a_cluster_give_what_a_folder_gives(tmp_path, monkeypat
     )  # so that sums of many are added up
     with (
         warnings.catch_warnings(action="ignore"),
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as running,
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=":0") as running,
         Client(running, set_as_default=False),
     ):
         found = stream(

@@ -306,7 +306,7 @@ def assert_whole(plan, task):
     for setting in document["settings"]:
         for name, value in setting.items():
             if value is None:
-                assert name in unlabelled | {"transfer_risk"}, name
+                assert name in unlabelled | {"transfer_risk", "error_linearised"}, name
                 assert (
                     name not in ("error", "error_se", "balanced_error")
                     or not labelled

@@ -68,7 +68,7 @@ def test_a_cluster_tells_what_one_matrix_tells(tmp_path):
 
     problem = task(n=150, m=60)
     dense = tu.curves(problem, network(6), **GRID)
-    cluster = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None)
+    cluster = LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=":0")
     try:
         scale = Scale(scheduler=cluster.scheduler_address)
         close(tu.curves(problem, network(6), **GRID, scale=scale), dense)

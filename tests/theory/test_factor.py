@@ -37,7 +37,7 @@ def cluster():
     with (
         warnings.catch_warnings(action="ignore"),
         LocalCluster(
-            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None
+            n_workers=2, threads_per_worker=1, processes=True, dashboard_address=":0"
         ) as running,
         Client(running, set_as_default=False) as client,
     ):
