@@ -135,7 +135,7 @@ def planned(p: Problem, method: str = "tutelage") -> Rows:
     mean; `without (3.12)`: as if no label were wrong.
     """
     flat = method == "flat prior"
-    prices = Prices.of(p.student, p.pool, p.task.n_test, 2, len(p.settings))
+    prices = Prices.of(p.student, p.pool, p.task.n_test, settings=len(p.settings))
     for trainings in BUDGETS:
         budget = Budget(trainings)
         used, starts = prices.affordable(budget, None)

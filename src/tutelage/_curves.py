@@ -146,13 +146,15 @@ def curves(
     >>> dict(found.error.sizes)
     {'ordering': 2, 'soft_ratio': 2, 'temperature': 1, 'n': 2}
     """
-    _check_kinds(task, soft_ratio=soft_ratio, temperature=temperature, sizes=sizes)
+    check(
+        task, soft_ratio=soft_ratio, temperature=temperature, t_power=t_power, sizes=sizes,
+        orderings=orderings, seed=seed, dtype=dtype, progress=progress,
+    )  # fmt: skip
     started, known, where = time.perf_counter(), as_student(student), found_device(device)
     if isinstance(known, TorchStudent):
         known = replace(known, training=replace(known.training, device=where.type))
-    _check(orderings, dtype)
     in_features = features is not None or isinstance(task, Source | StreamTask)
-    _check_request(seed, scale, progress, features=features, pool=pool)
+    _check_request(scale, features=features, pool=pool)
     _check_path(orderings, scale, pool, in_features=in_features, left_out=left_out)
     asked = Request(
         known, soft_ratio, temperature, t_power, sizes, orderings, seed, dtype, where, standardise,
@@ -533,17 +535,16 @@ def _check_kinds(task: Any, **lists: Sequence[float] | None) -> None:
             raise SettingError(f"{name} is {values!r}; expected a list of numbers, such as [1, 2].")
 
 
-def _check_request(
-    seed: int, scale: Scale, progress: Progress, *, features: int | None, pool: int | None
-) -> None:
-    whole = {"seed": (seed, 0), "features": (features, 2), "pool": (pool, 2)}
-    for name, (value, least) in whole.items():
+def _whole(**numbers: tuple[Any, int]) -> None:
+    for name, (value, least) in numbers.items():
         if value is not None and (type(value) is not int or value < least):
             raise SettingError(f"{name} is {value!r}; expected a whole number of {least} or more.")
+
+
+def _check_request(scale: Scale, *, features: int | None, pool: int | None) -> None:
+    _whole(features=(features, 2), pool=(pool, 2))
     if not isinstance(scale, Scale):
         raise SettingError(f"scale is {scale!r}; expected a tutelage.Scale, such as Scale('dask').")
-    if not callable(progress):
-        raise SettingError(f"progress is {progress!r}; expected a function, or leave it out.")
 
 
 def _check_path(
@@ -563,7 +564,16 @@ def _check_path(
         raise SettingError("left_out is for features; give features, or leave it out.")
 
 
-def _check(orderings: int | None, dtype: str) -> None:
+def check(
+    task: Any, *, soft_ratio: Sequence[float], temperature: Sequence[float], t_power: int,
+    orderings: int | None, seed: int, dtype: str, progress: Progress,
+    sizes: Sequence[int] | None = None,
+) -> None:  # fmt: skip
+    """Raise a `SettingError` where arguments of `curves` make no sense, whatever is computed."""
+    _check_kinds(task, soft_ratio=soft_ratio, temperature=temperature, sizes=sizes)
+    if not callable(progress):
+        raise SettingError(f"progress is {progress!r}; expected a function, or leave it out.")
+    _whole(seed=(seed, 0))
     if orderings is None:
         orderings = 1
     if not isinstance(orderings, int):
@@ -572,6 +582,7 @@ def _check(orderings: int | None, dtype: str) -> None:
         raise SettingError(f"{orderings} orderings were asked for; expected at least 1.")
     if dtype not in DTYPES:
         raise SettingError(f"The dtype is {dtype!r}; expected {' or '.join(DTYPES)}.")
+    Grid.of(soft_ratio, temperature, t_power, None, 2)
 
 
 def _copies(found: Found) -> list[str]:

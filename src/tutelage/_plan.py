@@ -336,7 +336,7 @@ def plan(
         What a plan of a network may cost, in trainings of the network on the whole pool: theory
         looks at a part of the pool, and what is left goes to pilots, real students of parts of it
         that correct theory (docs/theory.md §3.3). 0 is theory alone, on the whole pool. By default
-        1 where that can be had (`tutelage.plan` says in a note where not), and otherwise 0.
+        1 where that can be had, and otherwise 0: see docs/students.md.
     regret : float, optional
         In points of error: no more pilots once the setting is expected to err by less than this
         more than the best of the grid. By default 0.1.
@@ -404,6 +404,8 @@ def _budget(
         if value is not None and not (isinstance(value, int | float) and 0 <= value < math.inf):
             raise SettingError(f"{name} is {value!r}; expected a number of 0 or more.")
     if trainings == 0:
+        if regret is not None:
+            raise SettingError("A regret to stop at was given, and a budget of 0 trains no pilots.")
         return None
     why_not = cannot(task, student, options)
     if why_not is None:
@@ -425,7 +427,7 @@ def _decided(task: Taught, curves: xr.Dataset, target_error: float | None) -> Pl
     )
     evidences = [Evidence.of(task, data, e) for e, data in enumerate(epochs)]
     choices = [choose(evidence) for evidence in evidences]
-    best = choose_epoch(evidences, choices)
+    best = int(curves.attrs.get("taught_by", choose_epoch(evidences, choices)))
     data, evidence, choice = epochs[best], evidences[best], choices[best]
     rho, t = float(evidence.soft_ratio[choice.chosen]), float(evidence.temperature[choice.chosen])
     attrs, t_power = curves.attrs, int(curves.attrs["t_power"])

@@ -127,7 +127,8 @@ SCHEMA: dict[str, Variable] = {
         "error at N that theory alone predicts, before pilots", ("soft_ratio", "temperature")
     ),
     "error_covariance": Variable(
-        "covariance over settings of the expected errors at N, (3.11)", ("setting", "beside")
+        "covariance over settings of what real errors at N differ by from expected ones, (3.11)",
+        ("setting", "beside"),
     ),
     "pilot_soft_ratio": Variable("soft ratio of a pilot", ("pilot",)),
     "pilot_temperature": Variable("temperature of a pilot", ("pilot",)),

@@ -17,7 +17,7 @@ PLAIN = Prices(3e6, 7e6, 1e4, 30, 12, 0, 4000, 2000, 100, 8.0)
 def test_prices_are_counted_and_come_out_the_same_twice():
     problem = task(n=200, m=100)
     part = problem.part("train", problem.inputs(torch.float32)[0])
-    one, two = (Prices.of(STUDENT, part, 100, 2, 6) for _ in range(2))
+    one, two = (Prices.of(STUDENT, part, 100, settings=6) for _ in range(2))
     assert replace(one, seconds=0) == replace(two, seconds=0)
     assert one.seconds > 0
     assert (one.epochs, one.warm_epochs, one.n, one.tested) == (10, 3, 200, 100)
@@ -47,9 +47,9 @@ def test_finding_a_learning_rate_is_paid_for():
     part = problem.part("train", problem.inputs(torch.float32)[0])
     finding = replace(STUDENT, training=replace(STUDENT.training, learning_rate=None))
     known = finding.settled(part, seed=0)
-    found = Prices.of(known, part, 100, 2, 6)
+    found = Prices.of(known, part, 100, found=True)
     assert found.search == pytest.approx(300 / (10 * 200 / 16))
-    assert Prices.of(STUDENT, part, 100, 2, 6).search == 0
+    assert Prices.of(STUDENT, part, 100, settings=6).search == 0
     dear = replace(PLAIN, searched=24)
     assert dear.affordable(Budget(1.0), None)[0] <= PLAIN.affordable(Budget(1.0), None)[0]
 

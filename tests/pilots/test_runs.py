@@ -79,10 +79,20 @@ def test_a_pilot_that_diverges_is_paid_and_said():
     found.student = tu.lab.student("mlp:width=8,depth=1", training=wild, epochs=3)
     assert found.pilots(SURFACE) == []
     assert found.spent > 0.3
+    assert len(set(found.lost)) == len(found.lost)  # no setting is tried again
     assert found.lost[0].startswith("A pilot of ")
     assert "came to nothing: Training the student diverged" in found.lost[0]
     with pytest.raises(StudentError, match="diverged"):
         found.student.trained(found.taught, tu.lab.DistillationLoss(0.5, 4.0), seed=0)
+
+
+def test_a_pilot_that_needs_a_lower_rate_is_paid_twice_and_said():
+    found = runs(Runs, trainings=0.9)
+    hot = Training(2, 90.0, 32, attempts=8)
+    found.student = tu.lab.student("mlp:width=8,depth=1", training=hot, epochs=3)
+    pilot = found.run(SURFACE, 0, 200)
+    assert pilot.attempts > 1
+    assert "diverged at a learning rate of 90, and was trained at" in found.lost[0]
 
 
 def test_pilots_are_of_the_whole_pool_or_parts_that_are_large_enough():

@@ -29,7 +29,8 @@ class Evidence:
     against_labels : bool
         Whether mistakes are against true labels; without labels they are against the teacher.
     expected : (array of shape (S,), array of shape (S, S)), optional
-        Errors as they are to be expected after pilots, and their covariance; mistakes are then of
+        Errors as they are to be expected after pilots, and the covariance of how students differ
+        from that on the same samples; mistakes are then of
         linearised students of a part of the pool.
     """
 
@@ -103,17 +104,21 @@ class Evidence:
     def error_se(self) -> np.ndarray:
         """Standard error of each setting's error, (S,)."""
         if self.expected is not None:
-            return np.sqrt(np.diag(self.expected[1]))
+            sampled = standard_error(self.expected[0][None], np.array(self.mistakes.shape[2]))
+            return np.hypot(sampled, np.sqrt(np.diag(self.expected[1])))
         return standard_error(self.mistakes.mean(2).T, np.array(self.mistakes.shape[2]))
 
     def excess(self, setting: int, other: int) -> tuple[float, float]:
-        """How much more often one setting errs than another, and the paired standard error."""
+        """How much more often one setting errs than another, and the paired standard error; after
+        pilots that of the samples, and of how students differ from what is expected.
+        """
+        excess, sampled = paired(self.mistakes[setting], self.mistakes[other])
         if self.expected is None:
-            return paired(self.mistakes[setting], self.mistakes[other])
+            return excess, sampled
         mean, covariance = self.expected
         two = covariance[np.ix_([setting, other], [setting, other])]
         variance = max(0.0, two[0, 0] + two[1, 1] - 2 * two[0, 1])
-        return float(mean[setting] - mean[other]), float(variance**0.5)
+        return float(mean[setting] - mean[other]), float(np.hypot(sampled, variance**0.5))
 
     def within_one_se(self, setting: int, other: int) -> bool:
         """Whether one setting errs more than another by no more than the paired standard error."""

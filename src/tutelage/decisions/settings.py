@@ -50,7 +50,8 @@ def choose(evidence: Evidence) -> Choice:
     best = int(error.argmin())
     equal = [s for s in range(len(error)) if evidence.within_one_se(s, best)]
     # What pilots have shown weighs more than which students learn with ease.
-    chosen = easiest(equal, evidence) if evidence.expected is None else best
+    least = equal if evidence.expected is None else np.flatnonzero(error == error[best]).tolist()
+    chosen = easiest(least, evidence)
     worst = max(
         range(len(error)),
         key=lambda s: (evidence.error[s], evidence.soft_ratio[s], -evidence.temperature[s]),

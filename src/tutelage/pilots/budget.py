@@ -76,9 +76,16 @@ class Prices:
 
     @classmethod
     def of(
-        cls, student: TorchStudent, pool: Part, tested: int, t_power: int, settings: int
+        cls,
+        student: TorchStudent,
+        pool: Part,
+        tested: int,
+        *,
+        t_power: int = 2,
+        settings: int = 1,
+        found: bool = False,
     ) -> "Prices":
-        """Count, and time a few steps."""
+        """Count, and time a few steps; `found` says that the learning rate was searched for."""
         assert pool.teacher is not None
         kernel = empirical(student.fresh(pool, 0), probes=PROBES)
         forward, feature, pair = kernel.operations(pool.x)
@@ -89,7 +96,7 @@ class Prices:
         seconds = seconds_of(student.fresh(pool, 0), pool, loss, own)
         columns = settings * pool.teacher[0].numel()
         searched = 0.0
-        if student.training.attempts > 1:  # the rate was not given
+        if found:
             searched = SEARCH * student.training.batch_size / len(pool)
         return cls(
             trained, feature, pair, epochs, warm, searched, len(pool), tested, columns, seconds
@@ -115,7 +122,7 @@ class Prices:
         while used >= 2 * _LEAST and self.theory(used) > _THEORY * left:
             used //= 2
         most = int(_SHARE * left / self.theory(used))
-        return used, starts or max(1, min(_STARTS, most))
+        return used, max(1, min(_STARTS, most)) if starts is None else starts
 
 
 def cannot(task: Any, student: Any, options: dict[str, Any]) -> str | None:
@@ -128,5 +135,9 @@ def cannot(task: Any, student: Any, options: dict[str, Any]) -> str | None:
         return "pilots need labels, and a labelled test part"
     if task.n_train < SMALLEST:
         return f"the pool has {task.n_train} samples, where pilots need {SMALLEST}"
-    given = [name for name, plain in WHOLE.items() if options.get(name, plain) != plain]
+    given = [name for name, plain in WHOLE.items() if not _plain(options.get(name, plain), plain)]
     return f"{' and '.join(given)} ask for theory on the whole pool" if given else None
+
+
+def _plain(value: Any, plain: Any) -> bool:
+    return value is plain or (type(value) is type(plain) and bool(value == plain))

@@ -12,11 +12,11 @@ import torch
 import xarray as xr
 from torch import Tensor
 
-from tutelage._curves import SOFT_RATIOS, TEMPERATURES
+from tutelage._curves import SOFT_RATIOS, TEMPERATURES, check
 from tutelage._curves import curves as compute
 from tutelage.data.part import Part
 from tutelage.data.task import Task
-from tutelage.decisions.evidence import Evidence
+from tutelage.decisions.evidence import Evidence, standard_error
 from tutelage.decisions.settings import choose
 from tutelage.decisions.teacher import choose_epoch
 from tutelage.devices import found_device
@@ -54,16 +54,22 @@ def within(
         and the pilots.
     """
     started = time.perf_counter()
+    given = {name: value for name, value in options.items() if name not in WHOLE}
+    ratios, heats = given.get("soft_ratio", SOFT_RATIOS), given.get("temperature", TEMPERATURES)
+    check(
+        task, soft_ratio=ratios, temperature=heats, t_power=t_power, orderings=orderings, seed=seed,
+        dtype=given.get("dtype", "float64"), progress=progress,
+    )  # fmt: skip
     x, test = task.inputs(torch.float32, standardise=standardise, ids=student.takes_ids)
     assert test is not None
     whole = task.part("train", x).floating(torch.float32)
     training = replace(student.training, device=found_device(device).type)
+    searched = student.training.learning_rate is None
     student = replace(student, training=training).settled(whole, seed=seed, progress=progress)
-    given = {name: value for name, value in options.items() if name not in WHOLE}
-    settings = len(given.get("soft_ratio", SOFT_RATIOS)) * len(
-        given.get("temperature", TEMPERATURES)
+    settings = len(ratios) * len(heats)
+    prices = Prices.of(
+        student, whole, task.n_test, t_power=t_power, settings=settings, found=searched
     )
-    prices = Prices.of(student, whole, task.n_test, t_power, settings)
     used, count = prices.affordable(budget, orderings)
     spent = prices.search + count * prices.theory(used)
     remark(
@@ -84,11 +90,10 @@ def within(
     runs = Runs(task, student, epoch, taught, test, t_power, seed, budget, spent, progress)
     found = runs.pilots(surface)
     corrected = _with_votes(data, task, epoch, order, found, surface)
-    for name in ("error", "transfer_risk"):
-        if name in data:
-            corrected = _corrected(
-                corrected, name, Surface.of(data, task, epoch, name), runs, found
-            )
+    corrected = _corrected(corrected, "error", surface, runs, found)
+    if "transfer_risk" in data and task.teacher_logits_test is not None:
+        disagreement = Surface.of(data, task, epoch, "transfer_risk")
+        corrected = _corrected(corrected, "transfer_risk", disagreement, runs, found)
     return _described(corrected, surface, runs, found).assign_attrs(
         predicted_seconds=prices.seconds * max(spent, budget.trainings),
         seconds=time.perf_counter() - started,
@@ -114,21 +119,23 @@ def _corrected(
 ) -> xr.Dataset:
     """Put in what is to be expected now, at all sizes, and how sure that is."""
     n, settings = len(runs.taught), len(surface.shares)
-    sizes = sorted({*data.n.values.tolist(), *sizes_of(n)})
+    sizes = sorted({*data.n.values.tolist(), *sizes_of(n), n // 8})
     shape = (data.sizes["soft_ratio"], data.sizes["temperature"], len(sizes))
     share = np.array(sizes) / n
     where = places(surface.soft_ratio[:, None], surface.temperature[:, None], share)
     predicted = np.stack([surface.at(size) for size in sizes], 1)
     mean, covariance = runs.known(surface, found, name).corrected(where, predicted.ravel())
-    spread = np.sqrt(np.clip(np.diag(covariance), 0, None)).reshape(shape)
-    wider = data.reindex(n=sizes).assign(evaluated=("n", np.full(len(sizes), runs.task.n_test)))
-    # What starts, and a teacher's epochs, differ by: as theory says.
-    apart = data[name].sel(n=surface.used, drop=True)
-    middle = apart.mean("ordering")
-    apart = apart - (middle.isel(epoch=runs.epoch) if "epoch" in data.dims else middle)
+    tested = np.array(runs.task.n_test)
+    sampled = standard_error(mean[None], tested)
+    spread = np.hypot(sampled, np.sqrt(np.clip(np.diag(covariance), 0, None))).reshape(shape)
+    wider = data.reindex(n=sizes).assign(evaluated=("n", np.full(len(sizes), tested)))
     dims = ("soft_ratio", "temperature", "n")
     level = xr.DataArray(mean.reshape(shape), dims=dims, coords={"n": sizes})
-    wider[name] = (apart + level).clip(0, 1).transpose(*data[name].dims)
+    if "epoch" in data.dims:  # epochs differ as theory says
+        of_epochs = data[name].sel(n=surface.used, drop=True).mean("ordering")
+        level = level + of_epochs - of_epochs.isel(epoch=runs.epoch, drop=True)
+    same = xr.ones_like(data.ordering, dtype=float)
+    wider[name] = (level.clip(0, 1) * same).transpose(*data[name].dims)
     wider[name].attrs = data[name].attrs
     wider[f"{name}_se"] = (dims, spread, SCHEMA[f"{name}_se"].attributes)
     if name == "error":
@@ -189,6 +196,7 @@ def _described(data: xr.Dataset, surface: Surface, runs: Runs, found: list[Pilot
     notes = [*json.loads(data.attrs["notes"]), said]
     return data.assign_attrs(
         budget=runs.budget.trainings,
+        taught_by=runs.epoch,
         trainings=runs.spent,
         expected_regret=100 * regret,
         notes=json.dumps(notes),
@@ -207,11 +215,14 @@ def _words(surface: Surface, runs: Runs, found: list[Pilot], mean: np.ndarray) -
 
     sizes = sorted({p.n for p in found})
     of = " to ".join(f"{size:,}" for size in {sizes[0]: 0, sizes[-1]: 0}) if sizes else ""
-    after = (
-        f"after {len(found)} pilots of {of} samples: {named(now, mean)}"
-        if found
-        else "no pilot was worth its cost"
-    )
+    if found:
+        after = f"after {len(found)} pilots of {of} samples: {named(now, mean)}"
+    elif runs.lost:
+        after = "no pilot came to an end"
+    elif any(runs.affords(size) for size in sizes_of(n)):
+        after = "no pilot was worth its cost"
+    else:
+        after = f"the budget of {runs.budget.trainings:g} trainings had no room for pilots"
     return (
         f"Theory alone, on {surface.used:,} of {n:,} samples: {named(first, alone)}; {after}."
         " Errors and disagreements with the teacher are those expected of students of the whole"

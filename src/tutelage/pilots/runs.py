@@ -1,5 +1,6 @@
 """Pilots, one after another: which is next, and what it shows."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,6 +19,7 @@ from tutelage.theory.pilots import Pilots, expected_regret, gains, noise, places
 from tutelage.train import DistillationLoss
 
 _SMALLEST, _SHARES = 150, (1, 4, 8, 16)  # samples of a pilot; what the pool is divided by
+_NOTHING = 1e-9  # but rounding
 _SEED = 1000  # pilots and warm starts draw for themselves
 
 
@@ -31,12 +33,15 @@ class Pilot:
         On the test part.
     voted : integer Tensor of shape (N - n,)
         On the samples that it has not seen.
+    attempts : int
+        Trainings that it took, each after the first at a lower learning rate.
     """
 
     setting: int
     n: int
     decided: Tensor
     voted: Tensor
+    attempts: int = 1
 
 
 @dataclass
@@ -69,18 +74,23 @@ class Runs:
         tried: set[tuple[int, int]] = set()
         with self.progress("pilots", self.budget.trainings - self.spent) as advance:
             while (chosen := self._next(surface, found, tried)) is not None:
+                (setting, n), share = chosen, chosen[1] / len(self.taught)
                 tried.add(chosen)
-                pilot = self.run(surface, *chosen)
-                found += [] if pilot is None else [pilot]
-                self.spent += chosen[1] / len(self.taught)
-                advance(chosen[1] / len(self.taught))
+                pilot = self.run(surface, setting, n)
+                if pilot is None:  # nor do more samples train where some have diverged
+                    tried |= {(setting, m) for m in sizes_of(len(self.taught))}
+                    self.spent += share * self.student.training.attempts
+                else:
+                    found.append(pilot)
+                    self.spent += share * pilot.attempts
+                advance(share)
         return found
 
     def _next(
         self, surface: Surface, found: list[Pilot], tried: set[tuple[int, int]]
     ) -> tuple[int, int] | None:
         """The setting and size of the next pilot."""
-        sizes = [n for n in sizes_of(len(self.taught)) if self._affords(n)]
+        sizes = [n for n in sizes_of(len(self.taught)) if self.affords(n)]
         settings = len(surface.shares)
         candidates = [(s, n) for n in sizes for s in range(settings) if (s, n) not in tried]
         if not candidates:
@@ -98,9 +108,10 @@ class Runs:
         own = noise(mean[here][chosen], n, self.task.n_test)
         worth = gains(mean[here], covariance, own) / share
         best = int(worth.argmax())
-        return candidates[best] if worth[best] > 0 else None
+        return candidates[best] if worth[best] > _NOTHING else None
 
-    def _affords(self, n: int) -> bool:
+    def affords(self, n: int) -> bool:
+        """Whether there is room for a pilot of so many samples."""
         return self.spent + n / len(self.taught) <= self.budget.trainings + 1e-9
 
     def known(self, surface: Surface, found: list[Pilot], name: str = "error") -> Pilots:
@@ -125,14 +136,23 @@ class Runs:
         own, others = self.taught.rows(slice(0, n)), self.taught.rows(slice(n, None))
         loss = DistillationLoss(rho, t, self.t_power)
         try:
-            network, _ = self.student.trained(own, loss, seed=_SEED + 100 * self.seed)
+            network, done = self.student.trained(own, loss, seed=_SEED + 100 * self.seed)
         except StudentError as error:
             self.lost.append(
                 f"A pilot of {n:,} samples at a soft ratio of {rho:g} and a temperature of {t:g}"
                 f" came to nothing: {error}"
             )
             return None
-        return Pilot(s, n, decisions(network, self.test), decisions(network, others.x))
+        rate = self.student.training.learning_rate
+        attempts = 1 if rate is None else 1 + round(math.log(rate / done.learning_rate, 3))
+        if attempts > 1:
+            self.lost.append(
+                f"A pilot of {n:,} samples at a soft ratio of {rho:g} and a temperature of {t:g}"
+                f" diverged at a learning rate of {rate:.2g}, and was trained at"
+                f" {done.learning_rate:.2g}."
+            )
+        voted = decisions(network, others.x)
+        return Pilot(s, n, decisions(network, self.test), voted, attempts)
 
 
 def sizes_of(n: int) -> list[int]:

@@ -44,7 +44,8 @@ class Surface:
         ratio, heat = np.meshgrid(one.soft_ratio.values, one.temperature.values, indexing="ij")
         shares = one[name].mean("ordering").values.reshape(ratio.size, -1)
         gain = float((shares[:, 0] - shares[:, 1]).mean())
-        wrong, used = wrong_labels(task, epoch), int(one.n[-1])
+        used = int(one.n[-1])
+        wrong = wrong_labels(task, epoch) if name == "error" else 0.0
         return cls(ratio.ravel(), heat.ravel(), shares[:, 1], used, gain, wrong)
 
     def at(self, n: int) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tutelage.data.inputs import Inputs, length, rows, shape, split
+from tutelage.data.inputs import Inputs, floating, length, rows, shape, split
 from tutelage.data.part import Part, decide
 from tutelage.exceptions import StudentError
 from tutelage.kernels import empirical, linearity
@@ -197,7 +197,7 @@ class TorchStudent:
         Parameters
         ----------
         part : Part
-            Floating-point inputs in float32; the teacher's last epoch is imitated.
+            The teacher's last epoch is imitated.
         loss : DistillationLoss
         seed : int
             Of the initial weights and the batches.
@@ -209,8 +209,9 @@ class TorchStudent:
             If training diverges.
         """
         network = self.fresh(part, seed)
+        examples = part.floating(_dtype(network))
         own = replace(self.training, epochs=int(self.epochs), annealed=True)
-        return network, train(network, part, loss, own, seed=seed, progress=progress)
+        return network, train(network, examples, loss, own, seed=seed, progress=progress)
 
     def fresh(self, part: Part, seed: int) -> nn.Module:
         """Give a new network for samples such as these, tried on a few.
@@ -286,7 +287,10 @@ def _left_out(training: Training) -> str:
 
 def decisions(network: nn.Module, x: Inputs) -> Tensor:
     """Give the class that a trained network decides for, (n,)."""
-    logits = torch.as_tensor(teacher_logits(network, split(x, _BATCH)))
+    if not length(x):
+        return torch.zeros(0, dtype=torch.int64)
+    given = floating(x, _dtype(network))
+    logits = torch.as_tensor(teacher_logits(network, split(given, _BATCH)))
     return decide(logits.reshape(length(x), -1))
 
 

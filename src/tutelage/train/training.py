@@ -225,7 +225,6 @@ def _train(
             reached = last if held_out is None else _measured(network, held_out, loss)
             if not math.isfinite(last + reached):
                 break
-            moments = moments or _moments(network, optimiser)
             if held_out is None:
                 epochs = epoch
             elif reached < best * (1 - 1e-3):
@@ -233,6 +232,7 @@ def _train(
                 moments = _moments(network, optimiser)
             elif epoch - epochs >= PATIENCE:
                 break
+    moments = moments or _moments(network, optimiser)
     if held_out is not None:
         network.load_state_dict(weights)
     after = _measured(network, watched, loss) if math.isfinite(last) else last
@@ -269,11 +269,13 @@ def seconds_of(
     """How long training takes, by a few steps, which do not move the network."""
     network.to(found_device(training.device))
     optimiser = _optimiser(network, training, 0.0)
-    loader = batches(examples, training.batch_size, shuffled=True)
+    part = examples.floating(next(network.parameters()).dtype)
+    loader = batches(part, training.batch_size, shuffled=True)
     at: list[float] = []
-    for batch in itertools.islice(_endless(loader), _TIMED):
-        _step(network, batch, loss, optimiser)
-        at.append(time.perf_counter())
+    with torch.random.fork_rng(devices=[]):
+        for batch in itertools.islice(_endless(loader), _TIMED):
+            _step(network, batch, loss, optimiser)
+            at.append(time.perf_counter())
     return (at[-1] - at[0]) / (_TIMED - 1) * training.epochs * len(loader)
 
 
