@@ -205,6 +205,16 @@ def grids(p: Problem) -> Rows:
             yield _row(p, "grid on a part", 1 / divided, cost, int(errors[:, seed].argmin()))
 
 
+def whole_grid(p: Problem) -> Rows:
+    """Every setting trained in full with one seed: as scored here, and judged by the other seed."""
+    errors, cost = p.real.mistakes[0].mean(-1), float(len(p.settings))
+    for seed in range(SEEDS):
+        chosen, judge = int(errors[:, seed].argmin()), errors[:, 1 - seed]
+        yield _row(p, "whole grid", 1, cost, chosen)
+        row = _row(p, "whole grid, judged by the other seed", 1, cost, chosen)
+        yield row | {"regret": float(100 * (judge[chosen] - judge.min()))}
+
+
 def random_search(p: Problem) -> Rows:
     """So many settings by chance, trained in full."""
     errors, rng = p.real.mistakes[0].mean(-1), np.random.default_rng(0)
@@ -296,6 +306,7 @@ METHODS = (
     lambda p: planned(p, "without (3.12)"),
     alone,
     grids,
+    whole_grid,
     random_search,
     successive_halving,
     hyperband,
