@@ -1,6 +1,7 @@
 """Pilots: what a few real students tell of all settings, (3.10)-(3.12)."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from tutelage.theory.pilots import (
     memorised,
     noise,
     places,
+    scale,
 )
 
 RATIO, HEAT = (a.ravel() for a in np.meshgrid([0.05, 0.5, 0.9, 1.0], [1.0, 4.0], indexing="ij"))
@@ -88,6 +90,22 @@ def test_noise_falls_with_samples_of_pilot_and_test_part():
     assert noise(error, np.array([400]), 100) < loud
     assert noise(error, np.array([100]), 1000) < loud
     assert noise(np.array([0.0]), np.array([100]), 100) > 0
+
+
+def test_students_differ_less_from_what_is_predicted_where_errors_are_small():
+    assert scale(0.02) < 0.5 < scale(0.2) < scale(0.5) < 1.5
+    assert scale(0.0) > 0
+    assert scale(0.3) == pytest.approx(scale(0.7))
+    pilots = some([0.2, 0.1, 0.25])
+    plain, half = (replace(pilots, scale=s).corrected(AT_N, PREDICTED)[1] for s in (1.0, 0.5))
+    assert np.allclose(
+        NONE.corrected(AT_N, PREDICTED)[1] / 4,
+        replace(NONE, scale=0.5).corrected(AT_N, PREDICTED)[1],
+    )
+    assert (np.diag(half) < np.diag(plain)).all()
+    assert noise(np.array([0.2]), np.array([100]), 100, 0.5) < noise(
+        np.array([0.2]), np.array([100]), 100
+    )
 
 
 def test_wrong_labels_harm_low_soft_ratios():

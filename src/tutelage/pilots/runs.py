@@ -15,7 +15,7 @@ from tutelage.pilots.surface import Surface
 from tutelage.progress import Progress
 from tutelage.students import TorchStudent
 from tutelage.students.network import decisions
-from tutelage.theory.pilots import Pilots, expected_regret, gains, noise, places
+from tutelage.theory.pilots import Pilots, expected_regret, gains, noise, places, scale
 from tutelage.train import DistillationLoss
 
 _SMALLEST, _SHARES = 150, (1, 4, 8, 16)  # samples of a pilot; what the pool is divided by
@@ -105,7 +105,7 @@ class Runs:
         here = slice(0, settings)
         if expected_regret(mean[here], covariance[here, here]) < self.budget.regret / 100:
             return None
-        own = noise(mean[here][chosen], n, self.task.n_test)
+        own = noise(mean[here][chosen], n, self.task.n_test, known.scale)
         worth = gains(mean[here], covariance, own) / share
         best = int(worth.argmax())
         return candidates[best] if worth[best] > _NOTHING else None
@@ -121,7 +121,9 @@ class Runs:
         shown = np.array([(p.decided.numpy() != truth).mean() for p in found])
         predicted = np.array([surface.at(p.n)[p.setting] for p in found])
         at = places(surface.soft_ratio[s], surface.temperature[s], n / len(self.taught))
-        return Pilots(at, shown, predicted, noise(shown, n, self.task.n_test))
+        here = scale(float(surface.at(len(self.taught)).mean()))
+        own = noise(shown, n, self.task.n_test, here)
+        return Pilots(at, shown, predicted, own, here)
 
     def truth(self, name: str) -> np.ndarray:
         """What decisions on the test part are compared with."""

@@ -12,7 +12,9 @@ from jaxtyping import Float
 from numpy import ndarray
 from numpy.polynomial.hermite_e import hermegauss
 
-# How real students' errors were seen to differ from predicted ones (benchmarks/search.py).
+# How real students' errors were seen to differ from predicted ones (benchmarks/search.py), where
+# errors are such that e (1 - e) is _TYPICAL; elsewhere times the root of what that is more or less.
+_TYPICAL = 0.15
 MEMORISED = 0.21  # of the wrong labels, at a soft ratio of 0: (3.12)
 _LEVEL, _TREND = 0.02, 0.015  # alike at all settings: at N, and for each doubling of n
 _SLOPE = 0.02  # along the soft ratio, from 0 to 1, at all n
@@ -56,12 +58,15 @@ class Pilots:
     error, predicted : array of shape (k,)
     noise : array of shape (k,)
         Variance of their errors, see `noise`.
+    scale : float
+        How much more errors differ here than elsewhere, see `scale`.
     """
 
     at: Places
     error: np.ndarray
     predicted: np.ndarray
     noise: np.ndarray
+    scale: float = 1.0
 
     def corrected(
         self, where: Places, predicted: np.ndarray
@@ -82,19 +87,25 @@ class Pilots:
         mean : array of shape (m,)
         covariance : array of shape (m, m)
         """
-        prior = _covariance(where, where)
+        prior = self.scale**2 * _covariance(where, where)
         if not len(self.at):
             return predicted, prior
-        across = _covariance(self.at, where)
-        known = _covariance(self.at, self.at) + np.diag(self.noise)
+        across = self.scale**2 * _covariance(self.at, where)
+        known = self.scale**2 * _covariance(self.at, self.at) + np.diag(self.noise)
         solved = np.linalg.solve(known, across)
         return predicted + (self.error - self.predicted) @ solved, prior - across.T @ solved
 
 
-def noise(error: np.ndarray, n: np.ndarray, tested: int) -> np.ndarray:
+def scale(error: float) -> float:
+    """Give how much more real students differ from predicted ones where errors are like this."""
+    known = min(max(error, 0.002), 0.998)
+    return float(np.sqrt(known * (1 - known) / _TYPICAL))
+
+
+def noise(error: np.ndarray, n: np.ndarray, tested: int, scale: float = 1.0) -> np.ndarray:
     """Variance of real students' errors: their seeds, and a test part of so many samples."""
     known = np.clip(error, 0.5 / tested, 1 - 0.5 / tested)
-    return np.asarray(_PAIRED * known * (1 - known) / tested + _SEED**2 / n)
+    return np.asarray(_PAIRED * known * (1 - known) / tested + (scale * _SEED) ** 2 / n)
 
 
 def _covariance(a: Places, b: Places) -> Float[ndarray, "a b"]:
