@@ -413,6 +413,10 @@ def main() -> None:
     console, tables = Console(width=130), {}
     for settings, names in (("10 settings", ALL), ("40 settings", WIDER)):
         chosen = [name for name in arguments.tasks if name in names]
+        missing = [n for n in chosen if names[n].data != "fashion" and not arguments.cifar.exists()]
+        if missing:
+            print(f"Left out, as their data is not at {arguments.cifar} (--cifar): {missing}")
+        chosen = [name for name in chosen if name not in missing]
         if not chosen:
             continue
         found = rows_of(chosen, arguments.cifar)
