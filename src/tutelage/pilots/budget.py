@@ -1,7 +1,7 @@
 """What a plan within a budget may cost, and what its parts do."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from tutelage.data.part import Part
@@ -87,17 +87,14 @@ class Prices:
     ) -> "Prices":
         """Count, and time a few steps; `found` says that the learning rate was searched for."""
         assert pool.teacher is not None
-        kernel = empirical(student.fresh(pool, 0), probes=PROBES)
-        forward, feature, pair = kernel.operations(pool.x)
+        network = student.fresh(pool, 0)
+        forward, feature, pair = empirical(network, probes=PROBES).operations(pool.x)
         trained = 3 * forward + _STEP / student.training.batch_size
         epochs, warm = student.epochs, min(_BRIEF, student.training.epochs, student.epochs)
-        own = replace(student.training, epochs=int(student.epochs))
         loss = DistillationLoss(1.0, 1.0, t_power)
-        seconds = seconds_of(student.fresh(pool, 0), pool, loss, own)
+        seconds = seconds_of(network, pool, loss, student.own_training)
         columns = settings * pool.teacher[0].numel()
-        searched = 0.0
-        if found:
-            searched = SEARCH * student.training.batch_size / len(pool)
+        searched = SEARCH * student.training.batch_size / len(pool) if found else 0.0
         return cls(
             trained, feature, pair, epochs, warm, searched, len(pool), tested, columns, seconds
         )

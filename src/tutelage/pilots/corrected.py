@@ -72,11 +72,12 @@ def within(
     )
     used, count = prices.affordable(budget, orderings)
     spent = prices.search + count * prices.theory(used)
+    most = max(spent, budget.trainings)
     remark(
         progress,
         f"{task.n_train:,} samples: theory on {used:,} of them, {count} start(s), as much as"
-        f" {spent:.2g} trainings of the student; with pilots {max(spent, budget.trainings):.2g} at"
-        f" most, about {prices.seconds * max(spent, budget.trainings):.0f} s",
+        f" {spent:.2g} trainings of the student; with pilots {most:.2g} at"
+        f" most, about {prices.seconds * most:.0f} s",
     )
     data = linearised(
         task, student, used, orderings=count, t_power=t_power, seed=seed, standardise=standardise,
@@ -95,7 +96,7 @@ def within(
         disagreement = Surface.of(data, task, epoch, "transfer_risk")
         corrected = _corrected(corrected, "transfer_risk", disagreement, runs, found)
     return _described(corrected, surface, runs, found).assign_attrs(
-        predicted_seconds=prices.seconds * max(spent, budget.trainings),
+        predicted_seconds=prices.seconds * most,
         seconds=time.perf_counter() - started,
     )
 
@@ -118,7 +119,7 @@ def _corrected(
     data: xr.Dataset, name: str, surface: Surface, runs: Runs, found: list[Pilot]
 ) -> xr.Dataset:
     """Put in what is to be expected now, at all sizes, and how sure that is."""
-    n, settings = len(runs.taught), len(surface.shares)
+    n = len(runs.taught)
     sizes = sorted({*data.n.values.tolist(), *sizes_of(n), n // 8})
     shape = (data.sizes["soft_ratio"], data.sizes["temperature"], len(sizes))
     share = np.array(sizes) / n
@@ -140,7 +141,6 @@ def _corrected(
     wider[f"{name}_se"] = (dims, spread, SCHEMA[f"{name}_se"].attributes)
     if name == "error":
         at_n = slice(len(sizes) - 1, None, len(sizes))
-        assert covariance[at_n, at_n].shape == (settings, settings)
         wider["error_linearised"] = (
             dims[:2], surface.at(n).reshape(shape[:2]), SCHEMA["error_linearised"].attributes,
         )  # fmt: skip
@@ -167,13 +167,15 @@ def _with_votes(
     untold = flat < 0
     at = np.stack([surface.soft_ratio, np.log2(surface.temperature)], 1) / WIDE
     distances = np.square(at[:, None] - at[[p.setting for p in found]]).sum(-1)
+    voted = []
+    for pilot in found:
+        seen, others = order[: pilot.n].numpy(), order[pilot.n :].numpy()
+        fresh = ~np.isin(task.copy_of[others], task.copy_of[seen])
+        voted.append((others[fresh], pilot.voted.numpy()[fresh]))
     for s in range(len(flat)):
         for k in np.argsort(distances[s], kind="stable")[::-1]:  # the nearest speaks last
-            pilot = found[k]
-            seen, others = order[: pilot.n].numpy(), order[pilot.n :].numpy()
-            fresh = ~np.isin(task.copy_of[others], task.copy_of[seen])
-            told = others[fresh]
-            flat[s, told] = np.where(untold[s, told], pilot.voted.numpy()[fresh], flat[s, told])
+            told, votes_of = voted[k]
+            flat[s, told] = np.where(untold[s, told], votes_of, flat[s, told])
     return data.assign(decision_loo=data.decision_loo.copy(data=votes))
 
 

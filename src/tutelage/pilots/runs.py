@@ -127,30 +127,29 @@ class Runs:
 
     def truth(self, name: str) -> np.ndarray:
         """What decisions on the test part are compared with."""
+        if name == "error":
+            assert self.task.y_test is not None
+            return self.task.y_test
         taught = self.task.teacher_decisions("test")
-        found = self.task.y_test if name == "error" or taught is None else taught[self.epoch]
-        assert found is not None
-        return found
+        assert taught is not None
+        return np.asarray(taught[self.epoch])
 
     def run(self, surface: Surface, s: int, n: int) -> Pilot | None:
         """Train one; None if it diverges."""
         rho, t = float(surface.soft_ratio[s]), float(surface.temperature[s])
         own, others = self.taught.rows(slice(0, n)), self.taught.rows(slice(n, None))
         loss = DistillationLoss(rho, t, self.t_power)
+        named = f"A pilot of {n:,} samples at a soft ratio of {rho:g} and a temperature of {t:g}"
         try:
             network, done = self.student.trained(own, loss, seed=_SEED + 100 * self.seed)
         except StudentError as error:
-            self.lost.append(
-                f"A pilot of {n:,} samples at a soft ratio of {rho:g} and a temperature of {t:g}"
-                f" came to nothing: {error}"
-            )
+            self.lost.append(f"{named} came to nothing: {error}")
             return None
         rate = self.student.training.learning_rate
         attempts = 1 if rate is None else 1 + round(math.log(rate / done.learning_rate, 3))
         if attempts > 1:
             self.lost.append(
-                f"A pilot of {n:,} samples at a soft ratio of {rho:g} and a temperature of {t:g}"
-                f" diverged at a learning rate of {rate:.2g}, and was trained at"
+                f"{named} diverged at a learning rate of {rate:.2g}, and was trained at"
                 f" {done.learning_rate:.2g}."
             )
         voted = decisions(network, others.x)

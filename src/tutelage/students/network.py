@@ -96,6 +96,11 @@ class TorchStudent:
         """Whether it is a network of the user's own; our small ones take numbers."""
         return self.made_by is None or "factory" in self.made_by
 
+    @property
+    def own_training(self) -> Training:
+        """Of the student itself: for all of its epochs, annealed."""
+        return replace(self.training, epochs=int(self.epochs), annealed=True)
+
     def seen(self, n: int) -> int:
         """A quarter of the pool, if nothing else was asked for."""
         return int(self.first * n)
@@ -179,7 +184,7 @@ class TorchStudent:
         """t/n of the student's own training, and what errors are of, in words."""
         if rate is None or math.isinf(self.epochs):
             return math.inf, "Errors are those of a student that is trained until it has converged."
-        own = replace(self.training, epochs=int(self.epochs), annealed=True)
+        own = self.own_training
         return (
             own.time_per_sample(rate),
             (
@@ -210,8 +215,9 @@ class TorchStudent:
         """
         network = self.fresh(part, seed)
         examples = part.floating(_dtype(network))
-        own = replace(self.training, epochs=int(self.epochs), annealed=True)
-        return network, train(network, examples, loss, own, seed=seed, progress=progress)
+        return network, train(
+            network, examples, loss, self.own_training, seed=seed, progress=progress
+        )
 
     def fresh(self, part: Part, seed: int) -> nn.Module:
         """Give a new network for samples such as these, tried on a few.
