@@ -12,7 +12,8 @@ from tutelage.data import checks as check
 from tutelage.data.inputs import Shape
 from tutelage.data.preprocessing import channels_first, tensor_of
 from tutelage.data.task import Task, Taught
-from tutelage.exceptions import MissingExtraError, TaskError, nearest
+from tutelage.exceptions import TaskError, nearest
+from tutelage.lazy import extra
 
 POOL = ("x_train", "teacher_logits_train", "y_train")
 TEST = ("x_test", "teacher_logits_test", "y_test")
@@ -295,25 +296,11 @@ def _check_shapes(path: Path, shapes: dict[str, tuple[int, ...]]) -> None:
 
 
 def _zarr() -> Any:
-    try:
-        import zarr
-    except ImportError as error:
-        raise MissingExtraError(
-            "A zarr group needs zarr, which is not installed: pip install 'tutelage[scale]' -c"
-            " constraints.txt"
-        ) from error
-    return zarr
+    return extra("zarr", "A zarr group needs zarr", "scale")
 
 
 def _parquet() -> Any:
-    try:
-        import pyarrow.parquet as found
-    except ImportError as error:
-        raise MissingExtraError(
-            "A parquet file needs pyarrow, which is not installed: pip install 'tutelage[data]' -c"
-            " constraints.txt"
-        ) from error
-    return found
+    return extra("pyarrow.parquet", "A parquet file needs pyarrow", "data")
 
 
 def open_pool(path: str | Path, *, whole: bool = True) -> Task | Source:

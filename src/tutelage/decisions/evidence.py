@@ -122,8 +122,7 @@ class Evidence:
 
     def within_one_se(self, setting: int, other: int) -> bool:
         """Whether one setting errs more than another by no more than the paired standard error."""
-        excess, error = self.excess(setting, other)
-        return excess <= error * (1 + 1e-9)
+        return _within(*self.excess(setting, other))
 
 
 def _expected(at_pool: xr.Dataset) -> tuple[np.ndarray, np.ndarray] | None:
@@ -156,7 +155,10 @@ def _distance(data: xr.Dataset) -> tuple[np.ndarray, np.ndarray]:
 
 def within_one_se(mistakes: np.ndarray, best: np.ndarray) -> bool:
     """Whether a row of mistakes exceeds the best one by no more than the paired standard error."""
-    excess, error = paired(mistakes, best)
+    return _within(*paired(mistakes, best))
+
+
+def _within(excess: float, error: float) -> bool:
     # A single sample more is exactly one standard error, which rounding must not undo.
     return excess <= error * (1 + 1e-9)
 

@@ -14,6 +14,7 @@ from tutelage.data.inputs import Inputs, Shape, rows
 from tutelage.exceptions import SettingError
 from tutelage.kernels import Kernel
 from tutelage.kernels import Sequential as ClosedForm
+from tutelage.lazy import extra
 from tutelage.progress import Progress, remark
 from tutelage.solve.checkpoint import Checkpoint
 from tutelage.solve.cost import SPARE, Cost, flops_per_second, free_memory, seconds_per_number, size
@@ -283,17 +284,9 @@ def cluster(address: str | None) -> Iterator[Any]:
     if address is None:
         yield None
         return
+    distributed = extra("distributed", "A cluster needs Dask's distributed", "scale")
     try:
-        from distributed import Client
-    except ImportError as error:
-        from tutelage.exceptions import MissingExtraError
-
-        raise MissingExtraError(
-            "A cluster needs Dask's distributed, which is not installed: pip install"
-            " 'tutelage[scale]' -c constraints.txt"
-        ) from error
-    try:
-        client = Client(address, timeout="10s", set_as_default=False)
+        client = distributed.Client(address, timeout="10s", set_as_default=False)
     except (OSError, ValueError) as error:
         raise SettingError(
             f"No Dask scheduler answers at {address!r}; give the address that it printed, such as"

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from tutelage.data.inputs import Inputs, length, rows, split
 from tutelage.kernels import Kernel
+from tutelage.lazy import extra
 from tutelage.progress import Progress, silent
 from tutelage.solve.checkpoint import Checkpoint
-from tutelage.solve.extra import dask_array
 from tutelage.solve.workers import Graph, Workers
 from tutelage.theory.factor import Factored, jitters, redundant, walk_in_parts
 from tutelage.theory.stage import Walk
@@ -140,7 +140,7 @@ class TiledFactor:
         """Sums of squares of some columns of L⁻¹: of the j-th column of tiles those from `first`
         on.
         """
-        linalg, dtype = dask_array().linalg, _numpy(self.dtype)
+        linalg, dtype = _dask_array().linalg, _numpy(self.dtype)
         whole: Graph = {}
         keys = []
         for j, first in pieces:
@@ -160,7 +160,7 @@ class TiledFactor:
         return self.workers.arrays(self.workers.get(whole, keys))
 
     def _solve(self, rhs: Tensor, *, lower: bool) -> Tensor:
-        linalg, across = dask_array().linalg, self._across
+        linalg, across = _dask_array().linalg, self._across
         matrix, width = self._lower(0), self.workers.columns(COLUMNS)
         for start in range(0, rhs.shape[1], width):
             part = rhs[:, start : start + width]
@@ -203,7 +203,7 @@ class TiledFactor:
         unique = f"{name}-{uuid4().hex}"
         renamed = {(unique, *key[1:]): value for key, value in graph.items()}
         chunks = ((self.chunk,) * rows, tuple(widths))
-        return dask_array().Array(renamed, unique, chunks, dtype=_numpy(self.dtype))
+        return _dask_array().Array(renamed, unique, chunks, dtype=_numpy(self.dtype))
 
 
 class TiledPool:
@@ -360,7 +360,7 @@ def _cholesky(
     progress: Progress,
 ) -> dict[tuple[int, int], Any]:
     """Give the tiles of L, or raise LinAlgError."""
-    array, across, dtype = dask_array(), -(-length(pool) // chunk), _numpy(torch_dtype)
+    array, across, dtype = _dask_array(), -(-length(pool) // chunk), _numpy(torch_dtype)
     token = uuid4().hex
     graph: Graph = {
         ("pool", token, i): rows(pool, slice(i * chunk, (i + 1) * chunk)) for i in range(across)
@@ -435,3 +435,7 @@ def _column_squares(block: np.ndarray) -> np.ndarray:
 
 def _numpy(dtype: torch.dtype) -> np.dtype[Any]:
     return torch.empty(0, dtype=dtype).numpy().dtype
+
+
+def _dask_array() -> Any:
+    return extra("dask.array", "A pool of this size needs Dask", "scale")

@@ -10,29 +10,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from tutelage.exceptions import MissingExtraError
 from tutelage.kernels.network import called
+from tutelage.lazy import extra
 from tutelage.train.loss import DistillationLoss
 
 _MOMENTUM = 0.9
 
 
 def lightning() -> Any:
-    """Lightning, or the sentence that says how to install it.
-
-    Raises
-    ------
-    MissingExtraError
-        If it is not installed.
-    """
-    try:
-        import lightning as found
-    except ImportError as error:
-        raise MissingExtraError(
-            "Training a teacher needs Lightning, which is not installed: pip install"
-            " 'tutelage[lab]' -c constraints.txt"
-        ) from error
-    return found
+    """Lightning, or the sentence that says how to install it."""
+    return extra("lightning", "Training a teacher needs Lightning", "lab")
 
 
 def module(network: nn.Module, loss: DistillationLoss, rate: float, weight_decay: float) -> Any:
