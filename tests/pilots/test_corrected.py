@@ -111,6 +111,13 @@ def test_pilots_of_checkpoints_are_taught_by_the_one_that_is_recommended(seed):
     assert made.teacher.recommended_epoch == (1, 9)[curves.attrs["taught_by"]]
 
 
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_what_taught_the_pilots_is_recommended_whatever_is_found_now(epoch):
+    given = problem(epochs=[1, 9])
+    curves = planned(given, orderings=1).curves.assign_attrs(taught_by=epoch)
+    assert tu.plan(given, curves=curves).teacher.recommended_epoch == (1, 9)[epoch]
+
+
 @pytest.mark.parametrize(
     "changes", [{}, {"n_classes": 2}, {"n": 160}], ids=["plain", "binary", "small"]
 )
