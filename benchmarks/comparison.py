@@ -15,7 +15,7 @@ import argparse
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +39,14 @@ DEFAULTS = {
     "ρ 0.05, T 1": (0.05, 1.0),
     "ρ 1": (1.0, 1.0),
 }
-STUDENT = {"mlp": Training(30, 0.02, annealed=True), "cnn": Training(60, 0.02, annealed=True)}
+STUDENT = {
+    "mlp": Training(30, 0.02, annealed=True),
+    "cnn": Training(60, 0.02, annealed=True),
+    "transformer": Training(
+        10, 0.0005, batch_size=32, annealed=True, optimiser="adamw", weight_decay=0.01, warmup=0.1
+    ),
+}
+VOCABULARY, LENGTH = 4000, 64  # of texts that a transformer reads
 KINDS = ("closed form", "init", "warm")
 
 
@@ -149,7 +156,22 @@ def _images(x: np.ndarray) -> torch.Tensor:
 
 
 def factory_of(spec: Spec) -> Any:
-    return mlp(512, 3) if spec.student == "mlp" else cnn(16)
+    kinds = {"mlp": mlp(512, 3), "cnn": cnn(16), "transformer": _transformer}
+    return kinds[spec.student]
+
+
+def _transformer(_: Any, n_outputs: int) -> nn.Module:
+    """Two layers of BERT's kind, from scratch."""
+    from transformers import (  # noqa: PLC0415 -- takes seconds
+        BertConfig,
+        BertForSequenceClassification,
+    )
+
+    config = BertConfig(
+        vocab_size=VOCABULARY, hidden_size=128, num_hidden_layers=2, num_attention_heads=2,
+        intermediate_size=512, max_position_embeddings=LENGTH, num_labels=n_outputs,
+    )  # fmt: skip
+    return BertForSequenceClassification(config)
 
 
 def _real(task: tu.Task, spec: Spec) -> dict[str, Any]:
@@ -179,9 +201,8 @@ def _student(kind: str, spec: Spec) -> Any:
     if kind == "closed form":
         return tu.kernels.mlp()
     own = STUDENT[spec.student]
-    return tu.lab.TorchStudent(
-        factory_of(spec), spec.student, kind, Training(learning_rate=own.learning_rate), own.epochs
-    )
+    brief = replace(own, epochs=Training().epochs, annealed=False)
+    return tu.lab.TorchStudent(factory_of(spec), spec.student, kind, brief, own.epochs)
 
 
 def _plan(task: tu.Task, kind: str, spec: Spec) -> dict[str, Any]:

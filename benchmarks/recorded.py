@@ -22,14 +22,28 @@ from typing import Any
 
 import numpy as np
 import torch
-from comparison import SETTINGS, STUDENT, TASKS, Spec, factory_of, task_of
+from comparison import (
+    LENGTH,
+    SETTINGS,
+    STUDENT,
+    TASKS,
+    VOCABULARY,
+    Spec,
+    factory_of,
+    task_of,
+)
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import cross_val_predict
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
 
 import tutelage as tu
+from tutelage.data.inputs import Inputs, length, shape
+from tutelage.students.network import decisions
 from tutelage.train.training import train
 
 CACHE = Path(__file__).parent / "cache" / "recorded"
@@ -45,7 +59,12 @@ TEXT = {  # sections of Debian packages by their descriptions; not looked at, ei
     "text 10, 30 % noise, mlp, 2000": Spec("text", None, 2000, 4000, 0, 0.3, "mlp"),
     "text 10, mlp, 2000": Spec("text", None, 2000, 1500, 0, 0.0, "mlp"),
 }
-ALL = TASKS | LARGER | UNSEEN | TEXT
+READ = {  # ten sections that are hard to tell apart, as token ids
+    "text 10, transformer, 3000": Spec("text", None, 3000, 0, 0, 0.0, "transformer"),
+    "text 10, 30 % noise, transformer, 3000": Spec("text", None, 3000, 0, 0, 0.3, "transformer"),
+}
+HARD = ("net", "admin", "utils", "devel", "libs", "doc", "misc", "x11", "science", "sound")
+ALL = TASKS | LARGER | UNSEEN | TEXT | READ
 FORTY = [(rho, t) for rho in (0.05, 0.1, 0.2, 0.35, 0.5, 0.7, 0.9, 1.0) for t in (1, 2, 4, 8, 16)]
 WIDER = {  # the same tasks, on a finer grid
     f"{name}, 40 settings": ALL[name]
@@ -97,8 +116,9 @@ def settings_of(name: str) -> list[tuple[float, float]]:
 def problem(name: str, cifar: Path) -> tuple[tu.Task, Spec]:
     """A task, and what it is."""
     spec = (ALL | WIDER)[name]
-    if name in TEXT:
-        return _text(name, spec, cifar.parent / "debtext" / "debtext.tsv.gz"), spec
+    if name in TEXT | READ:
+        make = _text if name in TEXT else _read
+        return make(name, spec, cifar.parent / "debtext" / "debtext.tsv.gz"), spec
     return task_of(name.removesuffix(", 40 settings"), spec, cifar), spec
 
 
@@ -109,8 +129,7 @@ def _text(name: str, spec: Spec, source: Path) -> tu.Task:
     path = CACHE.parent / "comparison" / f"{file_of(name)}.npz"
     if path.exists():
         return tu.Task.load(path)
-    with gzip.open(source, "rt", encoding="utf-8") as lines:
-        rows = [line.rstrip("\n").split("\t") for line in lines]
+    rows = _rows(source)
     sections = [section for section, _ in Counter(row[0] for row in rows).most_common(10)]
     rows = [row for row in rows if row[0] in sections]
     rng = np.random.default_rng(0)
@@ -136,6 +155,58 @@ def _text(name: str, spec: Spec, source: Path) -> tu.Task:
     return task
 
 
+def _read(name: str, spec: Spec, source: Path) -> tu.Task:
+    """Word pieces of the pool; the teacher is linear on TF-IDF, and tells of each tenth of the pool
+    what the others taught it.
+    """
+    path = CACHE.parent / "comparison" / f"{file_of(name)}.npz"
+    if path.exists():
+        return tu.Task.load(path)
+    rows = [row for row in _rows(source) if row[0] in HARD]
+    texts, labels = [text for _, text in rows], np.array([HARD.index(row[0]) for row in rows])
+    pool, test = slice(spec.n), slice(spec.n, spec.n + 1500)
+    teacher = make_pipeline(
+        TfidfVectorizer(sublinear_tf=True, min_df=2), LogisticRegression(C=10.0, max_iter=2000)
+    )
+    told = cross_val_predict(teacher, texts[pool], labels[pool], cv=10, method="predict_log_proba")
+    teacher.fit(texts[pool], labels[pool])
+    noisy, rng = labels[pool].copy(), np.random.default_rng(0)
+    redrawn = rng.random(spec.n) < spec.noise
+    noisy[redrawn] = rng.integers(0, len(HARD), redrawn.sum())
+    pieces = _pieces(texts[pool])
+    task = tu.Task(
+        _ids(pieces, texts[pool]), told, noisy,
+        _ids(pieces, texts[test]), teacher.predict_log_proba(texts[test]), labels[test],
+    )  # fmt: skip
+    task.save(path)
+    return task
+
+
+def _rows(source: Path) -> list[list[str]]:
+    with gzip.open(source, "rt", encoding="utf-8") as lines:
+        return [line.rstrip("\n").split("\t") for line in lines]
+
+
+def _pieces(texts: list[str]) -> Tokenizer:
+    found = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    found.normalizer = normalizers.BertNormalizer()
+    found.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    trainer = trainers.WordPieceTrainer(vocab_size=VOCABULARY, special_tokens=special)
+    found.train_from_iterator(texts, trainer)
+    found.enable_padding(length=LENGTH)
+    found.enable_truncation(LENGTH)
+    return found
+
+
+def _ids(pieces: Tokenizer, texts: list[str]) -> dict[str, np.ndarray]:
+    found = pieces.encode_batch(texts)
+    return {
+        "input_ids": np.array([f.ids for f in found]),
+        "attention_mask": np.array([f.attention_mask for f in found]),
+    }
+
+
 def file_of(name: str) -> str:
     """What a task's files are called."""
     return name.replace(" ", "-").replace(",", "").replace("%", "percent")
@@ -153,43 +224,44 @@ def recorded(name: str, cifar: Path) -> Recorded:
 
 
 def _record(task: tu.Task, spec: Spec, settings: list[tuple[float, float]]) -> Recorded:
-    pool, test = task.inputs(torch.float32)
+    pool, test = task.inputs(torch.float32, ids=spec.student == "transformer")
     examples, training = task.part("train", pool).floating(torch.float32), STUDENT[spec.student]
     count = (len(PARTS), len(settings), SEEDS)
-    decisions = np.zeros((*count, len(test)), np.int16)
+    decided = np.zeros((*count, length(test)), np.int16)
     epochs, seconds = np.zeros((*count[1:], training.epochs)), np.zeros(count)
     for seed in range(SEEDS):
-        order = torch.randperm(len(pool), generator=torch.Generator().manual_seed(seed))
+        order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))
         for p, divided in enumerate(PARTS):
-            part = examples.rows(order[: len(pool) // divided])
+            part = examples.rows(order[: len(examples) // divided])
             for s, (rho, t) in enumerate(settings):
                 torch.manual_seed(100 + seed)
-                network = factory_of(spec)(tuple(pool.shape[1:]), task.n_logits)
+                network = factory_of(spec)(shape(pool), task.n_logits)
                 watched = _Watched(network, test, task.y_test, divided == 1)
                 started = time.process_time()
                 loss = tu.lab.DistillationLoss(rho, t)
                 train(network, part, loss, training, seed=100 + seed, progress=watched.progress)
                 seconds[p, s, seed] = time.process_time() - started - watched.seconds
-                decisions[p, s, seed] = watched.decided()
+                decided[p, s, seed] = watched.decided()
                 if divided == 1:
                     epochs[s, seed] = watched.errors
-    return Recorded(decisions, epochs, seconds, task.y_test)
+    return Recorded(decided, epochs, seconds, task.y_test)
 
 
 class _Watched:
     """A network's errors after every epoch, and the CPU seconds that looking takes."""
 
     def __init__(
-        self, network: torch.nn.Module, test: torch.Tensor, labels: np.ndarray, each: bool
+        self, network: torch.nn.Module, test: Inputs, labels: np.ndarray, each: bool
     ) -> None:
         self._network, self._test, self._labels, self._each = network, test, labels, each
         self.errors: list[float] = []
         self.seconds = 0.0
 
     def decided(self) -> np.ndarray:
-        with torch.no_grad():
-            logits = torch.cat([self._network(part) for part in self._test.split(500)])
-        return (logits[:, 0] > 0 if logits.shape[1] == 1 else logits.argmax(1)).numpy()
+        mode = self._network.training
+        found = decisions(self._network.eval(), self._test).numpy()
+        self._network.train(mode)
+        return found
 
     @contextmanager
     def progress(self, _: str, __: float) -> Iterator[Any]:

@@ -150,8 +150,10 @@ def planned(p: Problem, method: str = "tutelage") -> Rows:
                 )
                 runs.real, runs.number = p.real, seed
                 pilots = runs.pilots(surface)
+                n = p.task.n_train
                 mean, _ = runs.known(surface, pilots).corrected(
-                    places(surface.soft_ratio, surface.temperature, 1.0), surface.at(p.task.n_train)
+                    places(surface.soft_ratio, surface.temperature, 1.0, surface.carried(n)),
+                    surface.at(n),
                 )
                 cost = measured + sum(
                     p.share(PARTS.index(round(p.task.n_train / k.n)), k.setting, seed)

@@ -331,7 +331,7 @@ def plan(
         In (0, 1): say how many samples reach it.
     learning_rate, epochs, batch_size, optimiser : optional
         Of a network that is given as a SPEC, a module or a factory: how it will be trained. By
-        default a rate that is found by range tests, 60 epochs, batches of 64, and SGD; or `adamw`.
+        default a rate that is found by a range test, 60 epochs, batches of 64, and SGD; or `adamw`.
     budget : float, optional
         What a plan of a network may cost, in trainings of the network on the whole pool: theory
         looks at a part of the pool, and what is left goes to pilots, real students of parts of it

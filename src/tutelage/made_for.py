@@ -29,7 +29,7 @@ class MadeFor:
     optimiser : str, optional
         That a network is trained with; None for a student that is not trained, a closed form.
     learning_rate : float, optional
-        That predictions are of: given, or found by range tests.
+        That predictions are of: given, or found by a range test.
     learning_rate_given : bool
     epochs : float, optional
         That predictions are of; None for a student that is trained until it has converged.

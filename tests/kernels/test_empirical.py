@@ -521,5 +521,7 @@ def test_operations_are_counted():
         torch.randn(2, 5).double()
     )
     assert forward == 2 * (5 * 7 + 7 * 4)
-    assert feature == (1 + 2 * 2) * forward
-    assert pair == 2 * ((6 + 2 * 7) + (8 + 2 * 4))
+    numbers = (6 + 2 * 7) + (8 + 2 * 4)
+    back = 2 * 7 * 4  # gradients end at the hidden layer's output
+    assert feature == forward + 2 * back + 300 * numbers
+    assert pair == 2 * numbers

@@ -22,8 +22,9 @@ def test_prices_are_counted_and_come_out_the_same_twice():
     assert one.seconds > 0
     assert (one.epochs, one.warm_epochs, one.n, one.tested) == (10, 3, 200, 100)
     assert one.columns == 18
-    forward = 2 * (5 * 32 + 32 * 3)
-    assert one.feature == (1 + 2 * 3) * forward  # there, and back for three classes
+    forward, back = 2 * (5 * 32 + 32 * 3), 2 * 32 * 3  # to the hidden layer, where gradients end
+    numbers = (5 + 1 + 3 * 32) + (32 + 1 + 3 * 3)
+    assert one.feature == forward + 3 * back + 300 * numbers
     assert one.trained == 3 * forward + 5e7 / 16
 
 
@@ -48,7 +49,7 @@ def test_finding_a_learning_rate_is_paid_for():
     finding = replace(STUDENT, training=replace(STUDENT.training, learning_rate=None))
     known = finding.settled(part, seed=0)
     found = Prices.of(known, part, 100, found=True)
-    assert found.search == pytest.approx(300 / (10 * 200 / 16))
+    assert found.search == pytest.approx(20 / (10 * 200 / 16))
     assert Prices.of(STUDENT, part, 100, settings=6).search == 0
     dear = replace(PLAIN, searched=24)
     assert dear.affordable(Budget(1.0), None)[0] <= PLAIN.affordable(Budget(1.0), None)[0]

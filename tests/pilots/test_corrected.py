@@ -174,9 +174,9 @@ def test_networks_in_double_precision_have_pilots():
 
 
 def test_where_there_is_no_room_for_pilots_the_plan_says_so():
-    made = tu.plan(problem(), student=student(training=tu.lab.Training(3, None, 64)), **GRID)
+    made = tu.plan(problem(), student=student(), budget=0.2, **GRID)
     assert made.cost.pilots == []
-    assert any("the budget of 1 trainings had no room for pilots" in note for note in made.notes)
+    assert any("the budget of 0.2 trainings had no room for pilots" in note for note in made.notes)
 
 
 def test_without_a_budget_theory_is_alone():

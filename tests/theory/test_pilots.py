@@ -22,7 +22,7 @@ from tutelage.theory.pilots import (
 RATIO, HEAT = (a.ravel() for a in np.meshgrid([0.05, 0.5, 0.9, 1.0], [1.0, 4.0], indexing="ij"))
 AT_N = places(RATIO, HEAT, 1.0)
 PREDICTED = np.linspace(0.1, 0.2, 8)
-NONE = Pilots(np.empty((0, 3)), np.empty(0), np.empty(0), np.empty(0))
+NONE = Pilots(np.empty((0, 4)), np.empty(0), np.empty(0), np.empty(0))
 
 
 def some(shown, *, settings=(0, 3, 6), share=0.25, own=1e-4):
@@ -42,13 +42,24 @@ def test_the_correction_is_that_of_the_joint_normal_distribution():
     pilots = some([0.2, 0.1, 0.25])
     mean, covariance = pilots.corrected(AT_N, PREDICTED)
     both = np.concatenate([AT_N, pilots.at])
-    joint = theory._covariance(both, both) + np.diag([*np.zeros(8), *pilots.noise])
+    joint = pilots._covariance(both, both) + np.diag([*np.zeros(8), *pilots.noise])
     precision = np.linalg.inv(joint + 1e-13 * np.eye(11))
     here, there = slice(0, 8), slice(8, 11)
     expected = np.linalg.inv(precision[here, here])
     surprise = pilots.error - pilots.predicted
     assert np.allclose(covariance, expected, atol=1e-8)
     assert np.allclose(mean, PREDICTED - expected @ precision[here, there] @ surprise, atol=1e-6)
+
+
+def test_what_is_carried_on_from_fewer_samples_is_uncertain_by_half():
+    far = places(RATIO, HEAT, 1.0, 0.3)
+    near, wide = (NONE.corrected(where, PREDICTED)[1] for where in (AT_N, far))
+    assert np.allclose(wide - near, 0.15**2)
+    # A pilot that shows it to be wrong moves all settings, and tells little of their order.
+    at = places(RATIO[:1], HEAT[:1], 1.0, 0.3)
+    shown = Pilots(at, np.array([0.3]), np.array([0.1]), np.array([1e-4]))
+    moved = shown.corrected(far, PREDICTED)[0] - PREDICTED
+    assert moved.min() > 0.85 * moved.max() > 0.1
 
 
 def test_a_sure_pilot_of_the_whole_pool_is_believed():

@@ -73,7 +73,7 @@ def plan_command(
     ] = "auto",
     learning_rate: Annotated[
         float | None,
-        typer.Option(metavar="LR", help="Of a network. [default: found by range tests]"),
+        typer.Option(metavar="LR", help="Of a network. [default: found by a range test]"),
     ] = None,
     batch_size: Annotated[
         int, typer.Option("--batch-size", metavar="B", min=1, help="Of a network's training.")

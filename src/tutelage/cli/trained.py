@@ -27,7 +27,7 @@ Epochs = Annotated[
 LearningRate = Annotated[
     float | None,
     typer.Option(
-        "--learning-rate", metavar="LR", help="[default: the plan's, or found by range tests]"
+        "--learning-rate", metavar="LR", help="[default: the plan's, or found by a range test]"
     ),
 ]
 BatchSize = Annotated[

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from typing import Any
 
 import torch
@@ -162,7 +163,7 @@ class Batch:
             self.sums[layer.name].add_(summed)
             return
         self.sums[layer.name] = summed
-        lengths = row.square().sum(1)
+        lengths = torch.linalg.vector_norm(row, dim=1).square()
         if layer.dense:
             lengths *= self.lefts[layer.name].square().sum(1)
         self.scales[layer.name] = (
@@ -254,11 +255,12 @@ def _gradients(value: Tensor, of: Sequence[Tensor]) -> list[Tensor]:
 
 def _summed(layer: nn.Module, calls: list[Sequence[Tensor]], gradients: list[Tensor]) -> Tensor:
     """A layer's gradients as rows, (n, q), summed over its calls."""
-    total: Tensor | float = 0.0
-    for inputs, gradient in zip(calls, gradients, strict=True):
-        found = parameter_gradients(layer, inputs, gradient)
-        total = total + torch.cat([g.flatten(1) for g in found.values()], 1)
-    return total  # type: ignore[return-value]
+    rows = (
+        [g.flatten(1) for g in parameter_gradients(layer, inputs, gradient).values()]
+        for inputs, gradient in zip(calls, gradients, strict=True)
+    )
+    # Rows may be large: what is one tensor is not copied.
+    return reduce(torch.add, (own[0] if len(own) == 1 else torch.cat(own, 1) for own in rows))
 
 
 def _sample_by_sample(network: Network, batch: Inputs, head: Tensor) -> Tensor:

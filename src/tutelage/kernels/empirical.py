@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from tutelage.data.inputs import Inputs, length, rows
 from tutelage.exceptions import StudentError
 from tutelage.kernels.adam import Moments, factors
-from tutelage.kernels.batch import Layer
+from tutelage.kernels.batch import Batch, Layer
 from tutelage.kernels.features import Features, collect, layered, loose
 from tutelage.kernels.network import Network, NotALayerError
 from tutelage.progress import Progress, silent
@@ -22,6 +22,7 @@ GIB = 1 << 30
 # What a module is asked to record while it is called, another thread must not disturb.
 _ALONE = Lock()
 _PANEL = 1024  # rows that are mirrored at once
+_MOVED = 300.0  # operations in the time that it takes to write, check and copy a number
 _KEPT = 4  # features of inputs and passes that are remembered
 
 Outputs = Literal["mean", "full"] | int
@@ -91,12 +92,17 @@ class EmpiricalKernel:
         sample, and of the kernel for a pair of samples; counted, not measured.
         """
         trial = rows(x, slice(0, 2))
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            self.network(trial)
         work = _Work.of(self, trial)
-        forward, heads = counter.get_total_flops() / length(trial), len(work.heads)
-        pair = sum(work.numbers(layer, heads) for layer in work.layers)
-        return forward, (1 + 2 * heads) * forward, 2.0 * pair
+        forward, heads = FlopCounterMode(display=False), FlopCounterMode(display=False)
+        with forward:
+            logits, calls = work.network.record(trial)
+        batch = Batch.of(work.network, trial, logits, calls, work.layers, list(work.heads))
+        with heads:
+            for _ in batch.rows():
+                pass
+        counted = [m.get_total_flops() / length(trial) for m in (forward, heads)]
+        numbers = sum(work.numbers(layer, len(work.heads)) for layer in work.layers)
+        return counted[0], sum(counted) + _MOVED * numbers, 2.0 * numbers
 
     def projection_error(self, x: Inputs) -> float:
         """How far the projected kernel lies from the exact one: relative Frobenius norm over these

@@ -45,7 +45,7 @@ def distil(
         With a test part. Of several teacher epochs the last one teaches.
     student : TorchStudent
         Its `training` gives batch size and learning rate, its `epochs` how long; annealed along a
-        cosine. A learning rate that is not given is found once, by range tests at a middling
+        cosine. A learning rate that is not given is found once, by a range test at a middling
         setting, for all students.
     settings : sequence of (soft ratio, temperature)
         A soft ratio of 0 is training on the labels alone.

@@ -1,16 +1,18 @@
 """What a plan within a budget may cost, and what its parts do."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
+from tutelage.data.inputs import rows
 from tutelage.data.part import Part
 from tutelage.data.task import Task
 from tutelage.kernels import empirical
+from tutelage.kernels.last import last_layers
 from tutelage.solve import Scale
 from tutelage.students import TorchStudent
 from tutelage.train import DistillationLoss
-from tutelage.train.training import SEARCH, seconds_of
+from tutelage.train.training import search_steps, seconds_of
 
 PROBES = 3
 SMALLEST = 160  # a pool with room for theory and pilots
@@ -20,6 +22,8 @@ _THEORY = 0.9  # of the budget that it may take
 _BESIDE = 1.3  # factors, solutions, small batches: as measured by benchmarks/search.py
 _STEP = 5e7  # operations in the time that a step of training takes beside its arithmetic
 _SOLVES = 25  # with a triangular factor, of a path in time
+_LAST = (None, 1 << 18, 1 << 15, 0)  # numbers of the last layers' gradients; 0 is the very last
+_TRIED = 6  # samples that layers are tried on
 _BRIEF = 12  # epochs that warm starts take, as a rule
 WHOLE = {"sizes": None, "features": None, "pool": None, "left_out": True, "scale": Scale()}
 
@@ -87,14 +91,18 @@ class Prices:
     ) -> "Prices":
         """Count, and time a few steps; `found` says that the learning rate was searched for."""
         assert pool.teacher is not None
-        network = student.fresh(pool, 0)
+        network, own = student.fresh(pool, 0), student.own_training
         forward, feature, pair = empirical(network, probes=PROBES).operations(pool.x)
+        if student.last is not None:
+            few = rows(pool.x, slice(0, _TRIED))
+            moving = last_layers(network, few, student.last)
+            _, feature, pair = empirical(moving, probes=PROBES).operations(few)
         trained = 3 * forward + _STEP / student.training.batch_size
         epochs, warm = student.epochs, min(_BRIEF, student.training.epochs, student.epochs)
         loss = DistillationLoss(1.0, 1.0, t_power)
-        seconds = seconds_of(network, pool, loss, student.own_training)
+        seconds = seconds_of(network, pool, loss, own)
         columns = settings * pool.teacher[0].numel()
-        searched = SEARCH * student.training.batch_size / len(pool) if found else 0.0
+        searched = search_steps(own, len(pool)) * own.batch_size / len(pool) if found else 0.0
         return cls(
             trained, feature, pair, epochs, warm, searched, len(pool), tested, columns, seconds
         )
@@ -120,6 +128,31 @@ class Prices:
             used //= 2
         most = int(_SHARE * left / self.theory(used))
         return used, max(1, min(_STARTS, most)) if starts is None else starts
+
+
+def priced(
+    student: TorchStudent, pool: Part, tested: int, budget: Budget, starts: int | None,
+    **options: Any,
+) -> tuple[TorchStudent, Prices]:  # fmt: skip
+    """Give the student with the kernel of as many of its last layers as leave theory a quarter of
+    the pool to look at, and its prices; where all layers do, that is all of them.
+
+    Parameters
+    ----------
+    student : TorchStudent
+    pool : Part
+    tested : int
+    budget : Budget
+    starts : int, optional
+    **options
+        See `Prices.of`.
+    """
+    for last in _LAST:
+        chosen = replace(student, last=last)
+        prices = Prices.of(chosen, pool, tested, **options)
+        if prices.affordable(budget, starts)[0] >= min(len(pool) // 4, _MOST):
+            break
+    return chosen, prices
 
 
 def cannot(task: Any, student: Any, options: dict[str, Any]) -> str | None:

@@ -20,7 +20,7 @@ from tutelage.decisions.evidence import Evidence, standard_error
 from tutelage.decisions.settings import choose
 from tutelage.decisions.teacher import choose_epoch
 from tutelage.devices import found_device
-from tutelage.pilots.budget import PROBES, WHOLE, Budget, Prices
+from tutelage.pilots.budget import PROBES, WHOLE, Budget, priced
 from tutelage.pilots.runs import Pilot, Runs, sizes_of
 from tutelage.pilots.surface import Surface
 from tutelage.progress import Progress, remark, silent
@@ -67,9 +67,10 @@ def within(
     searched = student.training.learning_rate is None
     student = replace(student, training=training).settled(whole, seed=seed, progress=progress)
     settings = len(ratios) * len(heats)
-    prices = Prices.of(
-        student, whole, task.n_test, t_power=t_power, settings=settings, found=searched
-    )
+    student, prices = priced(
+        student, whole, task.n_test, budget, orderings,
+        t_power=t_power, settings=settings, found=searched,
+    )  # fmt: skip
     used, count = prices.affordable(budget, orderings)
     spent = prices.search + count * prices.theory(used)
     most = max(spent, budget.trainings)
@@ -123,7 +124,8 @@ def _corrected(
     sizes = sorted({*data.n.values.tolist(), *sizes_of(n), n // 8})
     shape = (data.sizes["soft_ratio"], data.sizes["temperature"], len(sizes))
     share = np.array(sizes) / n
-    where = places(surface.soft_ratio[:, None], surface.temperature[:, None], share)
+    carried = np.array([surface.carried(size) for size in sizes])
+    where = places(surface.soft_ratio[:, None], surface.temperature[:, None], share, carried)
     predicted = np.stack([surface.at(size) for size in sizes], 1)
     mean, covariance = runs.known(surface, found, name).corrected(where, predicted.ravel())
     tested = np.array(runs.task.n_test)

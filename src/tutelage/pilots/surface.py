@@ -50,10 +50,14 @@ class Surface:
 
     def at(self, n: int) -> np.ndarray:
         """Of students of n samples, (S,)."""
+        found = self.shares - self.carried(n) + memorised(self.soft_ratio, self.wrong)
+        return np.clip(found, 0, 1)
+
+    def carried(self, n: int) -> float:
+        """What more samples than theory looked at are taken to bring; of fewer, what they lack."""
         doublings = math.log2(n / self.used)
         ahead = (1 - _DECAY**doublings) / (1 - _DECAY) if doublings > 0 else doublings
-        found = self.shares - self.gain * ahead + memorised(self.soft_ratio, self.wrong)
-        return np.clip(found, 0, 1)
+        return self.gain * ahead
 
 
 def wrong_labels(task: Task, epoch: int) -> float:

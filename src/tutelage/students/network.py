@@ -16,6 +16,7 @@ from tutelage.data.part import Part, decide
 from tutelage.exceptions import StudentError
 from tutelage.kernels import empirical, linearity
 from tutelage.kernels.features import check_independent
+from tutelage.kernels.last import last_layers
 from tutelage.kernels.network import Network, check_names, copied, own_copy
 from tutelage.progress import Progress, silent
 from tutelage.students.start import Start
@@ -30,6 +31,7 @@ _HELD_OUT = 0.1
 _LOOKED_AT = 256  # samples that linearity is measured on
 _FURTHER, _FURTHER_EPOCHS = 1024, 2
 _BATCH, _TRIED = 1024, 3
+_COMPARED = 16  # samples by which a kernel of the last layers is compared with the whole one
 ATTEMPTS = 4  # at a learning rate that was found, not given
 
 
@@ -61,6 +63,9 @@ class TorchStudent:
         See `tutelage.kernels.empirical`.
     first : float
         Share of the samples that a start has seen that predicts the others.
+    last : int, optional
+        The kernel is that of the last layers, whose gradients are so many numbers at most, in place
+        of all; the time of the student's training is counted as if it were the whole.
     judged : bool
         Whether to train a little on from a warm start, and say how linear the network is there.
     """
@@ -74,6 +79,7 @@ class TorchStudent:
     made_by: Mapping[str, Any] | None = None
     probes: int | None = None
     first: float = 0.25
+    last: int | None = None
     judged: bool = True
 
     def __post_init__(self) -> None:
@@ -98,15 +104,18 @@ class TorchStudent:
 
     @property
     def own_training(self) -> Training:
-        """Of the student itself: for all of its epochs, annealed."""
-        return replace(self.training, epochs=int(self.epochs), annealed=True)
+        """Of the student itself: for all of its epochs, annealed; of one that is trained until it
+        has converged, as long as its warm start.
+        """
+        epochs = self.training.epochs if math.isinf(self.epochs) else int(self.epochs)
+        return replace(self.training, epochs=epochs, annealed=True)
 
     def seen(self, n: int) -> int:
         """A quarter of the pool, if nothing else was asked for."""
         return int(self.first * n)
 
     def settled(self, pool: Part, *, seed: int = 0, progress: Progress = silent) -> "TorchStudent":
-        """Give the student with a learning rate, found by range tests if it has none: all its
+        """Give the student with a learning rate, found by a range test if it has none: all its
         starts share it.
 
         Parameters
@@ -125,7 +134,7 @@ class TorchStudent:
         network = self.fresh(pool, seed)
         examples = pool.floating(_dtype(network))
         with progress("learning rate", 1) as advance:
-            rate = found_rate(network, examples, _middling(pool), self.training, seed)
+            rate = found_rate(network, examples, _middling(pool), self.own_training, seed)
             advance(1)
         return replace(self, training=replace(self.training, learning_rate=rate, attempts=ATTEMPTS))
 
@@ -173,10 +182,20 @@ class TorchStudent:
         time, until = self._time(rate)
         if self.training.device != "auto":
             network.to(self.training.device)  # where it is trained, its kernel is computed
-        kernel = empirical(
-            network, projected=self.projected, seed=seed, probes=self.probes, remember=True,
-            moments=moments,
-        )  # fmt: skip
+        tangent = partial(
+            empirical, projected=self.projected, seed=seed, probes=self.probes, moments=moments
+        )
+        moving = network
+        if self.last is not None:
+            few = rows(taught.x, slice(0, _COMPARED))
+            moving = last_layers(network, few, self.last)
+            share = float(tangent(moving).diag(few).mean() / tangent(network).diag(few).mean())
+            time /= share
+            notes.append(
+                f"The kernel is that of the network's last layers, {100 * share:.2g} % of the"
+                " whole one's diagonal: all layers' would have cost too much."
+            )
+        kernel = tangent(moving, remember=True)
         logits = partial(_centred, Network.of(network))
         return Start(kernel, (), len(taught), logits, time, (*notes, until))
 

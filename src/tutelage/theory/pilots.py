@@ -1,8 +1,8 @@
 """Pilots: a few real students of parts of the pool correct what theory predicts (docs/theory.md
 §3.3).
 
-Errors are shares. Where a student is, its `places`, is its soft ratio, log2 of its temperature and
-log2 of its samples over the pool's.
+Errors are shares. Where a student is, its `places`, is its soft ratio, log2 of its temperature,
+log2 of its samples over the pool's, and what more samples than theory looked at are taken to bring.
 """
 
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from numpy.polynomial.hermite_e import hermegauss
 _TYPICAL = 0.15
 MEMORISED = 0.21  # of the wrong labels, at a soft ratio of 0: (3.12)
 _LEVEL, _TREND = 0.02, 0.015  # alike at all settings: at N, and for each doubling of n
+_CARRIED = 0.5  # of what more samples than theory looked at are taken to bring
 _SLOPE = 0.02  # along the soft ratio, from 0 to 1, at all n
 _SHAPE, WIDE = 0.01, (0.35, 3.0)  # at N; it grows as n does
 _BRIEF, _NARROW = 0.0066, (1.0, 5.0)  # of small pilots: nothing at N, once at N/2, thrice at N/4
@@ -38,13 +39,18 @@ def memorised(soft_ratio: np.ndarray, wrong: float) -> np.ndarray:
     return np.asarray(MEMORISED * wrong * (1 - soft_ratio) ** 3)
 
 
-Places = Float[ndarray, "_ 3"]
+Places = Float[ndarray, "_ 4"]
 
 
-def places(soft_ratio: np.ndarray, temperature: np.ndarray, share: np.ndarray | float) -> Places:
-    """Where students of so large a share of the pool are."""
-    axes = np.broadcast_arrays(soft_ratio, np.log2(temperature), np.log2(share))
-    return np.stack(axes, -1).astype(float).reshape(-1, 3)
+def places(
+    soft_ratio: np.ndarray, temperature: np.ndarray, share: np.ndarray | float,
+    carried: np.ndarray | float = 0.0,
+) -> Places:  # fmt: skip
+    """Where students of so large a share of the pool are; of their predicted errors, what was
+    `carried` on from fewer samples.
+    """
+    axes = np.broadcast_arrays(soft_ratio, np.log2(temperature), np.log2(share), carried)
+    return np.stack(axes, -1).astype(float).reshape(-1, 4)
 
 
 @dataclass(frozen=True)
@@ -53,7 +59,7 @@ class Pilots:
 
     Attributes
     ----------
-    at : array of shape (k, 3)
+    at : array of shape (k, 4)
         Their `places`.
     error, predicted : array of shape (k,)
     noise : array of shape (k,)
@@ -78,7 +84,7 @@ class Pilots:
 
         Parameters
         ----------
-        where : array of shape (m, 3)
+        where : array of shape (m, 4)
         predicted : array of shape (m,)
             What theory predicts of students there.
 
@@ -87,13 +93,18 @@ class Pilots:
         mean : array of shape (m,)
         covariance : array of shape (m, m)
         """
-        prior = self.scale**2 * _covariance(where, where)
+        prior = self._covariance(where, where)
         if not len(self.at):
             return predicted, prior
-        across = self.scale**2 * _covariance(self.at, where)
-        known = self.scale**2 * _covariance(self.at, self.at) + np.diag(self.noise)
+        across = self._covariance(self.at, where)
+        known = self._covariance(self.at, self.at) + np.diag(self.noise)
         solved = np.linalg.solve(known, across)
         return predicted + (self.error - self.predicted) @ solved, prior - across.T @ solved
+
+    def _covariance(self, a: Places, b: Places) -> Float[ndarray, "a b"]:
+        """Of what real errors differ by from predicted ones."""
+        carried = _CARRIED**2 * np.outer(a[:, 3], b[:, 3])
+        return np.asarray(self.scale**2 * _covariance(a, b) + carried)
 
 
 def scale(error: float) -> float:
@@ -109,7 +120,7 @@ def noise(error: np.ndarray, n: np.ndarray, tested: int, scale: float = 1.0) -> 
 
 
 def _covariance(a: Places, b: Places) -> Float[ndarray, "a b"]:
-    """Of what real errors differ by from predicted ones."""
+    """Of what real errors differ by from predicted ones, but for what is carried on."""
     size, other = a[:, 2], b[:, 2]
     alike = _LEVEL**2 + _TREND**2 * np.outer(size, other)
     slope = _SLOPE**2 * np.outer(1 - a[:, 0], 1 - b[:, 0])

@@ -3,7 +3,6 @@
 import copy
 import itertools
 import math
-import statistics
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,9 +31,9 @@ from tutelage.train.loss import DistillationLoss
 PATIENCE = 3  # epochs without improvement on the held-out part before training stops
 OPTIMISERS = ("sgd", "adamw")
 _RANGE = {"sgd": (1e-4, 3.0), "adamw": (1e-6, 0.1)}  # of learning rates
-_FINDERS, _FINDER_STEPS = 3, 100
-SEARCH = _FINDERS * _FINDER_STEPS  # steps that it takes to find a learning rate, at most
-_SMOOTHING, _MOMENTUM = 0.9, 0.9
+_TESTED = (20, 100)  # steps of a range test; between them a tenth of all steps
+_MEMORY = 10  # a range test's losses are averaged over so many of its parts
+_MOMENTUM = 0.9
 _TIMED = 4  # steps: the first one warms up
 _MEASURED = 1024  # examples that tell whether training has lowered the loss
 
@@ -78,7 +77,7 @@ class Training:
     epochs : int
         At most; with a held-out part training stops when that no longer improves.
     learning_rate : float, optional
-        By default found by range tests (Smith 2017), the median of three.
+        By default found by a range test (Smith 2017).
     batch_size : int
     annealed : bool
         Whether the learning rate falls to 0 along a cosine, as for a student that is to be used.
@@ -341,39 +340,36 @@ def _measured(network: nn.Module, part: Part, loss: DistillationLoss) -> float:
     return total / len(part)
 
 
+def search_steps(training: Training, n: int) -> int:
+    """Give how many steps it takes to find a learning rate for n samples."""
+    fewest, most = _TESTED
+    return min(most, max(fewest, training.epochs * math.ceil(n / training.batch_size) // 10))
+
+
 def found_rate(
     network: nn.Module, examples: Part, loss: DistillationLoss, training: Training, seed: int
 ) -> float:
-    """Find a learning rate: the median of three range tests (Smith 2017), each on a copy of the
-    network.
+    """Find a learning rate by a range test (Smith 2017) on a copy of the network: a tenth of the
+    rate at which the loss is lowest, before it blows up.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        return statistics.median(
-            _range_test(copied(network), examples, loss, training, 10 * seed + k)
-            for k in range(_FINDERS)
-        )
-
-
-def _range_test(
-    network: nn.Module, examples: Part, loss: DistillationLoss, training: Training, seed: int
-) -> float:
-    """A tenth of the rate at which the loss is lowest, before it blows up."""
-    network.to(found_device(training.device))
+    network = copied(network).to(found_device(training.device))
     lowest, highest = _RANGE[training.optimiser]
-    growth = (highest / lowest) ** (1 / _FINDER_STEPS)
+    steps = search_steps(training, len(examples))
+    growth, kept = (highest / lowest) ** (1 / steps), 1 - _MEMORY / steps
     optimiser = _optimiser(network, training, lowest)
     factor = LambdaLR(optimiser, lambda step: growth**step)
     loader = batches(examples, training.batch_size, shuffled=True, seed=seed)
     losses: list[float] = []
-    for batch in itertools.islice(_endless(loader), _FINDER_STEPS):
-        losses.append(_step(network, batch, loss, optimiser))
-        factor.step()
-        if not losses[-1] <= 4 * losses[0]:
-            break
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        for batch in itertools.islice(_endless(loader), steps):
+            losses.append(_step(network, batch, loss, optimiser))
+            factor.step()
+            if not losses[-1] <= 4 * losses[0]:
+                break
     smooth, averages = 0.0, []
     for step, value in enumerate(losses):
-        smooth = _SMOOTHING * smooth + (1 - _SMOOTHING) * value
-        found = smooth / (1 - _SMOOTHING ** (step + 1))
+        smooth = kept * smooth + (1 - kept) * value
+        found = smooth / (1 - kept ** (step + 1))
         averages.append(found if math.isfinite(found) else math.inf)
     return float(lowest * growth ** averages.index(min(averages)) / 10)
