@@ -102,8 +102,8 @@ BAD = [
         "y_train holds soft labels: rows of shares that sum to 1, shape (12, 3)",
     ),
     (
-        {"y_train": np.where(np.arange(12) < 4, -100, 1)},
-        "y_train holds 4 times -100, which means not labelled",
+        {"y_test": np.where(np.arange(6) < 4, -100, 1)},
+        "y_test holds 4 times -100, which means not labelled",
     ),
     (
         {"teacher_logits_train": 1 / (1 + np.exp(-arrays()["teacher_logits_train"]))},
@@ -418,8 +418,8 @@ FILES = [
     ("single.npy", "is a single array"),
     ("cut.safetensors", "truncated, corrupted, or not what its name says"),
     ("lacking.safetensors", "lacks teacher_logits_train"),
-    ("hollow", "holds no .npy files"),
-    ("table.csv", "is not a task file; expected a .npz file"),
+    ("hollow", "holds no .npy or .parquet files"),
+    ("table.csv", "is not a task file; expected a .npz, .safetensors or .parquet file"),
 ]
 
 

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from tutelage._engine import Found, explore
 from tutelage._request import DTYPES, Request
 from tutelage._stream import HELD_OUT, Streamed, cost_of, streamed
-from tutelage.data.checks import pairs
+from tutelage.data.checks import NOT_LABELLED, pairs
 from tutelage.data.inputs import Inputs, shape
 from tutelage.data.source import Source, StreamTask
 from tutelage.data.task import Task, Taught
@@ -173,7 +173,7 @@ def _by_factors(task: Task, asked: Request) -> xr.Dataset:
     student, progress, dtype = asked.student, asked.progress, asked.torch_dtype
     used = _used(task, asked)
     n = len(used)
-    warnings, notes, seen = list(task.warnings), [], asked.student.seen(n)
+    warnings, notes, seen = list(task.warnings), list(task.notes), asked.student.seen(n)
     if seen and n < SMALLEST_POOL:
         raise TaskError(
             f"The pool has {n} samples; a network needs at least {SMALLEST_POOL} to be"
@@ -351,7 +351,9 @@ def _sorted(problem: Problem, labels: Tensor | None) -> list[str]:
     """Warn of samples in an order that is none of chance."""
     if labels is None or len(labels) < problem.n:
         return []
-    halves = labels[: problem.n].long().chunk(2)
+    halves = [half[half != NOT_LABELLED] for half in labels[: problem.n].long().chunk(2)]
+    if not all(map(len, halves)):
+        return []
     counts = torch.stack([torch.bincount(half, minlength=int(labels.max()) + 1) for half in halves])
     share = counts.sum(0) / problem.n
     spread = (4 * share * (1 - share) / problem.n).sqrt()
@@ -488,7 +490,9 @@ def _labelled(
     if labels is not None and bool((found.decision_loo >= 0).any()):
         first = found.copies.first.numpy()
         decided = values["decision_loo"][..., first]
-        wrong = np.where(decided < 0, np.nan, decided != labels.numpy()[first])
+        truth = labels.numpy()[first]
+        unknown = (decided < 0) | (truth == NOT_LABELLED)
+        wrong = np.where(unknown, np.nan, decided != truth)
         values["error_loo"] = np.nanmean(wrong, -1)
     values["copy_of"], values["evaluated"] = found.copies.origin.numpy(), np.array(found.evaluated)
     values["jitter"], values["jitter_relative"] = jitters.T

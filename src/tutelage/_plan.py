@@ -18,6 +18,7 @@ from tutelage._curves import load_curves, save_curves
 from tutelage._predict import predicted
 from tutelage._request import DTYPES
 from tutelage._stream import HELD_OUT
+from tutelage.data.checks import NOT_LABELLED
 from tutelage.data.inputs import Shape
 from tutelage.data.source import Source, StreamTask, open_pool
 from tutelage.data.task import Task, Taught
@@ -191,7 +192,7 @@ class Plan:
             If the task is not the plan's.
         """
         document, curves = read_document(Path(folder)), load_curves(Path(folder) / "curves.nc")
-        found = _at(document["task"]["source"], folder) if task is None else task
+        found = _at(document, folder) if task is None else task
         known = StreamTask(found, HELD_OUT) if isinstance(found, Source) else found
         _check_task(known, curves)
         kinds = {name: kind for name, kind in get_type_hints(cls).items() if name in document}
@@ -596,21 +597,27 @@ def _describe(task: Taught, epoch: int, evidence: Evidence) -> dict[str, Any]:
         "n_logits": task.n_logits,
         "input_shape": _plain_shape(task.input_shape),
         "labels": task.y_train is not None,
+        "n_labelled": 0 if task.y_train is None else int((task.y_train != NOT_LABELLED).sum()),
         "source": task.source,
+        "columns": getattr(task, "columns", None),
+        "classes": getattr(task, "classes", None),
         "majority_error": evidence.majority_error if evidence.against_labels else None,
         "teacher_accuracy_train": None if train is None else float(train[epoch]),
         "teacher_accuracy_test": None if test is None else float(test[epoch]),
     }
 
 
-def _at(source: str | None, folder: str | Path) -> Task | Source:
+def _at(document: dict[str, Any], folder: str | Path) -> Task | Source:
     """What a plan was made from, where it still lies there."""
+    source = document["task"]["source"]
     if source is None or not Path(source).exists():
         raise TaskError(
             f"The task of the plan in {folder} is not at {source}; give it (--task, or"
             " Plan.load(folder, task=…))."
         )
-    return open_pool(source)
+    whole = document["made_for"]["features"] is None
+    read_with = {name: document["task"].get(name) for name in ("columns", "classes")}
+    return open_pool(source, whole=whole, **read_with)
 
 
 def read_document(folder: Path) -> dict[str, Any]:

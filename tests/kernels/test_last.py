@@ -62,5 +62,5 @@ def test_the_network_stays_as_it_was_and_frozen_layers_stay_frozen():
     network.middle.weight.requires_grad_(False)
     found = last_layers(network, X, 10**6)
     assert "middle.weight" not in moving(found)
-    assert moving(network) == sorted(moving(found) + ["gain"])
+    assert moving(network) == sorted([*moving(found), "gain"])
     assert torch.equal(found(X), network(X))

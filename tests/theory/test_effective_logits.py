@@ -201,3 +201,21 @@ def test_newtons_method_for_all_unknowns_settles_by_itself(t, a):
         assert settled.double().mean() > 0.9
         by_brackets, _ = problem._bracketed()
         torch.testing.assert_close(log_p[settled], by_brackets[settled], rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("columns", [1, 4])
+def test_a_sample_without_a_label_has_the_teachers_logits_at_every_setting(columns):
+    rng = np.random.default_rng(0)
+    z = 3 * rng.normal(size=(9, columns)).squeeze()
+    y = rng.integers(0, max(2, columns), 9)
+    some = np.where(np.arange(9) % 3, y, -100)
+    settings = {"soft_ratio": np.array([[0.1], [0.7]]), "temperature": np.array([[1.0, 4.0]])}
+    whole, found = (effective_logits(z, labels, **settings) for labels in (y, some))
+    known = some == y
+    assert np.array_equal(found[:, :, known], whole[:, :, known])
+    centred = z if columns == 1 else z - z.mean(1, keepdims=True)
+    assert np.array_equal(
+        found[:, :, ~known], np.broadcast_to(centred[~known], found[:, :, ~known].shape)
+    )
+    with pytest.raises(SettingError, match="Label -100 of sample 0 is outside"):
+        flip_ratio(z, some)

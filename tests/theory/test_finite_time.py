@@ -28,6 +28,8 @@ def given(
     )
     teacher = 3 * made.targets
     labels = torch.randint(0, max(2, classes), (n,), generator=generator) if labelled else None
+    if labelled == "some":
+        labels[::3] = -100
     start = torch.randn(n, classes, generator=generator, dtype=torch.float64).to(dtype)
     rho, t = torch.tensor(settings, dtype=torch.float64).T
     return made.theta, teacher, labels, start, Losses.of(teacher[:, None], labels, rho, t, t_power)
@@ -52,10 +54,11 @@ def path(theta, losses, start, time_per_sample, kept=None):
 @pytest.mark.parametrize("classes", [1, 2, 4])
 @pytest.mark.parametrize("t_power", [0, 2])
 @pytest.mark.parametrize("time", [3.0, 300.0])
-def test_the_student_is_the_minimum_of_8_1(classes, t_power, time):
+@pytest.mark.parametrize("labelled", [True, "some"])
+def test_the_student_is_the_minimum_of_8_1(classes, t_power, time, labelled):
     """The gradient of (8.1), written with the loss that students are trained with, vanishes
     there."""
-    theta, teacher, labels, start, losses = given(classes, t_power=t_power)
+    theta, teacher, labels, start, losses = given(classes, t_power=t_power, labelled=labelled)
     learned, lower = trained(theta, losses, start, time), torch.linalg.cholesky(theta)
     for k, (rho, t) in enumerate(SETTINGS):
         beta = torch.linalg.solve_triangular(lower, learned[:, k], upper=False).requires_grad_(True)
@@ -121,9 +124,11 @@ def test_epochs_are_problems_side_by_side():
     assert not torch.allclose(found[:, 0], found[:, len(SETTINGS)])
 
 
-def test_its_curvature_is_the_gradients_own_derivative():
-    *_, losses = given(4)
-    f, d = torch.randn(2, 30, 4, 3, dtype=torch.float64)
+@pytest.mark.parametrize("labelled", [True, "some", False])
+@pytest.mark.parametrize("classes", [1, 4])
+def test_its_curvature_is_the_gradients_own_derivative(labelled, classes):
+    *_, losses = given(classes, labelled=labelled)
+    f, d = torch.randn(2, 30, classes, 3, dtype=torch.float64)
     step = 1e-6
     change = (losses.gradient(f + step * d) - losses.gradient(f - step * d)) / (2 * step)
     assert_close(losses.curvature(f, d), (d * change).sum((0, 1)), loosen=1e2)

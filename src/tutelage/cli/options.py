@@ -19,7 +19,8 @@ from rich.progress import (
 
 from tutelage import datasets, lab
 from tutelage._plan import Plan, read_document
-from tutelage.data.source import READERS, Source, open_pool
+from tutelage.data.source import Source, open_pool, streams
+from tutelage.data.tables import is_table
 from tutelage.data.task import Task
 from tutelage.exceptions import OutputError, SettingError, nearest
 from tutelage.progress import Advance
@@ -65,11 +66,12 @@ def plan_of(planned: Path, task: str | None, progress: Reports) -> tuple[Plan, T
         raise SettingError(
             "The plan does not say which task file it was made from; give it with --task."
         )
-    loaded = pool_of(source, int(document["seed"]), progress, features="auto")
+    read_with = {name: document["task"].get(name) for name in ("columns", "classes")}
+    loaded = pool_of(source, int(document["seed"]), progress, features="exact", **read_with)
     if isinstance(loaded, Source):
         raise SettingError(
-            "The plan is of a stream, and real students are trained on a task in memory; plan for"
-            " one (.npz, .safetensors, or a folder of .npy files)."
+            "The plan is of a zarr group, and real students are trained on a task in memory; plan"
+            " for one (.npz, .safetensors, a folder of .npy files, or parquet)."
         )
     return Plan.load(folder, task=loaded), loaded
 
@@ -95,20 +97,42 @@ def numbers(text: str, option: str, kind: Callable[[str], float]) -> list:  # ty
         ) from None
 
 
-def pool_of(name: str, seed: int, progress: Reports, *, features: str) -> Task | Source:
+def pool_of(
+    name: str, seed: int, progress: Reports, *, features: str, columns: Any = None,
+    classes: int | None = None,
+) -> Task | Source:  # fmt: skip
     """A task, or a source where a pool of any size is read in features."""
     path = Path(name)
-    if path.suffix != "" and path.suffix in READERS:
-        if features == "exact":
-            raise SettingError(
-                f"{path} is read in parts, in features; the exact path takes a task in memory"
-                " (.npz, .safetensors, or a folder of .npy files)."
-            )
-        return open_pool(path)
-    if features not in ("auto", "exact") and path.is_dir():
-        size = sum(file.stat().st_size for file in path.glob("*.npy"))
-        return open_pool(path, whole=size < _SHARE * free_memory())
+    if path.suffix == ".zarr" and features == "exact":
+        raise SettingError(
+            f"{path} is read in parts, in features; the exact path takes a task in memory"
+            " (.npz, .safetensors, a folder of .npy files, or parquet)."
+        )
+    if streams(path):
+        size = sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
+        fits = size < _SHARE * free_memory()
+        asked = features not in ("auto", "exact")
+        whole = features == "exact" or (fits if not is_table(path) else fits and not asked)
+        return open_pool(path, whole=whole, columns=columns, classes=classes)
+    if columns or classes:
+        raise SettingError(f"--columns and --classes are those of tables; {path} is none.")
     return task_of(name, seed, progress)
+
+
+def columns_of(text: str | None) -> dict[str, list[str]] | None:
+    """Columns by their role, from ``x=input_ids,x=attention_mask,labels=section``."""
+    if text is None:
+        return None
+    found: dict[str, list[str]] = {}
+    for part in text.split(","):
+        role, equals, name = part.partition("=")
+        if not (role and equals and name):
+            raise SettingError(
+                f"--columns is {text!r}; expected pairs with commas between them, such as"
+                " x=pixels,labels=class."
+            )
+        found.setdefault(role.strip(), []).append(name.strip())
+    return found
 
 
 def features_of(text: str) -> int | None:

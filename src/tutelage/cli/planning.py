@@ -19,6 +19,7 @@ from tutelage.cli.options import (
     Seed,
     bars,
     bytes_of,
+    columns_of,
     epochs_of,
     features_of,
     numbers,
@@ -40,7 +41,13 @@ RATIOS, HEATS = (",".join(f"{v:g}" for v in axis) for axis in (SOFT_RATIOS, TEMP
 def plan_command(
     task: Annotated[
         str,
-        typer.Argument(metavar="TASK", help="A task file or folder; or digits or fashion-mnist."),
+        typer.Argument(
+            metavar="TASK",
+            help=(
+                "A task file (.npz, .safetensors), a parquet file, or a folder of .npy or parquet"
+                " files or from save_to_disk; or digits or fashion-mnist."
+            ),
+        ),
     ],
     student: Annotated[
         str,
@@ -132,6 +139,22 @@ def plan_command(
     standardise: Annotated[
         bool, typer.Option("--standardise/--no-standardise", help="Centre and scale inputs.")
     ] = True,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="x=…,labels=…",
+            help=(
+                "Of a table, which columns are x (one or several), labels, and teacher_logits,"
+                " teacher_log_probs, or teacher_indices and teacher_values. [default: by name]"
+            ),
+        ),
+    ] = None,
+    classes: Annotated[
+        int | None,
+        typer.Option(
+            metavar="C", min=2, help="Of a teacher of whom a table has the largest scores only."
+        ),
+    ] = None,
     path: Annotated[
         str,
         typer.Option("--scale", metavar="auto|dense|dask", help="How a large pool is dealt with."),
@@ -168,7 +191,7 @@ def plan_command(
     )
     chosen = lab.student(student, linearise=linearise, training=training, epochs=epochs_of(epochs))
     repeats = _repeats(chosen, orderings, warm_starts)
-    counted = features_of(features)
+    counted, named = features_of(features), columns_of(columns)
     ratios, temperatures = (
         numbers(soft_ratio, "--soft-ratio", float),
         numbers(temperature, "--temperature", float),
@@ -179,7 +202,7 @@ def plan_command(
     if folder is not None:
         check_writable(folder)
     with bars(quiet) as progress:
-        loaded = pool_of(task, seed, progress, features=features)
+        loaded = pool_of(task, seed, progress, features=features, columns=named, classes=classes)
         made = plan(
             loaded,
             student=chosen,

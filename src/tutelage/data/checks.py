@@ -39,7 +39,7 @@ def image_layout(value: str | None, key: str, x: Arrays) -> str:
     """
     if value is None:
         for name, part in named(x, "x_train").items():
-            if not _looks_channels_first(part.shape):
+            if not looks_channels_first(part.shape):
                 continue
             raise TaskError(
                 f"{name} has shape {tuple(part.shape)}, which looks like images with their channels"
@@ -52,7 +52,8 @@ def image_layout(value: str | None, key: str, x: Arrays) -> str:
     return value
 
 
-def _looks_channels_first(shape: tuple[int, ...]) -> bool:
+def looks_channels_first(shape: tuple[int, ...]) -> bool:
+    """Whether inputs of this shape can be images with their channels first, and not last."""
     if len(shape) not in (4, 5):
         return False
     _, *image = shape
@@ -237,13 +238,7 @@ def labels(value: Any, key: str, n: int, n_classes: int, start: int = 0) -> np.n
     if y.shape != (n,):
         raise TaskError(f"{key} has shape {y.shape}; expected ({n},), one label for each input.")
     y = _whole(y, key, start=start)
-    if bool((y == NOT_LABELLED).any()):
-        raise TaskError(
-            f"{key} holds {int((y == NOT_LABELLED).sum())} times {NOT_LABELLED}, which means not"
-            " labelled; a task has labels for all of its samples or for none. Leave those samples"
-            " out, or leave out the labels."
-        )
-    outside = (y < 0) | (y >= n_classes)
+    outside = ((y < 0) | (y >= n_classes)) & (y != NOT_LABELLED)
     if bool(outside.any()):
         first = int(np.flatnonzero(outside)[0])
         what = "is negative" if y[first] < 0 else f"is beyond the teacher's {n_classes} classes"
@@ -252,6 +247,26 @@ def labels(value: Any, key: str, n: int, n_classes: int, start: int = 0) -> np.n
             f" expected 0 … {n_classes - 1}."
         )
     return y
+
+
+def labelled_test(y_test: np.ndarray | None) -> None:
+    """All of a test part's labels are there, or none."""
+    if y_test is not None and bool((y_test == NOT_LABELLED).any()):
+        raise TaskError(
+            f"y_test holds {int((y_test == NOT_LABELLED).sum())} times {NOT_LABELLED}, which means"
+            " not labelled; a test part has labels for all of its samples or for none. Leave those"
+            " samples out, or leave out y_test."
+        )
+
+
+def all_labelled(y: np.ndarray | None, key: str) -> None:
+    """All samples of a stream have labels, or none."""
+    if y is not None and bool((y == NOT_LABELLED).any()):
+        raise TaskError(
+            f"{key} holds {int((y == NOT_LABELLED).sum())} times {NOT_LABELLED}, which means not"
+            " labelled; a pool that is read in parts has labels for all of its samples or for none."
+            " Read it as a whole (--features auto), or leave those samples out."
+        )
 
 
 def test_part(x_train: Arrays, x_test: Any, teacher_logits_test: Any, y_test: Any) -> None:
@@ -307,9 +322,10 @@ def more_than_one_class(
             " them; check how they were made."
         )
     if y_train is not None:
-        if bool((y_train == y_train[0]).all()):
+        known = y_train[y_train != NOT_LABELLED]
+        if bool((known == known[0]).all()) and len(known) == len(y_train):
             raise TaskError(
-                f"y_train holds one class only ({y_train[0]}, {len(y_train)} times); expected"
+                f"y_train holds one class only ({known[0]}, {len(known)} times); expected"
                 " samples of at least two."
             )
     elif bool((last_decisions == last_decisions[0]).all()):
@@ -342,7 +358,9 @@ def clashes(first: np.ndarray, z: np.ndarray, y: np.ndarray | None) -> tuple[str
     copied = np.flatnonzero(first != np.arange(len(first)))
     differ = [not np.allclose(z[:, i], z[:, first[i]], rtol=1e-3, atol=1e-3) for i in copied]
     if y is not None:
-        differ = [d or y[i] != y[first[i]] for d, i in zip(differ, copied, strict=True)]
+        both = (y[copied] != NOT_LABELLED) & (y[first[copied]] != NOT_LABELLED)
+        other = both & (y[copied] != y[first[copied]])
+        differ = [d or bool(o) for d, o in zip(differ, other, strict=True)]
     found = copied[np.array(differ, dtype=bool)]
     if not len(found):
         return ()

@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
+from tutelage.data.tables import check_folder
 from tutelage.exceptions import TaskError, nearest
 from tutelage.outputs import written
 
@@ -25,7 +26,7 @@ ARRAYS = (
 )
 KEYS = (*ARRAYS, "image_layout")
 INPUTS = ("x_train", "x_test")  # or x_train.NAME for each of several
-_FORMATS = "a .npz file, a .safetensors file, or a folder of .npy files"
+_FORMATS = "a .npz, .safetensors or .parquet file, or a folder of .npy or .parquet files"
 
 
 def read_arrays(path: Path) -> dict[str, Any]:
@@ -98,9 +99,10 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], image_layout: str
 def _read_folder(path: Path) -> dict[str, np.ndarray | str]:
     files = sorted(path.glob("*.npy"))
     if not files:
+        check_folder(path)
         raise TaskError(
-            f"The folder {path} holds no .npy files; expected {', '.join(KEYS[:2])} and others, one"
-            " file each."
+            f"The folder {path} holds no .npy or .parquet files; expected {', '.join(KEYS[:2])} and"
+            " others, one file each."
         )
     return {file.stem: np.load(file, allow_pickle=False) for file in files}
 

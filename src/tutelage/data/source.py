@@ -1,4 +1,4 @@
-"""Tasks that are read in chunks: folders of .npy files, zarr groups, parquet files."""
+"""Tasks that are read in chunks: folders of .npy files, zarr groups, tables."""
 
 import hashlib
 from collections.abc import Callable, Sequence
@@ -9,8 +9,11 @@ from typing import Any, Protocol
 import numpy as np
 
 from tutelage.data import checks as check
+from tutelage.data.columns import Columns, Given, rows_of
+from tutelage.data.columns import Rows as TableRows
 from tutelage.data.inputs import Shape
 from tutelage.data.preprocessing import channels_first, tensor_of
+from tutelage.data.tables import Table, is_table, tables_at
 from tutelage.data.task import Task, Taught
 from tutelage.exceptions import TaskError, nearest
 from tutelage.lazy import extra
@@ -83,7 +86,7 @@ class Source:
         check.inputs(x, POOL[0])
         logits = check.teacher_logits(z, POOL[1], len(x), None)
         if y is not None:
-            check.labels(y, POOL[2], len(x), _classes(logits))
+            check.all_labelled(check.labels(y, POOL[2], len(x), _classes(logits)), POOL[2])
 
     def _checked(self, names: Sequence[str], start: int, stop: int | None) -> Rows:
         try:
@@ -97,6 +100,7 @@ class Source:
         labels = (
             None if y is None else check.labels(y, names[2], len(inputs), _classes(logits), start)
         )
+        check.all_labelled(labels, names[2])
         return channels_first(tensor_of(inputs), self.image_layout).numpy(), logits, labels
 
 
@@ -145,94 +149,63 @@ class Arrays:
 
 
 @dataclass(frozen=True)
-class Parquet:
-    """A parquet file with the columns x_train and teacher_logits_train (lists, or numbers) and
-    y_train, row group by row group.
-    """
+class Tables:
+    """A pool, and perhaps a test part, that are tables; picklable where they are files."""
 
     path: Path
-    first: tuple[int, ...]
-    columns: tuple[str, ...]
+    tables: dict[str, Table]
+    columns: Columns
+    classes: int | None
 
     @classmethod
-    def of(cls, path: Path) -> "Parquet":
-        """Look at what the file says of itself."""
-        file = _parquet().ParquetFile(path)
-        counts = [file.metadata.row_group(k).num_rows for k in range(file.num_row_groups)]
-        return cls(path, (0, *np.cumsum(counts).tolist()), tuple(file.schema_arrow.names))
+    def of(cls, path: Path, columns: Given | None = None, classes: int | None = None) -> "Tables":
+        """Look at what the tables say of themselves."""
+        tables = tables_at(path)
+        rows = rows_of(tables, columns, classes)
+        if rows.columns.named or rows.names is not None:
+            what = "inputs that go by name" if rows.columns.named else "labels that are text"
+            raise TaskError(
+                f"{path} has {what}, and is read as a whole; leave out --features, or give it auto."
+            )
+        return cls(path, tables, rows.columns, rows.classes)
 
     @property
     def n(self) -> int:
         """See `Stored`."""
-        return self.first[-1]
+        return self.tables["train"].n
 
     def rows(self, names: Sequence[str], start: int, stop: int | None) -> list[Any]:
         """See `Stored`."""
-        stop = self.n if stop is None else stop
-        groups = [
-            k
-            for k in range(len(self.first) - 1)
-            if self.first[k] < stop and self.first[k + 1] > start
-        ]
-        known = [name for name in names if name in self.columns]
-        table = _parquet().ParquetFile(self.path).read_row_groups(groups, columns=known)
-        begin = start - self.first[groups[0]] if groups else 0
-        part = table.slice(begin, stop - start)
-        return [_column(part[name], name) if name in known else None for name in names]
-
-
-def _column(column: Any, name: str) -> np.ndarray:
-    """A column of numbers, or of lists of equal lengths (of lists, …), as one array."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    values, shape = column.combine_chunks(), [len(column)]
-    while True:
-        if isinstance(values, pa.ExtensionArray):  # Array2D and the like of Hugging Face
-            values = values.storage
-        if values.null_count:
-            missing = np.flatnonzero(np.asarray(values.is_null()))[0] // max(
-                1, int(np.prod(shape[1:]))
-            )
-            raise TaskError(
-                f"{name} has no value in sample {missing} of what was read; expected numbers for"
-                " every sample."
-            )
-        if not hasattr(values.type, "value_type") or pa.types.is_dictionary(values.type):
-            break
-        lengths = pc.unique(pc.list_value_length(values)).to_pylist()
-        if len(lengths) > 1:
-            raise TaskError(
-                f"{name} holds lists of {min(lengths)} to {max(lengths)} values; expected as many"
-                " for every sample. Pad or cut them."
-            )
-        shape.append(lengths[0] if lengths else 0)
-        values = values.flatten()
-    if pa.types.is_dictionary(values.type):
-        values = values.dictionary_decode()
-    return np.array(values.to_numpy(zero_copy_only=False)).reshape(
-        shape
-    )  # Arrow's own cannot be written to
+        part = "test" if names[0] in TEST else "train"
+        table = self.tables.get(part)
+        if table is None:
+            return [None] * len(names)
+        rows, stop = TableRows(self.columns, self.classes), table.n if stop is None else stop
+        read = (rows.inputs, rows.teacher, rows.labels)
+        return [one(table, start, stop) for one, _ in zip(read, names, strict=False)]
 
 
 READERS: dict[str, Callable[[Path], Stored]] = {
     "": lambda path: Arrays(path, zarr=False),
     ".zarr": lambda path: Arrays(path, zarr=True),
-    ".parquet": Parquet.of,
 }
-"""What reads files of an ending; a folder has none."""
+"""What reads files of an ending, if they are no tables; a folder has none."""
 
 
-def open_source(path: str | Path) -> Source:
+def open_source(
+    path: str | Path, *, columns: Given | None = None, classes: int | None = None
+) -> Source:
     """Open a task that may be larger than memory.
 
     Parameters
     ----------
     path : str or Path
-        A folder of .npy files or a zarr group (`.zarr`) with the keys of a task file, or a parquet
-        file (`.parquet`) with the columns x_train, teacher_logits_train and, if there are labels,
-        y_train. Rows lie in a random order. Images are channels last, unless the key image_layout
-        says otherwise.
+        A folder of .npy files or a zarr group (`.zarr`) with the keys of a task file; or a parquet
+        file, a folder of them, or what `datasets` wrote with `save_to_disk`, see `Task.of`. Rows
+        lie in a random order. Images are channels last, unless the key image_layout says
+        otherwise.
+    columns, classes
+        Of tables, see `Task.of`.
 
     Raises
     ------
@@ -243,15 +216,9 @@ def open_source(path: str | Path) -> Source:
     """
     path = Path(path).absolute()  # the workers of a cluster stand elsewhere
     try:
-        reader = READERS.get(path.suffix)
         if not path.exists():
             raise TaskError(f"There is no pool at {path}{nearest(path.name, _siblings(path))}.")
-        if reader is None or (path.suffix == "" and not path.is_dir()):
-            raise TaskError(
-                f"{path} cannot be streamed; expected a folder of .npy files, a zarr group (.zarr),"
-                " or a parquet file (.parquet)."
-            )
-        stored = reader(path)
+        stored = _stored(path, columns, classes)
         missing = [
             key
             for key, part in zip(POOL, stored.rows(POOL[:2], 0, 1), strict=False)
@@ -272,6 +239,18 @@ def open_source(path: str | Path) -> Source:
             raise
         raise TaskError(f"{path} cannot be read as a stream ({error}).") from error
     return source
+
+
+def _stored(path: Path, columns: Given | None, classes: int | None) -> Stored:
+    if is_table(path):
+        return Tables.of(path, columns, classes)
+    reader = READERS.get(path.suffix)
+    if reader is not None and (path.suffix or path.is_dir()):
+        return reader(path)
+    raise TaskError(
+        f"{path} cannot be streamed; expected a folder of .npy files, a zarr group (.zarr), a"
+        " parquet file or a folder of them, or what save_to_disk wrote."
+    )
 
 
 def _siblings(path: Path) -> list[str]:
@@ -299,18 +278,19 @@ def _zarr() -> Any:
     return extra("zarr", "A zarr group needs zarr", "scale")
 
 
-def _parquet() -> Any:
-    return extra("pyarrow.parquet", "A parquet file needs pyarrow", "data")
-
-
-def open_pool(path: str | Path, *, whole: bool = True) -> Task | Source:
-    """Read a task, or open what is read in parts: a zarr group, a parquet file.
+def open_pool(
+    path: str | Path, *, whole: bool = True, columns: Given | None = None,
+    classes: int | None = None,
+) -> Task | Source:  # fmt: skip
+    """Read a task, or open it to be read in parts, as zarr groups always are.
 
     Parameters
     ----------
     path : str or Path
     whole : bool
-        Whether a folder of .npy files is read into memory.
+        Whether a folder of .npy files, or tables, are read into memory.
+    columns, classes
+        Of tables, see `Task.of`.
 
     Raises
     ------
@@ -318,9 +298,22 @@ def open_pool(path: str | Path, *, whole: bool = True) -> Task | Source:
         If there is no such pool.
     """
     path = Path(path)
-    streamed = path.suffix != "" and path.suffix in READERS
-    in_parts = streamed or (not whole and path.is_dir())
-    return open_source(path) if in_parts else Task.load(path)
+    can_be = is_table(path) or path.is_dir()
+    if _in_parts(path) or (can_be and not whole):
+        return open_source(path, columns=columns, classes=classes)
+    return Task.load(path, columns=columns, classes=classes)
+
+
+def _in_parts(path: Path) -> bool:
+    return path.suffix != "" and path.suffix in READERS
+
+
+def streams(path: Path) -> bool:
+    """Whether what lies there can be read in parts."""
+    try:
+        return _in_parts(path) or is_table(path) or path.is_dir()
+    except OSError:  # no name of a file
+        return False
 
 
 class StreamTask(Taught):

@@ -11,11 +11,14 @@ import numpy as np
 import torch
 
 from tutelage.data import checks as check
-from tutelage.data.checks import Arrays
+from tutelage.data.checks import NOT_LABELLED, Arrays
+from tutelage.data.columns import Given, arguments
 from tutelage.data.files import ARRAYS, read_arrays, write_arrays
 from tutelage.data.inputs import Inputs, Shape
 from tutelage.data.part import Part, decide
 from tutelage.data.preprocessing import Preprocessing
+from tutelage.data.tables import is_table, tables_at, tables_of
+from tutelage.exceptions import TaskError
 
 
 class Taught:
@@ -110,7 +113,10 @@ class Taught:
     def teacher_accuracy(self, part: str) -> np.ndarray | None:
         """The teacher's accuracy on a part at each epoch, or None without labels: (E,)."""
         decisions, truth = self.teacher_decisions(part), self._of("y", part)
-        return None if decisions is None or truth is None else (decisions == truth).mean(-1)
+        if decisions is None or truth is None:
+            return None
+        known = truth != NOT_LABELLED
+        return np.asarray((decisions == truth)[..., known].mean(-1))
 
     def _of(self, key: str, part: str) -> Any:
         return getattr(self, f"{key}_{part}")
@@ -129,7 +135,8 @@ class Task(Taught):
     teacher_logits_train : array of shape (N,) or (N, C), or (E, N) or (E, N, C)
         The teacher's raw scores; with a leading axis for each of `teacher_epochs`.
     y_train : integer array of shape (N,), optional
-        True labels. Without them only a soft ratio of 1 can be analysed.
+        True labels; -100 where a sample has none, which then learns from the teacher alone at
+        every setting. Without any only a soft ratio of 1 can be analysed.
     x_test, teacher_logits_test, y_test : arrays, optional
         The same for held-out samples. Without them errors come from the pool itself.
     teacher_epochs : integer array of shape (E,), optional
@@ -140,6 +147,10 @@ class Task(Taught):
 
     source : str, optional
         Where it was read from, for `tutelage verify` to find it again.
+    notes : tuple of str
+        What was done when it was read.
+    columns, classes
+        With which tables were read, see `of`.
 
     Attributes
     ----------
@@ -175,6 +186,9 @@ class Task(Taught):
     image_layout: str = None  # type: ignore[assignment]
     warnings: tuple[str, ...] = ()
     source: str | None = field(default=None, compare=False)
+    notes: tuple[str, ...] = field(default=(), compare=False)
+    columns: Given | None = field(default=None, compare=False)
+    classes: int | None = field(default=None, compare=False)
     copy_of: np.ndarray = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -199,6 +213,16 @@ class Task(Taught):
         check.same_classes(logits, self.teacher_logits("test"))
         for part, n in (("train", self.n_train), ("test", self.n_test)):
             self._set(f"y_{part}", check.labels, f"y_{part}", n, self.n_classes)
+        check.labelled_test(self.y_test)
+        labelled = self.labelled
+        if self.y_train is not None and not labelled.any():
+            object.__setattr__(self, "y_train", None)
+            self._note("No sample of the pool is labelled.")
+        elif not labelled.all():
+            self._note(
+                f"{int(labelled.sum()):,} of {self.n_train:,} pool samples are labelled; the others"
+                " learn from the teacher alone at every setting."
+            )
         check.more_than_one_class(self.y_train, self.teacher_decisions("train")[-1], logits[-1])
         first = check.copies(*(x for x in (self.x_train, self.x_test) if x is not None))
         object.__setattr__(self, "copy_of", first[: self.n_train])
@@ -210,6 +234,15 @@ class Task(Taught):
             + check.shifted(self.x_train, self.x_test)
             + check.units(self.x_train),
         )
+
+    @property
+    def labelled(self) -> np.ndarray:
+        """Which samples of the pool have a label, (N,)."""
+        y = self.y_train
+        return np.zeros(self.n_train, bool) if y is None else np.asarray(y != NOT_LABELLED)
+
+    def _note(self, text: str) -> None:
+        object.__setattr__(self, "notes", tuple(dict.fromkeys([*self.notes, text])))
 
     def _set(self, name: str, checked: Any, *arguments: Any) -> None:
         if getattr(self, name) is not None:
@@ -223,12 +256,19 @@ class Task(Taught):
         )
 
     @classmethod
-    def load(cls, path: str | Path) -> "Task":
-        """Read a task from .npz, .safetensors or a folder of .npy; pickles are never loaded.
+    def load(
+        cls, path: str | Path, *, columns: Given | None = None, classes: int | None = None
+    ) -> "Task":
+        """Read a task; pickles are never loaded.
 
         Parameters
         ----------
         path : str or Path
+            A .npz or .safetensors file, a folder of .npy files; a parquet file, a folder of them,
+            or what `datasets` wrote with `save_to_disk`, with splits train and, if there is one,
+            test or validation.
+        columns, classes
+            Of tables, see `of`.
 
         Returns
         -------
@@ -239,7 +279,55 @@ class Task(Taught):
         TaskError
             If there is no such file, or it does not hold a task.
         """
-        return cls(**read_arrays(Path(path)), source=str(Path(path).absolute()))
+        path = Path(path)
+        source = str(path.absolute())
+        if is_table(path):
+            found = arguments(tables_at(path), columns, classes)
+            return cls(**found, source=source, columns=columns, classes=classes)
+        if columns or classes:
+            raise TaskError(f"{path} is no table; columns and classes are those of tables.")
+        return cls(**read_arrays(path), source=source)
+
+    @classmethod
+    def of(
+        cls, data: Any, test: Any = None, *, columns: Given | None = None,
+        classes: int | None = None,
+    ) -> "Task":  # fmt: skip
+        """Make a task of tables in memory.
+
+        Parameters
+        ----------
+        data : datasets.Dataset or DatasetDict, frame of pandas or Polars, pyarrow.Table, DataLoader
+            The pool. Of a DatasetDict `train` is the pool, `test` or `validation` the test part.
+            The batches of a DataLoader are dicts, or tuples of inputs, labels and teacher logits.
+        test : the same, optional
+            The test part.
+        columns : mapping, optional
+            Which column is what, if not by its name: `x` (one or several), `labels` (or label, y),
+            and `teacher_logits`, `teacher_log_probs`, or `teacher_indices` and `teacher_values`,
+            the largest log-probabilities. All other columns with numbers in them are inputs.
+            Several inputs, and input_ids, go to the student's `forward` by name.
+        classes : int, optional
+            Of the teacher, where only its largest log-probabilities are there.
+
+        Returns
+        -------
+        Task
+
+        Raises
+        ------
+        TaskError
+            If columns are missing or could be more than one thing, or are not what they should be.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> rows = {"x": [[0.0, 1.0], [1.0, 0.0], [1.0, 1.0]], "label": [0, 1, 1],
+        ...         "teacher_logits": [[1.0, -1.0], [-2.0, 2.0], [-1.0, 1.0]]}
+        >>> Task.of(pd.DataFrame(rows)).input_shape
+        (2,)
+        """
+        return cls(**arguments(tables_of(data, test), columns, classes))
 
     def save(self, path: str | Path) -> None:
         """Write the task to .npz, .safetensors, or (a name without an ending) a folder of .npy.

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from tutelage.data.checks import NOT_LABELLED
 from tutelage.data.task import Taught
 
 
@@ -66,6 +67,7 @@ class Evidence:
                 (0, 1)
             )  # a start that has seen a sample cannot tell it left out
             known &= data.copy_of.values == np.arange(len(truth))  # copies count once
+            known &= truth != NOT_LABELLED
             decided = decided.expand_dims("start")
         answers = decided.transpose(..., "start", decided.dims[-1]).values
         return cls(

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import xarray as xr
 
+from tutelage.data.checks import NOT_LABELLED
 from tutelage.data.task import Taught
 from tutelage.decisions.evidence import Evidence, within_one_se
 from tutelage.decisions.settings import Choice
@@ -108,6 +109,7 @@ def error_flip_ratios(task: Taught, epoch: int, temperature: float, t_power: int
     assert task.y_train is not None
     logits = task.teacher_logits("train")[epoch]
     wrong = task.teacher_decisions("train")[epoch] != task.y_train
+    wrong &= task.y_train != NOT_LABELLED
     flat = logits[wrong, 0] if task.n_logits == 1 else logits[wrong]
     if not wrong.any():
         return np.empty(0)

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.optimize import linear_sum_assignment
 
+from tutelage.data.checks import NOT_LABELLED
 from tutelage.data.task import Taught
 from tutelage.decisions.evidence import Evidence
 from tutelage.decisions.teacher import Teacher
@@ -81,6 +82,7 @@ def _columns_in_another_order(facts: Facts) -> str | None:
     if not known:
         return None
     given, labels = (np.concatenate(v) for v in zip(*known, strict=True))
+    given, labels = given[labels != NOT_LABELLED], labels[labels != NOT_LABELLED]
     seen, numbers = np.unique(
         np.concatenate([given, labels]), return_inverse=True
     )  # of very many classes few are

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from tutelage.data.checks import NOT_LABELLED
 from tutelage.exceptions import NumericsError, SettingError
 from tutelage.theory._solve_binary import binary_root
 from tutelage.theory._solve_softmax import softmax_root
@@ -36,7 +37,8 @@ def effective_logits(
     teacher_logits : array of shape (n,) or (n, C)
         Raw scores before the sigmoid or softmax; numpy or torch.
     labels : integer array of shape (n,), optional
-        In 0 … C - 1 (0 or 1 for one logit). Needed unless every soft ratio is 1.
+        In 0 … C - 1 (0 or 1 for one logit); -100 where a sample has none, whose soft ratio is 1
+        then. Needed unless every soft ratio is 1.
     soft_ratio : float or array
         Weight of the teacher's term, in (0, 1].
     temperature : float or array
@@ -75,7 +77,7 @@ def effective_logits(
     """
     logits: Tensor = _logits(teacher_logits)
     ratios, temperatures = _settings(soft_ratio, temperature, t_power)
-    targets = None if labels is None else _labels(labels, logits)
+    targets = None if labels is None else _labels(labels, logits, some=True)
     if targets is None and bool((ratios < 1).any()):
         raise SettingError(
             "Labels are missing, and a soft ratio below 1 weighs them; pass labels, or a soft ratio"
@@ -177,11 +179,14 @@ def _fill(
         return
     solver = binary_root if logits.ndim == 1 else softmax_root
     step = max(1, _CHUNK // max(1, logits[0].numel()))
-    for start in range(0, len(logits), step):
-        part = slice(start, start + step)
+    labelled = (labels != NOT_LABELLED).nonzero()[:, 0]
+    if len(labelled) < len(labels):  # the others learn from the teacher alone
+        out.copy_(centred(logits))
+    for start in range(0, len(labelled), step):
+        part = labelled[start : start + step]
         out[part], converged = solver(logits[part], labels[part], rho, t, t_power)
         if not bool(converged.all()):
-            sample = start + int((~converged).nonzero()[0])
+            sample = int(part[(~converged).nonzero()[0]])
             raise NumericsError(
                 f"The effective logit of sample {sample} did not converge at soft ratio {rho:g},"
                 f" temperature {t:g}, t_power {t_power}; its teacher logits are"
@@ -231,7 +236,8 @@ def _tensor(given: Tensor | np.ndarray) -> Tensor:
     )
 
 
-def _labels(labels: Tensor | np.ndarray, logits: Tensor) -> Tensor:
+def _labels(labels: Tensor | np.ndarray, logits: Tensor, *, some: bool = False) -> Tensor:
+    """Checked; `some` of them may be missing."""
     targets = _tensor(labels).to(logits.device)
     n_classes = 2 if logits.ndim == 1 else logits.shape[1]
     if targets.shape != logits.shape[:1]:
@@ -242,6 +248,8 @@ def _labels(labels: Tensor | np.ndarray, logits: Tensor) -> Tensor:
     if targets.is_floating_point() and bool((targets != targets.round()).any()):
         raise SettingError("Labels are not whole numbers; pass class indices.")
     outside = (targets < 0) | (targets >= n_classes)
+    if some:
+        outside &= targets != NOT_LABELLED
     if bool(outside.any()):
         first = int(outside.nonzero()[0])
         raise SettingError(

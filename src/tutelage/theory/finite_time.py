@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from tutelage.data.checks import NOT_LABELLED
 from tutelage.exceptions import NumericsError
 from tutelage.theory.factor import Solver
 
@@ -32,6 +33,8 @@ class Losses:
         σ(z_t / T).
     labels : Tensor of shape (n, C, 1), optional
         One-hot; 0 and 1 for one logit.
+    labelled : Tensor of shape (n, 1, 1), optional
+        0 where a sample has no label, and its soft ratio is 1; by default all have one.
     soft_ratio, temperature : Tensor of shape (K,)
     t_power : {0, 2}
     """
@@ -41,6 +44,7 @@ class Losses:
     soft_ratio: Tensor
     temperature: Tensor
     t_power: int
+    labelled: Tensor | None = None
 
     @classmethod
     def of(
@@ -55,19 +59,18 @@ class Losses:
         epochs, classes = teacher.shape[1:]
         rho, t = (v.to(teacher.dtype).repeat(epochs) for v in (soft_ratio, temperature))
         wide = teacher.mT.repeat_interleave(len(soft_ratio), 2)
-        hard = None
+        hard = labelled = None
         if labels is not None:
-            hard = labels[:, None] if classes == 1 else torch.nn.functional.one_hot(labels, classes)
+            known = labels.clamp(min=0)
+            hard = known[:, None] if classes == 1 else torch.nn.functional.one_hot(known, classes)
             hard = hard[..., None].to(teacher.dtype)
-        return cls(_probabilities(wide / t), hard, rho, t, t_power)
+            if bool((labels == NOT_LABELLED).any()):
+                labelled = (labels != NOT_LABELLED)[:, None, None].to(teacher.dtype)
+        return cls(_probabilities(wide / t), hard, rho, t, t_power, labelled)
 
     def reordered(self, order: Tensor) -> "Losses":
         """The same samples in another order."""
-        return replace(
-            self,
-            soft_targets=self.soft_targets[order],
-            labels=None if self.labels is None else self.labels[order],
-        )
+        return self._rows(order)
 
     def to(self, dtype: torch.dtype) -> "Losses":
         """The same in another dtype."""
@@ -75,16 +78,21 @@ class Losses:
             self,
             soft_targets=self.soft_targets.to(dtype),
             labels=None if self.labels is None else self.labels.to(dtype),
+            labelled=None if self.labelled is None else self.labelled.to(dtype),
             soft_ratio=self.soft_ratio.to(dtype),
             temperature=self.temperature.to(dtype),
         )
 
     def first(self, n: int) -> "Losses":
         """Of the first n samples."""
+        return self._rows(slice(n))
+
+    def _rows(self, chosen: slice | Tensor) -> "Losses":
         return replace(
             self,
-            soft_targets=self.soft_targets[:n],
-            labels=None if self.labels is None else self.labels[:n],
+            soft_targets=self.soft_targets[chosen],
+            labels=None if self.labels is None else self.labels[chosen],
+            labelled=None if self.labelled is None else self.labelled[chosen],
         )
 
     def __getitem__(self, settings: tuple[EllipsisType, Tensor]) -> "Losses":
@@ -99,18 +107,26 @@ class Losses:
     def gradient(self, logits: Tensor) -> Tensor:
         """∂ℓ/∂z of every sample, the left side of (2.1) and (2.2): (n, C, K) as the logits."""
         soft = _probabilities(logits / self.temperature).sub_(self.soft_targets)
-        soft *= self.soft_ratio * self.temperature ** (self.t_power - 1)
+        hard_ratio = self._hard_ratio
+        soft *= (1 - hard_ratio) * self.temperature ** (self.t_power - 1)
         if self.labels is None:
             return soft
-        return soft.add_((_probabilities(logits) - self.labels) * (1 - self.soft_ratio))
+        return soft.add_((_probabilities(logits) - self.labels) * hard_ratio)
 
     def curvature(self, logits: Tensor, direction: Tensor) -> Tensor:
         """Σ dᵀ (∂²ℓ/∂z²) d over samples: (K,)."""
-        weight = self.soft_ratio * self.temperature ** (self.t_power - 2)
-        soft = _quadratic(_probabilities(logits / self.temperature), direction) * weight
+        hard_ratio = self._hard_ratio
+        weight = (1 - hard_ratio) * self.temperature ** (self.t_power - 2)
+        soft = _quadratic(_probabilities(logits / self.temperature), direction, weight)
         if self.labels is None:
             return soft
-        return soft + (1 - self.soft_ratio) * _quadratic(_probabilities(logits), direction)
+        return soft + _quadratic(_probabilities(logits), direction, hard_ratio)
+
+    @property
+    def _hard_ratio(self) -> Tensor:
+        """1 - ρ, (K,), or of each sample, (n, 1, K)."""
+        hard = 1 - self.soft_ratio
+        return hard if self.labelled is None else self.labelled * hard
 
 
 @dataclass(frozen=True)
@@ -255,9 +271,13 @@ def _probabilities(logits: Tensor) -> Tensor:
     return torch.sigmoid(logits) if logits.shape[1] == 1 else torch.softmax(logits, 1)
 
 
-def _quadratic(p: Tensor, d: Tensor) -> Tensor:
-    """Σ over samples of dᵀ (diag p - p pᵀ) d, or of p (1 - p) d² for one logit."""
+def _quadratic(p: Tensor, d: Tensor, weight: Tensor) -> Tensor:
+    """Σ over samples of dᵀ (diag p - p pᵀ) d, or of p (1 - p) d² for one logit, times weights of
+    settings (K,), or of samples and settings (n, 1, K).
+    """
     weighted = p * d
     if p.shape[1] == 1:
-        return ((d - weighted) * weighted).sum((0, 1))
-    return (weighted * d).sum((0, 1)) - weighted.sum(1).square_().sum(0)
+        each = ((d - weighted) * weighted).sum(1)
+    else:
+        each = (weighted * d).sum(1) - weighted.sum(1).square_()
+    return each.sum(0) * weight if weight.ndim == 1 else (each * weight[:, 0]).sum(0)

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from tutelage.data.checks import NOT_LABELLED
 from tutelage.theory.factor import inner_products
 
 
@@ -102,12 +103,13 @@ def cosines(
 
 def reference_logits(labels: Int[Tensor, " n"], n_logits: int) -> Float[Tensor, "n n_logits"]:
     """Give centred one-hot labels e_y - 1/C, shape (n, C), or 2y - 1, shape (n, 1), as reference
-    direction z_g.
+    direction z_g; 0 where there is no label.
     """
+    known = (labels != NOT_LABELLED).to(torch.float64)[:, None]
     if n_logits == 1:
-        return (2.0 * labels.to(torch.float64) - 1)[:, None]
-    one_hot = torch.nn.functional.one_hot(labels, n_logits).to(torch.float64)
-    return one_hot - 1 / n_logits
+        return (2.0 * labels.to(torch.float64) - 1)[:, None] * known
+    one_hot = torch.nn.functional.one_hot(labels.clamp(min=0), n_logits).to(torch.float64)
+    return (one_hot - 1 / n_logits) * known
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,7 @@ def split_disagreements(
     >>> s.label_corrects_teacher.tolist(), s.teacher_corrects_label.tolist(), s.undecided.tolist()
     ([0], [1], [3])
     """
-    disagree = teacher != labels
+    disagree = (teacher != labels) & (labels != NOT_LABELLED)
     for_label = disagree & (vote_low == labels) & (vote_high == labels)
     for_teacher = disagree & (vote_low == teacher) & (vote_high == teacher)
     return Split(

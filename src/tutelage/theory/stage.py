@@ -10,6 +10,7 @@ from itertools import product
 import torch
 from torch import Tensor
 
+from tutelage.data.checks import NOT_LABELLED
 from tutelage.data.part import decide
 from tutelage.progress import Progress, silent
 from tutelage.theory import data_inefficiency, transfer_risk
@@ -197,7 +198,8 @@ def _risks(decided: Tensor, held_out: HeldOut) -> Tensors:
     if held_out.teacher_decision is not None:
         row["transfer_risk"] = _share(decided != held_out.teacher_decision[:, None])
     if held_out.labels is not None:
-        row["error"] = _share(decided != held_out.labels)
+        known = held_out.labels != NOT_LABELLED
+        row["error"] = _share((decided != held_out.labels)[..., known])
     return row
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from tutelage.data.checks import NOT_LABELLED
 from tutelage.data.part import decide
 from tutelage.theory import data_inefficiency, factor, imperfect_teacher, transfer_risk
 from tutelage.theory.copies import Copies
@@ -266,8 +267,9 @@ def of_ordering(students: Students) -> Tensors:
         students.factored, solution.flatten(1), targets.effective.flatten(1)
     )
     wrong = decide(ahead.reshape(solution.shape)) != targets.labels[:, None, None]
-    first, thirds = targets.copies.first, [slice(last_third(n), n) for n in students.sizes]
-    # NaN where all are copies
+    first = targets.copies.first & (targets.labels != NOT_LABELLED)
+    thirds = [slice(last_third(n), n) for n in students.sizes]
+    # NaN where all are copies, or not labelled
     found = [wrong[third][first[third]].double().mean(0) for third in thirds]
     variables["error_prequential"] = torch.stack(found, -1)
     reference = factor.solve(students.factored, targets.reference)
