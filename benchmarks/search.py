@@ -152,7 +152,7 @@ def planned(p: Problem, method: str = "tutelage") -> Rows:
                 pilots = runs.pilots(surface)
                 n = p.task.n_train
                 mean, _ = runs.known(surface, pilots).corrected(
-                    places(surface.soft_ratio, surface.temperature, 1.0, surface.carried(n)),
+                    places(surface.soft_ratio, surface.temperature, 1.0, surface.doubt(n)),
                     surface.at(n),
                 )
                 cost = measured + sum(

@@ -127,7 +127,10 @@ def test_one_pixel_is_a_dense_network():
     [
         (
             "cat",
-            "The student 'cat' is not known; choose one of mlp, resmlp, cnn, resnet or package",
+            (
+                "The student 'cat' is not known; choose one of mlp, resmlp, cnn, resnet, hf:FOLDER"
+                " or package"
+            ),
         ),
         ("mpl", "(did you mean mlp?)"),
         ("mlp:depth", "cannot be read at 'depth'; expected mlp:name=value"),

@@ -8,7 +8,7 @@ import torch
 import tutelage as tu
 from problems import task
 from tutelage.pilots import Budget, cannot
-from tutelage.pilots.budget import Prices
+from tutelage.pilots.budget import Prices, priced
 
 STUDENT = tu.lab.student("mlp:width=32,depth=1", training=tu.lab.Training(3, 0.05, 16), epochs=10)
 PLAIN = Prices(3e6, 7e6, 1e4, 30, 12, 0, 4000, 2000, 100, 8.0)
@@ -23,8 +23,7 @@ def test_prices_are_counted_and_come_out_the_same_twice():
     assert (one.epochs, one.warm_epochs, one.n, one.tested) == (10, 3, 200, 100)
     assert one.columns == 18
     forward, back = 2 * (5 * 32 + 32 * 3), 2 * 32 * 3  # to the hidden layer, where gradients end
-    numbers = (5 + 1 + 3 * 32) + (32 + 1 + 3 * 3)
-    assert one.feature == forward + 3 * back + 300 * numbers
+    assert one.feature == forward + 3 * back
     assert one.trained == 3 * forward + 5e7 / 16
 
 
@@ -77,3 +76,32 @@ def test_where_there_can_be_no_pilots(changes, why):
     given = {"task": task(n=200, m=100), "student": STUDENT, "options": {}}
     assert cannot(**given) is None
     assert why in cannot(**given | changes)
+
+
+class Large(torch.nn.Module):
+    """Features of all of its layers cost many trainings."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = torch.nn.Conv1d(5, 2048, 1)
+        self.middle, self.head = torch.nn.Linear(2048, 64), torch.nn.Linear(64, 3)
+
+    def forward(self, x):
+        return self.head(self.middle(self.first(x[..., None])[..., 0].relu()).relu())
+
+
+def test_of_a_large_network_the_last_layers_are_taken():
+    problem = task(n=1200, m=100)
+    part = problem.part("train", problem.inputs(torch.float32)[0]).floating(torch.float32)
+    own = tu.lab.TorchStudent(lambda *_: Large(), "large", training=STUDENT.training, epochs=2)
+    chosen, prices = priced(own, part, 100, Budget(1.0), None)
+    assert chosen.last is not None
+    assert prices.last
+    whole = Prices.of(own, part, 100)
+    assert prices.feature < whole.feature / 3
+    assert prices.affordable(Budget(1.0), None)[0] >= 300
+    assert priced(STUDENT, part, 100, Budget(1.0), None)[0] == STUDENT
+    # A start that is linearised in its last layers says so, and is timed as the whole.
+    start = chosen.start(part, seed=0)
+    assert any("The kernel is that of the network's last layers" in note for note in start.notes)
+    assert start.time_per_sample > own.start(part, seed=0).time_per_sample

@@ -55,3 +55,14 @@ def test_wrong_labels_are_seen_by_the_teacher():
     untold = replace(clean, teacher_logits_test=None)
     assert wrong_labels(untold, 0) == 0
     assert wrong_labels(wrongly_labelled()[0], 0) >= 0
+
+
+def test_a_level_is_the_less_sure_the_further_it_is_carried():
+    found = surface()
+    assert found.doubt(100) == 0
+    assert np.isclose(found.doubt(200), 0.025)  # half of what is taken off
+    assert np.isclose(found.doubt(400), 0.045)
+    last = replace(found, last=True)  # whose other layers go on learning
+    assert np.isclose(last.doubt(25), found.doubt(25))
+    assert np.isclose(last.doubt(100), 0.1)
+    assert np.isclose(last.doubt(400), 0.045 + 0.2)

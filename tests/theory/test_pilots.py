@@ -51,12 +51,12 @@ def test_the_correction_is_that_of_the_joint_normal_distribution():
     assert np.allclose(mean, PREDICTED - expected @ precision[here, there] @ surprise, atol=1e-6)
 
 
-def test_what_is_carried_on_from_fewer_samples_is_uncertain_by_half():
-    far = places(RATIO, HEAT, 1.0, 0.3)
+def test_a_doubtful_level_moves_as_one():
+    far = places(RATIO, HEAT, 1.0, 0.15)
     near, wide = (NONE.corrected(where, PREDICTED)[1] for where in (AT_N, far))
     assert np.allclose(wide - near, 0.15**2)
     # A pilot that shows it to be wrong moves all settings, and tells little of their order.
-    at = places(RATIO[:1], HEAT[:1], 1.0, 0.3)
+    at = places(RATIO[:1], HEAT[:1], 1.0, 0.15)
     shown = Pilots(at, np.array([0.3]), np.array([0.1]), np.array([1e-4]))
     moved = shown.corrected(far, PREDICTED)[0] - PREDICTED
     assert moved.min() > 0.85 * moved.max() > 0.1

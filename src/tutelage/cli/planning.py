@@ -53,7 +53,10 @@ def plan_command(
         str,
         typer.Option(
             metavar="SPEC",
-            help="mlp:depth=3, cnn:depth=3, mlp:width=512, cnn:width=32, or my_module:factory.",
+            help=(
+                "mlp:depth=3, cnn:depth=3, mlp:width=512, cnn:width=32, my_module:factory, or"
+                " hf:FOLDER (of transformers)."
+            ),
         ),
     ] = "mlp",
     soft_ratio: Annotated[str, typer.Option(metavar="ρ,ρ,…")] = RATIOS,

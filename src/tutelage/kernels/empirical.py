@@ -22,7 +22,7 @@ GIB = 1 << 30
 # What a module is asked to record while it is called, another thread must not disturb.
 _ALONE = Lock()
 _PANEL = 1024  # rows that are mirrored at once
-_MOVED = 300.0  # operations in the time that it takes to write, check and copy a number
+_MOVED = 300.0  # operations in the time that it takes to write, check and copy a gradient's number
 _KEPT = 4  # features of inputs and passes that are remembered
 
 Outputs = Literal["mean", "full"] | int
@@ -101,8 +101,9 @@ class EmpiricalKernel:
             for _ in batch.rows():
                 pass
         counted = [m.get_total_flops() / length(trial) for m in (forward, heads)]
-        numbers = sum(work.numbers(layer, len(work.heads)) for layer in work.layers)
-        return counted[0], sum(counted) + _MOVED * numbers, 2.0 * numbers
+        numbers = {layer: work.numbers(layer, len(work.heads)) for layer in work.layers}
+        moved = sum(count for layer, count in numbers.items() if not layer.dense)
+        return counted[0], sum(counted) + _MOVED * moved, 2.0 * sum(numbers.values())
 
     def projection_error(self, x: Inputs) -> float:
         """How far the projected kernel lies from the exact one: relative Frobenius norm over these

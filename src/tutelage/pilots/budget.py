@@ -18,11 +18,12 @@ PROBES = 3
 SMALLEST = 160  # a pool with room for theory and pilots
 _MOST, _LEAST = 2048, 128  # samples that theory looks at
 _STARTS, _SHARE = 3, 0.4  # of the budget that more starts than one may take
+_SHARE_OF_LAST = 0.8  # where the last layers' kernel is taken: such starts differ more
 _THEORY = 0.9  # of the budget that it may take
 _BESIDE = 1.3  # factors, solutions, small batches: as measured by benchmarks/search.py
 _STEP = 5e7  # operations in the time that a step of training takes beside its arithmetic
 _SOLVES = 25  # with a triangular factor, of a path in time
-_LAST = (None, 1 << 18, 1 << 15, 0)  # numbers of the last layers' gradients; 0 is the very last
+_LAST = (None, 1 << 15, 0)  # numbers of the last layers' gradients; 0 is the very last
 _TRIED = 6  # samples that layers are tried on
 _BRIEF = 12  # epochs that warm starts take, as a rule
 WHOLE = {"sizes": None, "features": None, "pool": None, "left_out": True, "scale": Scale()}
@@ -65,6 +66,8 @@ class Prices:
         Logits of all settings, which are solved for.
     seconds : float
         Of one training.
+    last : bool
+        Whether the kernel is that of the last layers.
     """
 
     trained: float
@@ -77,6 +80,7 @@ class Prices:
     tested: int
     columns: int
     seconds: float
+    last: bool = False
 
     @classmethod
     def of(
@@ -104,7 +108,17 @@ class Prices:
         columns = settings * pool.teacher[0].numel()
         searched = search_steps(own, len(pool)) * own.batch_size / len(pool) if found else 0.0
         return cls(
-            trained, feature, pair, epochs, warm, searched, len(pool), tested, columns, seconds
+            trained,
+            feature,
+            pair,
+            epochs,
+            warm,
+            searched,
+            len(pool),
+            tested,
+            columns,
+            seconds,
+            student.last is not None,
         )
 
     @property
@@ -126,7 +140,7 @@ class Prices:
         used, left = min(self.n // 2, _MOST), budget.trainings - self.search
         while used >= 2 * _LEAST and self.theory(used) > _THEORY * left:
             used //= 2
-        most = int(_SHARE * left / self.theory(used))
+        most = int((_SHARE_OF_LAST if self.last else _SHARE) * left / self.theory(used))
         return used, max(1, min(_STARTS, most)) if starts is None else starts
 
 

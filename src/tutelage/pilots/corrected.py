@@ -85,7 +85,8 @@ def within(
         device=device, progress=progress, **given,
     )  # fmt: skip
     epoch = _epoch(task, data)
-    surface = Surface.of(data, task, epoch)
+    last = student.last is not None
+    surface = Surface.of(data, task, epoch, last=last)
     order = torch.as_tensor(np.random.default_rng([seed, 0]).permutation(task.n_train))
     assert whole.teacher is not None
     taught = Part(whole.x, whole.teacher[:, [epoch]], whole.labels).rows(order)
@@ -94,7 +95,7 @@ def within(
     corrected = _with_votes(data, task, epoch, order, found, surface)
     corrected = _corrected(corrected, "error", surface, runs, found)
     if "transfer_risk" in data and task.teacher_logits_test is not None:
-        disagreement = Surface.of(data, task, epoch, "transfer_risk")
+        disagreement = Surface.of(data, task, epoch, "transfer_risk", last=last)
         corrected = _corrected(corrected, "transfer_risk", disagreement, runs, found)
     return _described(corrected, surface, runs, found).assign_attrs(
         predicted_seconds=prices.seconds * most,
@@ -124,8 +125,8 @@ def _corrected(
     sizes = sorted({*data.n.values.tolist(), *sizes_of(n), n // 8})
     shape = (data.sizes["soft_ratio"], data.sizes["temperature"], len(sizes))
     share = np.array(sizes) / n
-    carried = np.array([surface.carried(size) for size in sizes])
-    where = places(surface.soft_ratio[:, None], surface.temperature[:, None], share, carried)
+    doubt = np.array([surface.doubt(size) for size in sizes])
+    where = places(surface.soft_ratio[:, None], surface.temperature[:, None], share, doubt)
     predicted = np.stack([surface.at(size) for size in sizes], 1)
     mean, covariance = runs.known(surface, found, name).corrected(where, predicted.ravel())
     tested = np.array(runs.task.n_test)

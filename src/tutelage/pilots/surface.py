@@ -9,6 +9,8 @@ import xarray as xr
 from tutelage.data.task import Task
 from tutelage.theory.pilots import memorised
 
+_CARRIED = 0.5  # of what more samples are taken to bring
+_OTHERS = 0.05  # of an error, for each doubling from a quarter of the samples that theory looked at
 _DECAY = 0.8  # of what a doubling of samples brings, from one doubling to the next
 
 
@@ -28,6 +30,8 @@ class Surface:
         uncertain to be carried on.
     wrong : float
         Share of the pool's labels that seem to be wrong.
+    last : bool
+        Whether theory's kernel is that of the network's last layers.
     """
 
     soft_ratio: np.ndarray
@@ -36,9 +40,12 @@ class Surface:
     used: int
     gain: float
     wrong: float = 0.0
+    last: bool = False
 
     @classmethod
-    def of(cls, data: xr.Dataset, task: Task, epoch: int, name: str = "error") -> "Surface":
+    def of(
+        cls, data: xr.Dataset, task: Task, epoch: int, name: str = "error", *, last: bool = False
+    ) -> "Surface":
         """Of one teacher's epoch, from curves of two sizes."""
         one = data.isel(epoch=epoch) if "epoch" in data.dims else data
         ratio, heat = np.meshgrid(one.soft_ratio.values, one.temperature.values, indexing="ij")
@@ -46,14 +53,21 @@ class Surface:
         gain = float((shares[:, 0] - shares[:, 1]).mean())
         used = int(one.n[-1])
         wrong = wrong_labels(task, epoch) if name == "error" else 0.0
-        return cls(ratio.ravel(), heat.ravel(), shares[:, 1], used, gain, wrong)
+        return cls(ratio.ravel(), heat.ravel(), shares[:, 1], used, gain, wrong, last)
 
     def at(self, n: int) -> np.ndarray:
         """Of students of n samples, (S,)."""
-        found = self.shares - self.carried(n) + memorised(self.soft_ratio, self.wrong)
+        found = self.shares - self._carried(n) + memorised(self.soft_ratio, self.wrong)
         return np.clip(found, 0, 1)
 
-    def carried(self, n: int) -> float:
+    def doubt(self, n: int) -> float:
+        """How unsure the level of students of n samples is: the standard deviation of what more
+        samples than theory looked at bring, and of what other layers do.
+        """
+        moved = max(0.0, 2 + math.log2(n / self.used)) if self.last else 0.0
+        return _CARRIED * self._carried(n) + _OTHERS * moved
+
+    def _carried(self, n: int) -> float:
         """What more samples than theory looked at are taken to bring; of fewer, what they lack."""
         doublings = math.log2(n / self.used)
         ahead = (1 - _DECAY**doublings) / (1 - _DECAY) if doublings > 0 else doublings

@@ -100,7 +100,7 @@ class TorchStudent:
     @property
     def takes_ids(self) -> bool:
         """Whether it is a network of the user's own; our small ones take numbers."""
-        return self.made_by is None or "factory" in self.made_by
+        return self.made_by is None or "family" not in self.made_by
 
     @property
     def own_training(self) -> Training:

@@ -1,6 +1,7 @@
 """Students by SPEC, and as the data that a plan stores: one grammar, read and written here.
 
-A SPEC is ``family``, ``family:name=value,name=value`` or ``package.module:factory``. As data, a
+A SPEC is ``family``, ``family:name=value,name=value``, ``package.module:factory`` or ``hf:FOLDER``.
+As data, a
 student is a dict of plain values: a closed form its layers, a network the function that makes it
 and its arguments.
 """
@@ -23,6 +24,7 @@ from tutelage.students._wide import wide
 from tutelage.students.network import EPOCHS, TorchStudent
 from tutelage.students.start import ClosedForm, Student
 from tutelage.train import networks
+from tutelage.train._hub import pretrained
 from tutelage.train.networks import Factory
 from tutelage.train.training import Training
 
@@ -54,7 +56,9 @@ def student(
         ``width``, those of a small network. Without a width, or with ``width=inf``, the student is
         the closed form of infinite width. A factory of your own is named as
         ``package.module:factory``; it is called as ``factory(input_shape, n_outputs)`` and returns
-        a `torch.nn.Module`. Its module is looked for in the current folder, too.
+        a `torch.nn.Module`. Its module is looked for in the current folder, too. ``hf:FOLDER`` is a
+        classifier of transformers that `save_pretrained` wrote, with its weights as safetensors or,
+        without weights, from random ones; its head is sized to the task.
     linearise : {"warm", "init"}
         Where a network of finite width is linearised.
     training : Training, optional
@@ -181,7 +185,7 @@ def from_dict(
     """
     if "layers" in data:
         return Sequential(*map(_layer_from_dict, data["layers"]), spec=data.get("name"))
-    if not {"family", "factory"} & set(data):
+    if not {"family", "factory", "folder"} & set(data):
         raise StudentError(
             f"The student {data.get('name')!r} was made in Python, and the plan cannot say how."
             " Give a student that can be trained (--student SPEC)."
@@ -247,12 +251,14 @@ def network_of(
 def _read(spec: str) -> Data:
     """Give what a SPEC says as data, all arguments of its family in full."""
     family, _, tail = spec.partition(":")
+    if family == "hf" and tail:
+        return {"folder": str(Path(tail).absolute())}
     if family not in FAMILIES:
         if tail.isidentifier():
             return {"factory": spec}
         raise StudentError(
-            f"The student {family!r} is not known; choose one of {', '.join(FAMILIES)} or"
-            f" package.module:factory{nearest(family, FAMILIES)}."
+            f"The student {family!r} is not known; choose one of {', '.join(FAMILIES)},"
+            f" hf:FOLDER or package.module:factory{nearest(family, FAMILIES)}."
         )
     given: dict[str, str] = {}
     for item in tail.split(",") if tail else []:
@@ -325,6 +331,10 @@ def _made(
         spec = str(data["factory"])
         factory, label = _own(spec), f"{spec};linearise={linearise},epochs={epochs:g}"
         return TorchStudent(factory, label, linearise, training, epochs, made_by=data)
+    if "folder" in data:
+        folder = str(data["folder"])
+        label = f"hf:{folder};linearise={linearise},epochs={epochs:g}"
+        return TorchStudent(pretrained(folder), label, linearise, training, epochs, made_by=data)
     family = data["family"]
     arguments = {name: value for name, value in data.items() if name != "family"}
     if "width" not in data:

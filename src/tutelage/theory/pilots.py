@@ -2,7 +2,8 @@
 §3.3).
 
 Errors are shares. Where a student is, its `places`, is its soft ratio, log2 of its temperature,
-log2 of its samples over the pool's, and what more samples than theory looked at are taken to bring.
+log2 of its samples over the pool's, and the standard deviation of a level that theory carries on
+to sizes that it has not looked at, alike for all settings.
 """
 
 from dataclasses import dataclass
@@ -17,7 +18,6 @@ from numpy.polynomial.hermite_e import hermegauss
 _TYPICAL = 0.15
 MEMORISED = 0.21  # of the wrong labels, at a soft ratio of 0: (3.12)
 _LEVEL, _TREND = 0.02, 0.015  # alike at all settings: at N, and for each doubling of n
-_CARRIED = 0.5  # of what more samples than theory looked at are taken to bring
 _SLOPE = 0.02  # along the soft ratio, from 0 to 1, at all n
 _SHAPE, WIDE = 0.01, (0.35, 3.0)  # at N; it grows as n does
 _BRIEF, _NARROW = 0.0066, (1.0, 5.0)  # of small pilots: nothing at N, once at N/2, thrice at N/4
@@ -44,12 +44,10 @@ Places = Float[ndarray, "_ 4"]
 
 def places(
     soft_ratio: np.ndarray, temperature: np.ndarray, share: np.ndarray | float,
-    carried: np.ndarray | float = 0.0,
+    doubt: np.ndarray | float = 0.0,
 ) -> Places:  # fmt: skip
-    """Where students of so large a share of the pool are; of their predicted errors, what was
-    `carried` on from fewer samples.
-    """
-    axes = np.broadcast_arrays(soft_ratio, np.log2(temperature), np.log2(share), carried)
+    """Where students of so large a share of the pool are."""
+    axes = np.broadcast_arrays(soft_ratio, np.log2(temperature), np.log2(share), doubt)
     return np.stack(axes, -1).astype(float).reshape(-1, 4)
 
 
@@ -103,8 +101,7 @@ class Pilots:
 
     def _covariance(self, a: Places, b: Places) -> Float[ndarray, "a b"]:
         """Of what real errors differ by from predicted ones."""
-        carried = _CARRIED**2 * np.outer(a[:, 3], b[:, 3])
-        return np.asarray(self.scale**2 * _covariance(a, b) + carried)
+        return np.asarray(self.scale**2 * _covariance(a, b) + np.outer(a[:, 3], b[:, 3]))
 
 
 def scale(error: float) -> float:
@@ -120,7 +117,7 @@ def noise(error: np.ndarray, n: np.ndarray, tested: int, scale: float = 1.0) -> 
 
 
 def _covariance(a: Places, b: Places) -> Float[ndarray, "a b"]:
-    """Of what real errors differ by from predicted ones, but for what is carried on."""
+    """Of what real errors differ by from predicted ones, but for the doubt of levels carried on."""
     size, other = a[:, 2], b[:, 2]
     alike = _LEVEL**2 + _TREND**2 * np.outer(size, other)
     slope = _SLOPE**2 * np.outer(1 - a[:, 0], 1 - b[:, 0])

@@ -1,0 +1,87 @@
+"""Students from a folder that `save_pretrained` of transformers wrote."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from tutelage.exceptions import StudentError
+from tutelage.lazy import extra
+from tutelage.train.networks import Factory
+
+_WEIGHTS = ("model.safetensors", "model.safetensors.index.json")
+_PICKLES = ("*.bin", "*.pt", "*.pth")
+
+
+def pretrained(folder: str) -> Factory:
+    """Give the factory of a classifier of transformers, its head sized to the task.
+
+    Parameters
+    ----------
+    folder : str
+        With a config.json; and with model.safetensors, from which each network starts. Without
+        weights each starts from random ones.
+
+    Raises
+    ------
+    StudentError
+        If there is no such folder, or its weights are pickled.
+    """
+    path = Path(folder)
+    if not (path / "config.json").is_file():
+        raise StudentError(
+            f"{path} holds no config.json; expected a folder that save_pretrained of transformers"
+            " wrote."
+        )
+    weighted = any((path / name).is_file() for name in _WEIGHTS)
+    pickled = sorted(p.name for pattern in _PICKLES for p in path.glob(pattern))
+    if pickled and not weighted:
+        raise StudentError(
+            f"{path} holds its weights in {pickled[0]}, a pickle, which can run code when it is"
+            " loaded and so is never read; write it again with"
+            " save_pretrained(folder, safe_serialization=True)."
+        )
+
+    def make(input_shape: Any, n_outputs: int) -> nn.Module:
+        hub = extra("transformers", f"The student in {path} needs transformers", "hf")
+        text = isinstance(input_shape, dict) and "input_ids" in input_shape
+        task = "SequenceClassification" if text else "ImageClassification"
+        kind = getattr(hub, f"AutoModelFor{task}")
+        try:
+            with _silent(hub.logging):
+                return classifier(hub, kind, n_outputs)
+        except (OSError, ValueError) as error:
+            raise StudentError(
+                f"The network in {path} cannot be made a classifier of"
+                f" {'token ids' if text else 'images'} ({str(error).splitlines()[0]})."
+            ) from error
+
+    def classifier(hub: Any, kind: Any, n_outputs: int) -> nn.Module:
+        config = hub.AutoConfig.from_pretrained(path, num_labels=n_outputs)
+        made: nn.Module = (
+            kind.from_pretrained(
+                path, config=config, ignore_mismatched_sizes=True, use_safetensors=True,
+                local_files_only=True, dtype="float32",
+            )
+            if weighted
+            else kind.from_config(config)
+        )  # fmt: skip
+        return made
+
+    return make
+
+
+@contextmanager
+def _silent(logging: Any) -> Iterator[None]:
+    """Without its bars, and without being told that the head is new."""
+    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bars:
+            logging.enable_progress_bar()
