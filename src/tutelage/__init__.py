@@ -14,14 +14,17 @@ if TYPE_CHECKING:
     from tutelage.exceptions import TutelageError
     from tutelage.solve import Scale
     from tutelage.theory.effective_logits import effective_logits, flip_ratio
+    from tutelage.train.audit import Audit, audit
     from tutelage.version import __version__
 
 __all__ = [
+    "Audit",
     "Plan",
     "Scale",
     "Task",
     "TutelageError",
     "__version__",
+    "audit",
     "curves",
     "datasets",
     "effective_logits",
@@ -39,10 +42,12 @@ __all__ = [
 __getattr__ = loader(
     "tutelage",
     {
+        "Audit": "tutelage.train.audit",
         "Plan": "tutelage._plan",
         "Scale": "tutelage.solve",
         "Task": "tutelage.data",
         "TutelageError": "tutelage.exceptions",
+        "audit": "tutelage.train.audit",
         "curves": "tutelage._curves",
         "datasets": "",
         "effective_logits": "tutelage.theory.effective_logits",

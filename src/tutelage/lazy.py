@@ -1,10 +1,12 @@
 """Names of a package that load what they need when they are used."""
 
 import importlib
+import sys
 from collections.abc import Callable, Mapping
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
-from tutelage.exceptions import MissingExtraError
+from tutelage.exceptions import MissingExtraError, TutelageError
 
 
 def loader(package: str, where: Mapping[str, str]) -> Callable[[str], Any]:
@@ -49,3 +51,38 @@ def extra(module: str, what: str, of: str) -> Any:
         raise MissingExtraError(
             f"{what}, which is not installed: pip install 'tutelage[{of}]' -c constraints.txt"
         ) from error
+
+
+def named(spec: str, what: str, expected: str, kind: type[TutelageError]) -> Callable[..., Any]:
+    """Import something that can be called, by ``package.module:name``; also from the current
+    folder.
+
+    Parameters
+    ----------
+    spec : str
+    what : str
+        What names it, the beginning of a sentence.
+    expected : str
+        The end of one.
+    kind : type of TutelageError
+
+    Raises
+    ------
+    TutelageError
+        Of that kind, if it cannot be imported, or not be called.
+    """
+    module, _, name = spec.partition(":")
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        found = getattr(importlib.import_module(module), name, None)
+    except Exception as error:
+        raise kind(
+            f"{what} names the module {module!r}, which cannot be imported"
+            f" ({type(error).__name__}: {error}). Expected {expected}."
+        ) from error
+    finally:
+        sys.path.remove(here)
+    if not callable(found):
+        raise kind(f"The module {module!r} has no function {name!r}; expected {expected}.")
+    return cast("Callable[..., Any]", found)

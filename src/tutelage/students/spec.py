@@ -6,10 +6,8 @@ student is a dict of plain values: a closed form its layers, a network the funct
 and its arguments.
 """
 
-import importlib
 import inspect
 import math
-import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -20,6 +18,7 @@ from torch import nn
 from tutelage import kernels
 from tutelage.exceptions import StudentError, nearest
 from tutelage.kernels import Kernel, Residual, Sequential
+from tutelage.lazy import named
 from tutelage.students._wide import wide
 from tutelage.students.network import EPOCHS, TorchStudent
 from tutelage.students.start import ClosedForm, Student
@@ -350,24 +349,13 @@ def _labelled(spec: str, linearise: str, epochs: float) -> str:
 
 
 def _own(spec: str) -> Factory:
-    module, _, name = spec.partition(":")
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        found = getattr(importlib.import_module(module), name, None)
-    except Exception as error:
-        raise StudentError(
-            f"The student {spec!r} names the module {module!r}, which cannot be imported"
-            f" ({type(error).__name__}: {error}). Expected package.module:factory, found in the"
-            f" current folder or installed; or one of {', '.join(FAMILIES)}."
-        ) from error
-    finally:
-        sys.path.remove(here)
-    if not callable(found):
-        raise StudentError(
-            f"The module {module!r} has no function {name!r}; expected package.module:factory."
-        )
-    factory: Factory = found
+    factory: Factory = named(
+        spec,
+        f"The student {spec!r}",
+        "package.module:factory, found in the current folder or installed; or one of"
+        f" {', '.join(FAMILIES)}",
+        StudentError,
+    )
     return factory
 
 
