@@ -28,7 +28,7 @@ LAYERS = [
     {"report"},
     {"pilots"},
     {"_plan"},
-    {"lab"},
+    {"lab", "hf"},
     {"cli"},
 ]
 NEVER = {("theory", "kernels"), ("kernels", "theory")}

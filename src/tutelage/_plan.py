@@ -35,7 +35,7 @@ from tutelage.pilots import Budget, cannot, within
 from tutelage.report import render, summary
 from tutelage.students import EPOCHS, Student, TorchStudent, as_student, from_dict
 from tutelage.students.network import ATTEMPTS
-from tutelage.train import Training
+from tutelage.train import DistillationLoss, Training
 
 _WIDTH = 100  # of a summary
 
@@ -165,6 +165,26 @@ class Plan:
             f" verdict={best.verdict!r},\n     student={self.student!r},"
             f" n_train={self.task['n_train']}, {len(self.settings)} settings)"
         )
+
+    def loss(self) -> DistillationLoss:
+        """Give the recommended loss, to train with.
+
+        Returns
+        -------
+        DistillationLoss
+            ``loss(student_logits, teacher_logits, labels)``, a mean over the batch.
+
+        Examples
+        --------
+        >>> import numpy as np, tutelage as tu
+        >>> x = np.random.default_rng(0).normal(size=(60, 3))
+        >>> y = (x[:, 0] > 0).astype(int)
+        >>> task = tu.Task(x_train=x, teacher_logits_train=3 * x[:, 0], y_train=y)
+        >>> tu.plan(task, soft_ratio=[1.0], temperature=[2.0]).loss()
+        DistillationLoss(soft_ratio=1, temperature=2, t_power=2)
+        """
+        best = self.recommended
+        return DistillationLoss(best.soft_ratio, best.temperature, self.t_power)
 
     def summary(self) -> str:
         """Give the decision, the best settings, notes and warnings as the command prints them."""
