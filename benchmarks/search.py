@@ -26,14 +26,25 @@ import optuna
 import pandas as pd
 import torch
 from comparison import DEFAULTS, _student
-from recorded import ALL, PARTS, SEEDS, WIDER, Recorded, file_of, problem, recorded, settings_of
+from recorded import (
+    ALL,
+    PARTS,
+    READ,
+    SEEDS,
+    WIDER,
+    Recorded,
+    file_of,
+    problem,
+    recorded,
+    settings_of,
+)
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
 
 import tutelage as tu
 from tutelage.pilots import Budget, linearised
-from tutelage.pilots.budget import Prices
+from tutelage.pilots.budget import priced
 from tutelage.pilots.runs import Pilot, Runs
 from tutelage.pilots.surface import Surface, wrong_labels
 from tutelage.progress import silent
@@ -71,7 +82,7 @@ class Problem:
         self.task, spec = problem(name, cifar)
         self.real = recorded(name, cifar)
         self.student = _student("warm", spec)
-        x, test = self.task.inputs(torch.float32)
+        x, test = self.task.inputs(torch.float32, ids=spec.student == "transformer")
         self.pool, self.test = self.task.part("train", x).floating(torch.float32), test
         self.truth = self.real.truth
         self.training = self._kept("training", self._trained)["cpu"]
@@ -92,16 +103,15 @@ class Problem:
         """What training a student of a part costs."""
         return float(self.real.seconds[part, s, seed] / self.real.seconds[0].mean())
 
-    def theory(self, used: int, seed: int) -> dict[str, np.ndarray]:
-        """Of three starts, with the CPU seconds of one."""
+    def theory(self, student: tu.lab.TorchStudent, used: int, seed: int) -> dict[str, np.ndarray]:
+        """Of three starts, with the CPU seconds of all."""
 
         def computed() -> dict[str, Any]:
-            data = linearised(
-                self.task, self.student, used, orderings=STARTS, seed=seed, **self.grid
-            )
+            data = linearised(self.task, student, used, orderings=STARTS, seed=seed, **self.grid)
             return {"error": data.error.values, "n": data.n.values}
 
-        return self._kept(f"theory-{used}-{seed}", computed)
+        of_last = "" if student.last is None else f"-last-{student.last}"
+        return self._kept(f"theory-{used}-{seed}{of_last}", computed)
 
     def alone(self, kind: str) -> dict[str, np.ndarray]:
         """Theory on the whole pool, without pilots."""
@@ -135,18 +145,18 @@ def planned(p: Problem, method: str = "tutelage") -> Rows:
     mean; `without (3.12)`: as if no label were wrong.
     """
     flat = method == "flat prior"
-    prices = Prices.of(p.student, p.pool, p.task.n_test, settings=len(p.settings))
     for trainings in BUDGETS:
-        budget = Budget(trainings)
+        budget, count = Budget(trainings), len(p.settings)
+        student, prices = priced(p.student, p.pool, p.task.n_test, budget, None, settings=count)
         used, starts = prices.affordable(budget, None)
         for theory_seed in range(1 if flat else THEORY_SEEDS):
-            found = p.theory(used, theory_seed)
-            surface = _surface(p, found, starts, method)
+            found = p.theory(student, used, theory_seed)
+            surface = _surface(p, found, starts, method, last=student.last is not None)
             spent = 0.0 if flat else starts * prices.theory(used)
             measured = 0.0 if flat else starts / STARTS * float(found["cpu"]) / p.training
             for seed in range(SEEDS):
                 runs = Replayed(
-                    p.task, p.student, 0, p.pool, p.test, 2, theory_seed, budget, spent, silent
+                    p.task, student, 0, p.pool, p.test, 2, theory_seed, budget, spent, silent
                 )
                 runs.real, runs.number = p.real, seed
                 pilots = runs.pilots(surface)
@@ -168,20 +178,22 @@ def planned(p: Problem, method: str = "tutelage") -> Rows:
                 }
 
 
-def _surface(p: Problem, found: dict[str, np.ndarray], starts: int, method: str) -> Surface:
+def _surface(
+    p: Problem, found: dict[str, np.ndarray], starts: int, method: str, *, last: bool
+) -> Surface:
     rho, t = np.array(p.settings, float).T
     errors = found["error"][:starts].mean(0).reshape(len(rho), 2)
     gain, used = float((errors[:, 0] - errors[:, 1]).mean()), int(found["n"][1])
     if method == "flat prior":
         errors = np.full_like(errors, errors[:, 1].mean())
     wrong = wrong_labels(p.task, 0) if method == "tutelage" else 0.0
-    return Surface(rho, t, errors[:, 1], used, gain, wrong)
+    return Surface(rho, t, errors[:, 1], used, gain, wrong, last)
 
 
 def alone(p: Problem) -> Rows:
     """Theory alone: of the network on the whole pool, and of an infinitely wide MLP."""
     for kind, label in (("warm", "tutelage, theory alone"), ("closed form", "closed form")):
-        if p.name in WIDER and kind == "warm":
+        if (p.name in WIDER and kind == "warm") or p.name in READ:
             continue
         found = p.alone(kind)
         chosen = int(found["chosen"])

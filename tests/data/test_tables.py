@@ -204,6 +204,25 @@ def test_labels_that_are_text_are_numbered_in_sorted_order():
     assert found.notes == (said,)
 
 
+def test_the_report_shows_samples_by_their_text(tmp_path):
+    words = np.array(["apple", "fig", "<kiwi>", "pear"])
+    wrong = np.where(np.arange(30) < 5, (Y[:30] + 1) % 4, Y[:30])
+    texts = ["<script>alert(1)</script> & more", "a" + " long" * 100, *["short"] * 28]
+    frame = pd.DataFrame(rows(POOL, labels=words[wrong], description=texts))
+    task = tu.Task.of(frame)
+    assert task.texts == tuple(texts)
+    order = np.argsort(words)
+    made = tu.plan(
+        tu.Task.of(frame.assign(teacher_logits=list(Z[:30][:, order]))), soft_ratio=[0.5, 1.0]
+    )
+    made.to_html(tmp_path / "report.html")
+    page = (tmp_path / "report.html").read_text()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt; &amp; more" in page
+    assert "<script>alert(1)" not in page
+    assert "long long …</p>" in page
+    assert any(f"label {word}" in page for word in ("apple", "fig", "&lt;kiwi&gt;", "pear"))
+
+
 def test_columns_can_be_named():
     data = pd.DataFrame(rows(POOL)).rename(columns={"x": "a", "labels": "b", "teacher_logits": "c"})
     found = tu.Task.of(data, columns={"x": "a", "labels": "b", "teacher_logits": "c"})

@@ -1,11 +1,14 @@
 """Which pilots are trained, and what they show."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
 import tutelage as tu
 from problems import task
+from tutelage.data.part import Part
 from tutelage.exceptions import StudentError
 from tutelage.pilots import Budget
 from tutelage.pilots.corrected import _with_votes
@@ -121,3 +124,12 @@ def test_a_pilot_says_nothing_of_samples_that_it_has_seen_or_of_their_copies():
     assert (flat[:, 7] == -1).all()  # the copy of one that was seen
     assert flat[0, 3:7].tolist() == [1, 1, 0, 1]  # the nearest pilot speaks
     assert flat[1, 3:7].tolist() == [1, 0, 0, 0]  # but of what it has seen, the other
+
+
+def test_pilots_of_a_large_network_are_no_smaller_than_a_quarter():
+    found = runs()
+    assert found.sizes == [800, 200]
+    found.taught = Part(torch.zeros(4000, 1), None, None)
+    assert found.sizes == [4000, 1000, 500, 250]
+    found.student = replace(found.student, last=0)
+    assert found.sizes == [4000, 1000]

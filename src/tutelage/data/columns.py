@@ -37,6 +37,8 @@ class Columns:
     kind : {"teacher_logits", "teacher_log_probs", "teacher_indices"}
     named : bool
         Whether inputs go to the student's `forward` by name.
+    text : str, optional
+        A column of texts, by which the report shows samples.
     """
 
     x: tuple[str, ...]
@@ -44,6 +46,7 @@ class Columns:
     teacher: tuple[str, ...]
     kind: str
     named: bool
+    text: str | None = None
 
     @classmethod
     def of(cls, table: Table, given: Given | None = None) -> "Columns":
@@ -66,10 +69,12 @@ class Columns:
                 chosen.setdefault(role, there)
         kind, teacher = _teacher(table, chosen)
         rest = [n for n in table.names if not any(n in names for names in chosen.values())]
-        x = tuple(chosen.get("x") or _inputs(table, rest))
+        texts = _texts_among(table, rest)
+        x = tuple(chosen.get("x") or _inputs(table, rest, texts))
         named = len(x) > 1 or x == (_IDS,)
         labels = chosen["labels"][0] if "labels" in chosen else None
-        return cls(x, labels, teacher, kind, named)
+        text = next((name for name in texts if name not in x), None)
+        return cls(x, labels, teacher, kind, named, text)
 
 
 def _given(table: Table, given: Given) -> dict[str, list[str]]:
@@ -111,14 +116,17 @@ def _teacher(table: Table, chosen: Mapping[str, list[str]]) -> tuple[str, tuple[
     )
 
 
-def _inputs(table: Table, rest: list[str]) -> list[str]:
-    """Inputs among the columns that are nothing else: those with numbers in them."""
-    pa = lib()
-
+def _texts_among(table: Table, rest: list[str]) -> list[str]:
+    """Columns that hold text, and are not what samples are numbered by."""
+    types = lib().types
     kinds = {f.name: f.type for f in table.arrow(rest, 0, 1).schema}
-    rest = [n for n in rest if n not in _NUMBERS]
-    texts = [n for n in rest if pa.types.is_string(kinds[n]) or pa.types.is_large_string(kinds[n])]
-    found = [n for n in rest if n not in texts]
+    held = [n for n in rest if types.is_string(kinds[n]) or types.is_large_string(kinds[n])]
+    return [name for name in held if name not in _NUMBERS]
+
+
+def _inputs(table: Table, rest: list[str], texts: list[str]) -> list[str]:
+    """Inputs among the columns that are nothing else: those with numbers in them."""
+    found = [n for n in rest if n not in texts and n not in _NUMBERS]
     for name in ("x", "x_train"):
         if name in found:
             return [name]
@@ -252,6 +260,12 @@ def arguments(
             ),
             f"y_{part}": rows.labels(*whole),
         }
+    if rows.names is not None:
+        found["class_names"] = tuple(rows.names)
+    if rows.columns.text is not None:
+        name, table = rows.columns.text, tables["train"]
+        read = table.arrow([name], 0, table.n)[name].to_pylist()
+        found["texts"] = tuple(text or "" for text in read)
     _same_lengths(found)
     pool = found["x_train"]
     if not isinstance(pool, dict) and looks_channels_first(pool.shape):

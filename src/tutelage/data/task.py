@@ -149,6 +149,10 @@ class Task(Taught):
         Where it was read from, for `tutelage verify` to find it again.
     notes : tuple of str
         What was done when it was read.
+    texts : tuple of str, optional
+        Of the pool's samples, as the report shows them.
+    class_names : tuple of str, optional
+        Of the classes, where labels were text.
     columns, classes
         With which tables were read, see `of`.
 
@@ -187,6 +191,8 @@ class Task(Taught):
     warnings: tuple[str, ...] = ()
     source: str | None = field(default=None, compare=False)
     notes: tuple[str, ...] = field(default=(), compare=False)
+    texts: tuple[str, ...] | None = field(default=None, compare=False, repr=False)
+    class_names: tuple[str, ...] | None = field(default=None, compare=False, repr=False)
     columns: Given | None = field(default=None, compare=False)
     classes: int | None = field(default=None, compare=False)
     copy_of: np.ndarray = field(init=False, repr=False, compare=False)

@@ -135,10 +135,14 @@ class Prices:
         all_of_it = _BESIDE * (brief + features + pairs + solved)
         return all_of_it / (self.trained * self.epochs * self.n)
 
+    def fits(self, used: int, budget: Budget) -> bool:
+        """Whether the budget has room for theory on so many samples."""
+        return self.theory(used) <= _THEORY * (budget.trainings - self.search)
+
     def affordable(self, budget: Budget, starts: int | None) -> tuple[int, int]:
         """Samples that theory looks at, and its starts: by default up to 3."""
         used, left = min(self.n // 2, _MOST), budget.trainings - self.search
-        while used >= 2 * _LEAST and self.theory(used) > _THEORY * left:
+        while used >= 2 * _LEAST and not self.fits(used, budget):
             used //= 2
         most = int((_SHARE_OF_LAST if self.last else _SHARE) * left / self.theory(used))
         return used, max(1, min(_STARTS, most)) if starts is None else starts
@@ -164,7 +168,8 @@ def priced(
     for last in _LAST:
         chosen = replace(student, last=last)
         prices = Prices.of(chosen, pool, tested, **options)
-        if prices.affordable(budget, starts)[0] >= min(len(pool) // 4, _MOST):
+        used, _ = prices.affordable(budget, starts)
+        if used >= min(len(pool) // 4, _MOST) and prices.fits(used, budget):
             break
     return chosen, prices
 

@@ -224,7 +224,7 @@ def _words(surface: Surface, runs: Runs, found: list[Pilot], mean: np.ndarray) -
         after = f"after {len(found)} pilots of {of} samples: {named(now, mean)}"
     elif runs.lost:
         after = "no pilot came to an end"
-    elif any(runs.affords(size) for size in sizes_of(n)):
+    elif any(runs.affords(size) for size in runs.sizes):
         after = "no pilot was worth its cost"
     else:
         after = f"the budget of {runs.budget.trainings:g} trainings had no room for pilots"

@@ -78,7 +78,7 @@ class Runs:
                 tried.add(chosen)
                 pilot = self.run(surface, setting, n)
                 if pilot is None:  # nor do more samples train where some have diverged
-                    tried |= {(setting, m) for m in sizes_of(len(self.taught))}
+                    tried |= {(setting, m) for m in self.sizes}
                     self.spent += share * self.student.training.attempts
                 else:
                     found.append(pilot)
@@ -90,7 +90,7 @@ class Runs:
         self, surface: Surface, found: list[Pilot], tried: set[tuple[int, int]]
     ) -> tuple[int, int] | None:
         """The setting and size of the next pilot."""
-        sizes = [n for n in sizes_of(len(self.taught)) if self.affords(n)]
+        sizes = [n for n in self.sizes if self.affords(n)]
         settings = len(surface.shares)
         candidates = [(s, n) for n in sizes for s in range(settings) if (s, n) not in tried]
         if not candidates:
@@ -111,6 +111,12 @@ class Runs:
         worth = gains(mean[here], covariance, own) / share
         best = int(worth.argmax())
         return candidates[best] if worth[best] > _NOTHING else None
+
+    @property
+    def sizes(self) -> list[int]:
+        """Samples that pilots may have. A large network learns nothing from a few."""
+        found = sizes_of(len(self.taught))
+        return found if self.student.last is None else found[:2]
 
     def affords(self, n: int) -> bool:
         """Whether there is room for a pilot of so many samples."""

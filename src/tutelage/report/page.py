@@ -1,6 +1,7 @@
 """The HTML page: the decision in plain words, then the charts and samples behind it."""
 
 import json
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from tutelage.report import charts, frames
 from tutelage.report.pictures import thumbnail
 from tutelage.report.vega import bundle
 
+_LONGEST = 200  # characters of a text
 _SHOWN = 24  # samples per list; all of them are in plan.json
 
 Document = dict[str, Any]
@@ -133,15 +135,26 @@ def _lists(document: Document, task: Taught) -> list[dict[str, Any]]:
             "samples": [
                 {
                     "id": i,
-                    "teacher": int(given[i]),
-                    "label": int(task.y_train[i]),
+                    "teacher": _class(task, given[i]),
+                    "label": _class(task, task.y_train[i]),
                     "picture": thumbnail(task, i),
+                    "text": _text(task, i),
                 }
                 for i in document["teacher"][key][:_SHOWN]
             ],
         }
         for key, (title, note) in titles.items()
     ]
+
+
+def _class(task: Taught, number: int) -> str:
+    names = getattr(task, "class_names", None)
+    return str(number) if names is None else names[number]
+
+
+def _text(task: Taught, i: int) -> str | None:
+    texts = getattr(task, "texts", None)
+    return None if texts is None else shorten(texts[i], _LONGEST, placeholder=" …")
 
 
 def _at_sizes(samples: Document) -> list[Document]:
