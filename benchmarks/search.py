@@ -8,9 +8,9 @@ regret is the real error of what it chooses less the least one of all settings (
 Real students are replayed from `recorded.py`; theory is computed by tutelage and timed beside a
 training. Optuna's TPE with median pruning runs as it is (`pip install -c constraints.txt optuna`).
 
-Printed are, on ten settings and on forty: regret and cost of every method, what each needs to reach
-the plan's regret, the plans task by task, and whether curves over epochs cross. With --out the
-charts are written as search.svg and search.png.
+Printed are, on ten settings, on forty, and for transformers on ten: regret and cost of every
+method, what each needs to reach the plan's regret, the plans task by task, and whether curves over
+epochs cross. With --out the charts are written as search.svg and search.png.
 """
 
 import argparse
@@ -51,6 +51,7 @@ from tutelage.progress import silent
 from tutelage.theory.pilots import places
 
 CACHE = Path(__file__).parent / "cache" / "search"
+OF_READ = (0.5, 1.0, 2.0)  # budgets for transformers, whose theory takes minutes
 BUDGETS, DRAWS, THEORY_SEEDS, STARTS = (0.25, 0.5, 1.0, 2.0, 4.0), 20, 2, 3
 COLOURS = {
     "tutelage": "#d62728", "tutelage, theory alone": "#ff9896", "successive halving": "#1f77b4",
@@ -145,7 +146,7 @@ def planned(p: Problem, method: str = "tutelage") -> Rows:
     mean; `without (3.12)`: as if no label were wrong.
     """
     flat = method == "flat prior"
-    for trainings in BUDGETS:
+    for trainings in OF_READ if p.name in READ else BUDGETS:
         budget, count = Budget(trainings), len(p.settings)
         student, prices = priced(p.student, p.pool, p.task.n_test, budget, None, settings=count)
         used, starts = prices.affordable(budget, None)
@@ -425,7 +426,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     console, tables = Console(width=130), {}
-    for settings, names in (("10 settings", ALL), ("40 settings", WIDER)):
+    small = {name: spec for name, spec in ALL.items() if name not in READ}
+    groups = {"10 settings": small, "40 settings": WIDER, "10 settings, transformers": READ}
+    for settings, names in groups.items():
         chosen = [name for name in arguments.tasks if name in names]
         missing = [n for n in chosen if names[n].data != "fashion" and not arguments.cifar.exists()]
         if missing:
@@ -435,9 +438,11 @@ def main() -> None:
             continue
         found = rows_of(chosen, arguments.cifar)
         title = f"{settings}, {len(chosen)} tasks"
-        tables[title] = summary(found)
-        shown(console, f"{title}: cost in trainings, regret in points", tables[title])
-        shown(console, "Against the plan within one training", against(tables[title]))
+        table = summary(found)
+        shown(console, f"{title}: cost in trainings, regret in points", table)
+        shown(console, "Against the plan within one training", against(table))
+        if names is not READ:
+            tables[title] = table
         plans = found[(found.method == "tutelage") & (found["at"] == 1)]
         columns = ["cost", "announced", "pilots", "regret", "miss", "rank", "span"]
         shown(console, "Plans within one training", plans.groupby("task")[columns].mean())

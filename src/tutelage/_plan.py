@@ -619,6 +619,7 @@ def _describe(task: Taught, epoch: int, evidence: Evidence) -> dict[str, Any]:
         "labels": task.y_train is not None,
         "n_labelled": 0 if task.y_train is None else int((task.y_train != NOT_LABELLED).sum()),
         "source": task.source,
+        "streamed": isinstance(task, StreamTask),
         "columns": getattr(task, "columns", None),
         "classes": getattr(task, "classes", None),
         "majority_error": evidence.majority_error if evidence.against_labels else None,
@@ -635,7 +636,7 @@ def _at(document: dict[str, Any], folder: str | Path) -> Task | Source:
             f"The task of the plan in {folder} is not at {source}; give it (--task, or"
             " Plan.load(folder, task=…))."
         )
-    whole = document["made_for"]["features"] is None
+    whole = not document["task"].get("streamed", False)
     read_with = {name: document["task"].get(name) for name in ("columns", "classes")}
     return open_pool(source, whole=whole, **read_with)
 
