@@ -67,11 +67,11 @@ def plan_of(planned: Path, task: str | None, progress: Reports) -> tuple[Plan, T
             "The plan does not say which task file it was made from; give it with --task."
         )
     read_with = {name: document["task"].get(name) for name in ("columns", "classes")}
-    loaded = pool_of(source, int(document["seed"]), progress, features="exact", **read_with)
-    if isinstance(loaded, Source):
+    loaded = pool_of(source, int(document["seed"]), progress, features="auto", **read_with)
+    if isinstance(loaded, Source) or document["task"].get("streamed"):
         raise SettingError(
-            "The plan is of a zarr group, and real students are trained on a task in memory; plan"
-            " for one (.npz, .safetensors, a folder of .npy files, or parquet)."
+            "The plan is of a stream, and real students are trained on a task in memory; plan for"
+            " one (.npz, .safetensors, a folder of .npy files, or parquet without --features)."
         )
     return Plan.load(folder, task=loaded), loaded
 
