@@ -5,16 +5,17 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 import tutelage as tu
-from needed import needed
 from tutelage import cli
 
 ROOT = Path(__file__).parents[1]
 TEXTS = ROOT.parent / "shared" / "data" / "debtext" / "debtext.tsv.gz"
 
 
+@pytest.mark.skipif(not TEXTS.exists(), reason="the texts lie beside the repository only")
 def test_from_lines_of_text_to_a_plan_and_a_trained_student(tmp_path):
-    needed(TEXTS)
     made = ["--labels", "net", "games", "science", "--most", "900"]
     example = [sys.executable, ROOT / "examples" / "text.py", TEXTS, tmp_path / "text", *made]
     subprocess.run(example, check=True, capture_output=True)
