@@ -191,6 +191,16 @@ def test_what_the_largest_leave_is_spread_evenly():
     assert tu.Task.of(data | top, classes=7).n_classes == 7
 
 
+def test_no_class_that_was_left_out_stands_above_one_that_was_kept():
+    data = {k: v for k, v in rows(POOL).items() if k != "teacher_logits"}
+    indices, values = np.tile([[2, 0]], (30, 1)), np.log(np.tile([[0.2, 0.1]], (30, 1)))
+    indices[::2] = [[0, 2]]
+    found = tu.Task.of(data | {"teacher_indices": indices, "teacher_values": values}, classes=4)
+    p = np.exp(found.teacher_logits_train)
+    assert np.allclose(p[0], [0.2, 0.1, 0.1, 0.1])  # the rest would be 0.35 each
+    assert np.allclose(p[1], [0.1, 0.1, 0.2, 0.1])
+
+
 def test_labels_that_are_text_are_numbered_in_sorted_order():
     words = np.array(["pear", "apple", "fig", "kiwi"])
     found = tu.Task.of(

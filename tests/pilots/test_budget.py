@@ -105,3 +105,16 @@ def test_of_a_large_network_the_last_layers_are_taken():
     start = chosen.start(part, seed=0)
     assert any("The kernel is that of the network's last layers" in note for note in start.notes)
     assert start.time_per_sample > own.start(part, seed=0).time_per_sample
+
+
+def test_the_last_layers_are_taken_where_a_small_pool_has_no_room_for_all():
+    problem = task(n=500, m=300)
+    part = problem.part("train", problem.inputs(torch.float32)[0]).floating(torch.float32)
+    own = tu.lab.TorchStudent(lambda *_: Large(), "large", training=STUDENT.training, epochs=2)
+    whole = Prices.of(own, part, 300)
+    used, _ = whole.affordable(Budget(1.0), None)
+    assert used >= 125  # a quarter, as theory looks at no fewer
+    assert whole.theory(used) > 1
+    chosen, prices = priced(own, part, 300, Budget(1.0), None)
+    assert chosen.last is not None
+    assert prices.theory(prices.affordable(Budget(1.0), None)[0]) < 1
