@@ -243,6 +243,18 @@ def top(indices, values):
     return {"teacher_logits": None, "teacher_indices": indices, "teacher_values": values}
 
 
+def test_what_is_named_comes_before_what_is_known_and_nothing_leaks_into_the_inputs():
+    noise = RNG.normal(size=(30, 4))
+    other = {
+        "label": Y[POOL][::-1].copy(),
+        "teacher_log_probs": list(noise),
+        "pixels": list(X[:30]),
+    }
+    frame = pd.DataFrame(rows(POOL) | other).drop(columns="x")
+    given = {"labels": "labels", "teacher_logits": "teacher_logits"}
+    assert tu.Task.of(frame, columns=given) == tu.Task(X[:30], Z[:30], Y[:30])
+
+
 WRONG = [
     ({"teacher_logits": None}, {}, "nothing of the teacher; expected a column teacher_logits"),
     ({"label": Y[POOL]}, {}, "labels and label; say which are the labels: --columns labels=labels"),

@@ -58,8 +58,11 @@ class Columns:
             If some are missing, or could be more than one thing.
         """
         chosen = _given(table, given or {})
+        told = any(role in chosen for role in ROLES[2:])  # which columns are the teacher's
         for role, names in _KNOWN.items():
             there = [name for name in names if name in table.names]
+            if told and role in ROLES[2:]:
+                continue
             if role not in chosen and len(there) > 1:
                 raise TaskError(
                     f"{table.where} has the columns {' and '.join(there)}; say which are the"
@@ -68,7 +71,8 @@ class Columns:
             if there:
                 chosen.setdefault(role, there)
         kind, teacher = _teacher(table, chosen)
-        rest = [n for n in table.names if not any(n in names for names in chosen.values())]
+        taken = {n for names in (*chosen.values(), *_KNOWN.values()) for n in names}
+        rest = [name for name in table.names if name not in taken]
         texts = _texts_among(table, rest)
         x = tuple(chosen.get("x") or _inputs(table, rest, texts))
         named = len(x) > 1 or x == (_IDS,)
