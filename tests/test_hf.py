@@ -106,3 +106,35 @@ def test_a_plan_gives_its_loss():
     assert (loss.soft_ratio, loss.temperature, loss.t_power) == (0.4, 3.0, 0)
     assert copy.deepcopy(loss).t_power == 0
     assert tu.audit(loss, classes=2, t_power=0).soft_ratio == pytest.approx(0.4, abs=1e-5)
+
+
+@pytest.mark.parametrize("teacher_of_its_own", [False, True])
+def test_what_a_trainer_really_weighs_is_told(tmp_path, teacher_of_its_own):
+    from transformers import Trainer
+
+    class Own(Trainer):
+        """As many write it: the network's own loss, and a mean over classes, too."""
+
+        def compute_loss(self, model, inputs, return_outputs=False, **others):
+            told = inputs.pop("teacher_logits")
+            outputs = model(**inputs)
+            if teacher_of_its_own:
+                told = self.teacher(**inputs).logits
+            soft = torch.nn.functional.kl_div(
+                torch.log_softmax(outputs.logits / 4, -1), torch.softmax(told / 4, -1),
+                reduction="none",
+            ).mean()  # fmt: skip
+            loss = 0.5 * outputs.loss + 0.5 * 16 * soft
+            return (loss, outputs) if return_outputs else loss
+
+    made = trainer(tmp_path)
+    own = Own(network(), made.args)
+    own.teacher = kept = network()
+    found = tu.audit(own, classes=10)
+    assert found.soft_ratio == pytest.approx(0.05 / 0.55, abs=1e-6)
+    assert found.temperature == pytest.approx(4.0, rel=1e-6)
+    assert "reduction='batchmean'" in found.words
+    assert own.teacher is kept
+    ours = tu.audit(made, classes=3)
+    assert (round(ours.soft_ratio, 5), round(ours.temperature, 5)) == (0.5, 2.0)
+    assert ours.remarks == ()

@@ -91,9 +91,11 @@ def audit(loss: Loss, *, classes: int = 10, t_power: int = 2, seed: int = 0) -> 
 
     Parameters
     ----------
-    loss : callable
+    loss : callable, or a `transformers.Trainer`
         ``loss(student_logits, teacher_logits, labels)``, which gives a scalar: logits of shape (n,
-        C), labels (n,). Arguments are given by name where their names tell which is which.
+        C), labels (n,). Arguments are given by name where their names tell which is which. Of a
+        trainer its `compute_loss`: batches have `labels` and `teacher_logits`, and modules that it
+        keeps under a name with "teacher" in it give the teacher's logits.
     classes : int
         C; 1 for one logit, whose labels are 0 and 1.
     t_power : {0, 2}
@@ -130,6 +132,8 @@ def audit(loss: Loss, *, classes: int = 10, t_power: int = 2, seed: int = 0) -> 
             f"A loss was to be audited with {classes} classes and a t_power of {t_power}; expected"
             " 1 class or more, and 0 or 2."
         )
+    if hasattr(loss, "compute_loss"):
+        loss = _of_trainer(loss)
     probes = _Probes.of(loss, classes, seed)
     fit = _mixed(probes)
     if fit is None:
@@ -236,6 +240,50 @@ class _Probes:
             options={"xatol": 1e-13},
         )
         return *self.fitted(terms, math.exp(best.x)), math.exp(best.x)
+
+
+class _Output(dict[str, Tensor]):
+    """What networks of transformers return: by name, and as attributes."""
+
+    def __getattr__(self, name: str) -> Tensor:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
+
+
+class _Told(nn.Module):
+    """A network that gives the logits that it is told to give, and the labels' loss."""
+
+    def __init__(self, logits: Tensor) -> None:
+        super().__init__()
+        self.logits = logits
+
+    def forward(self, **inputs: Tensor) -> _Output:
+        found = _Output(logits=self.logits)
+        if inputs.get("labels") is not None:
+            found["loss"] = functional.cross_entropy(self.logits, inputs["labels"])
+        return found
+
+
+def _of_trainer(trainer: Any) -> Loss:
+    """A trainer's loss as a function of logits and labels."""
+
+    def loss(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Any:
+        kept = {
+            name: value
+            for name, value in vars(trainer).items()
+            if "teacher" in name and isinstance(value, nn.Module)
+        }
+        inputs = {"labels": labels, "teacher_logits": teacher_logits,
+                  "input_ids": torch.zeros(len(labels), 1, dtype=torch.int64)}  # fmt: skip
+        vars(trainer).update(dict.fromkeys(kept, _Told(teacher_logits)))
+        try:
+            return trainer.compute_loss(_Told(student_logits), inputs)
+        finally:
+            vars(trainer).update(kept)
+
+    return loss
 
 
 def _gradients(
