@@ -637,8 +637,12 @@ def _at(document: dict[str, Any], folder: str | Path) -> Task | Source:
             " Plan.load(folder, task=…))."
         )
     whole = not document["task"].get("streamed", False)
-    read_with = {name: document["task"].get(name) for name in ("columns", "classes")}
-    return open_pool(source, whole=whole, **read_with)
+    return open_pool(source, whole=whole, **read_with(document))
+
+
+def read_with(document: dict[str, Any]) -> dict[str, Any]:
+    """Give the columns and classes that a plan's tables were read with."""
+    return {name: document["task"].get(name) for name in ("columns", "classes")}
 
 
 def read_document(folder: Path) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from rich.progress import (
 )
 
 from tutelage import datasets, lab
-from tutelage._plan import Plan, read_document
-from tutelage.data.source import Source, open_pool, streams
+from tutelage._plan import Plan, read_document, read_with
+from tutelage.data.source import Source, in_parts, open_pool, streams
 from tutelage.data.tables import is_table
 from tutelage.data.task import Task
 from tutelage.exceptions import OutputError, SettingError, nearest
@@ -66,8 +66,8 @@ def plan_of(planned: Path, task: str | None, progress: Reports) -> tuple[Plan, T
         raise SettingError(
             "The plan does not say which task file it was made from; give it with --task."
         )
-    read_with = {name: document["task"].get(name) for name in ("columns", "classes")}
-    loaded = pool_of(source, int(document["seed"]), progress, features="auto", **read_with)
+    given = read_with(document)
+    loaded = pool_of(source, int(document["seed"]), progress, features="auto", **given)
     if isinstance(loaded, Source) or document["task"].get("streamed"):
         raise SettingError(
             "The plan is of a stream, and real students are trained on a task in memory; plan for"
@@ -103,7 +103,7 @@ def pool_of(
 ) -> Task | Source:  # fmt: skip
     """A task, or a source where a pool of any size is read in features."""
     path = Path(name)
-    if path.suffix == ".zarr" and features == "exact":
+    if in_parts(path) and features == "exact":
         raise SettingError(
             f"{path} is read in parts, in features; the exact path takes a task in memory"
             " (.npz, .safetensors, a folder of .npy files, or parquet)."
@@ -112,7 +112,9 @@ def pool_of(
         size = sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
         fits = size < _SHARE * free_memory()
         asked = features not in ("auto", "exact")
-        whole = features == "exact" or (fits if not is_table(path) else fits and not asked)
+        # Tables are streamed where features are asked for, or memory has no room; folders where both.
+        table = features == "exact" or (fits and not asked)
+        whole = table if is_table(path) else fits or not asked
         return open_pool(path, whole=whole, columns=columns, classes=classes)
     if columns or classes:
         raise SettingError(f"--columns and --classes are those of tables; {path} is none.")

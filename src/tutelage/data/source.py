@@ -299,19 +299,20 @@ def open_pool(
     """
     path = Path(path)
     can_be = is_table(path) or path.is_dir()
-    if _in_parts(path) or (can_be and not whole):
+    if in_parts(path) or (can_be and not whole):
         return open_source(path, columns=columns, classes=classes)
     return Task.load(path, columns=columns, classes=classes)
 
 
-def _in_parts(path: Path) -> bool:
+def in_parts(path: Path) -> bool:
+    """Whether what lies there is always read in parts."""
     return path.suffix != "" and path.suffix in READERS
 
 
 def streams(path: Path) -> bool:
     """Whether what lies there can be read in parts."""
     try:
-        return _in_parts(path) or is_table(path) or path.is_dir()
+        return in_parts(path) or is_table(path) or path.is_dir()
     except OSError:  # no name of a file
         return False
 
