@@ -112,7 +112,7 @@ def pool_of(
         size = sum(file.stat().st_size for file in [path, *path.rglob("*")] if file.is_file())
         fits = size < _SHARE * free_memory()
         asked = features not in ("auto", "exact")
-        # Tables are streamed where features are asked for, or memory has no room; folders where both.
+        # Tables are streamed if features are asked for or memory has no room, folders if both.
         table = features == "exact" or (fits and not asked)
         whole = table if is_table(path) else fits or not asked
         return open_pool(path, whole=whole, columns=columns, classes=classes)
