@@ -121,20 +121,24 @@ def pool_of(
     return task_of(name, seed, progress)
 
 
-def columns_of(text: str | None) -> dict[str, list[str]] | None:
-    """Columns by their role, from ``x=input_ids,x=attention_mask,labels=section``."""
+def columns_of(text: str | None) -> dict[str, dict[str, float] | list[str]] | None:
+    """Columns by their role, from ``x=input_ids,x=attention_mask,labels=section``; of several
+    teachers with their weights, from ``teacher_logits=large*2,teacher_logits=small``.
+    """
     if text is None:
         return None
-    found: dict[str, list[str]] = {}
+    found: dict[str, dict[str, float]] = {}
     for part in text.split(","):
         role, equals, name = part.partition("=")
-        if not (role and equals and name):
+        name, times, weight = name.partition("*")
+        if not (role and equals and name) or (times and not weight.replace(".", "", 1).isdecimal()):
             raise SettingError(
                 f"--columns is {text!r}; expected pairs with commas between them, such as"
-                " x=pixels,labels=class."
+                " x=pixels,labels=class; of several teachers teacher_logits=large*2."
             )
-        found.setdefault(role.strip(), []).append(name.strip())
-    return found
+        found.setdefault(role.strip(), {})[name.strip()] = float(weight) if times else 1.0
+    weighted = {role for role, names in found.items() if set(names.values()) != {1.0}}
+    return {role: names if role in weighted else list(names) for role, names in found.items()}
 
 
 def features_of(text: str) -> int | None:

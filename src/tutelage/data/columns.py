@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from tutelage.data.checks import NOT_LABELLED, looks_channels_first
+from tutelage.data.ensemble import ensemble
 from tutelage.data.tables import Table, column, lib
 from tutelage.exceptions import TaskError, nearest
 
@@ -19,9 +20,10 @@ _KNOWN = {
     "teacher_values": ("teacher_values",),
 }
 _NUMBERS = ("id", "idx", "index", "guid", "__index_level_0__")  # that samples are known by
-_IDS, _MASK = "input_ids", "attention_mask"
+IDS, MASK = "input_ids", "attention_mask"
 _SUM = {2: 0.03, 4: 0.003, 8: 0.003}  # how far probabilities may miss 1, by bytes of a number
-Given = Mapping[str, str | Sequence[str]]
+_SEVERAL = ("x", "teacher_logits", "teacher_log_probs")  # roles of which there may be several
+Given = Mapping[str, str | Sequence[str] | Mapping[str, float]]
 
 
 @dataclass(frozen=True)
@@ -33,12 +35,15 @@ class Columns:
     x : tuple of str
     labels : str, optional
     teacher : tuple of str
-        Logits, log-probabilities, or indices and values of the largest.
+        Logits or log-probabilities, of one teacher or of several; or indices and values of the
+        largest.
     kind : {"teacher_logits", "teacher_log_probs", "teacher_indices"}
     named : bool
         Whether inputs go to the student's `forward` by name.
     text : str, optional
         A column of texts, by which the report shows samples.
+    weights : tuple of float
+        Of several teachers, as they are given.
     """
 
     x: tuple[str, ...]
@@ -47,10 +52,12 @@ class Columns:
     kind: str
     named: bool
     text: str | None = None
+    weights: tuple[float, ...] = ()
 
     @classmethod
-    def of(cls, table: Table, given: Given | None = None) -> "Columns":
-        """Find them by their names, or as they are given.
+    def of(cls, table: Table, given: Given | None = None, *, taught: bool = True) -> "Columns":
+        """Find them by their names, or as they are given; a table that is not `taught` has nothing
+        of a teacher yet.
 
         Raises
         ------
@@ -70,15 +77,16 @@ class Columns:
                 )
             if there:
                 chosen.setdefault(role, there)
-        kind, teacher = _teacher(table, chosen)
+        kind, teacher = _teacher(table, chosen) if taught else ("", ())
         taken = {n for names in (*chosen.values(), *_KNOWN.values()) for n in names}
         rest = [name for name in table.names if name not in taken]
         texts = _texts_among(table, rest)
         x = tuple(chosen.get("x") or _inputs(table, rest, texts))
-        named = len(x) > 1 or x == (_IDS,)
+        named = len(x) > 1 or x == (IDS,)
         labels = chosen["labels"][0] if "labels" in chosen else None
         text = next((name for name in texts if name not in x), None)
-        return cls(x, labels, teacher, kind, named, text)
+        weights = _weights(given, kind)
+        return cls(x, labels, teacher, kind, named, text, weights)
 
 
 def _given(table: Table, given: Given) -> dict[str, list[str]]:
@@ -95,9 +103,14 @@ def _given(table: Table, given: Given) -> dict[str, list[str]]:
                     f"{table.where} has no column {name}{nearest(name, table.names)}; it has"
                     f" {', '.join(table.names)}."
                 )
-        if role != "x" and len(chosen[role]) > 1:
+        if role not in _SEVERAL and len(chosen[role]) > 1:
             raise TaskError(f"--columns gives {role} twice; expected one column.")
     return chosen
+
+
+def _weights(given: Given | None, kind: str) -> tuple[float, ...]:
+    named = (given or {}).get(kind)
+    return tuple(named.values()) if isinstance(named, Mapping) else ()
 
 
 def _teacher(table: Table, chosen: Mapping[str, list[str]]) -> tuple[str, tuple[str, ...]]:
@@ -180,9 +193,9 @@ class Rows:
                 f"Token ids of different lengths were padded with 0 to {longest} of the longest"
                 " sample."
             )
-            if self.columns.named and _IDS in found and _MASK not in found:
-                found[_MASK] = _mask(read[_IDS], longest)
-                self._note(f"An {_MASK} was made, 0 where {_IDS} are padded.")
+            if self.columns.named and IDS in found and MASK not in found:
+                found[MASK] = _mask(read[IDS], longest)
+                self._note(f"An {MASK} was made, 0 where {IDS} are padded.")
         for name, values in found.items():
             if values.dtype.kind in "OUS":
                 raise TaskError(
@@ -190,9 +203,9 @@ class Rows:
                     " the tokeniser makes of it, such as input_ids and attention_mask."
                 )
             empty = np.flatnonzero(~values.reshape(len(values), -1).any(1))
-            if name == _MASK and len(empty):
+            if name == MASK and len(empty):
                 raise TaskError(
-                    f"{_MASK} of {table.where} is 0 everywhere in sample {empty[0] + start}, so"
+                    f"{MASK} of {table.where} is 0 everywhere in sample {empty[0] + start}, so"
                     " that the student sees nothing of it; leave such samples out."
                 )
         if self.columns.named:
@@ -219,12 +232,25 @@ class Rows:
         read = table.arrow(self.columns.teacher, start, stop)
         parts = [column(read[name], name, table.where, start) for name in self.columns.teacher]
         if self.columns.kind == "teacher_log_probs":
-            _check_sums(parts[0], self.columns.teacher[0], table.where, start)
+            for part, name in zip(parts, self.columns.teacher, strict=True):
+                _check_sums(part, name, table.where, start)
         if self.columns.kind != "teacher_indices":
-            return parts[0]
+            return parts[0] if len(parts) == 1 else self._mean(parts, table)
         assert self.classes is not None
         indices, values = parts
         return _spread(indices, values, self.classes, table.where, start)
+
+    def _mean(self, parts: list[np.ndarray], table: Table) -> np.ndarray:
+        """Of several teachers."""
+        names, weights = self.columns.teacher, self.columns.weights
+        try:
+            found = ensemble(parts, weights or None)
+        except TaskError as error:
+            raise TaskError(f"{table.where}, {', '.join(names)}: {error}") from error
+        shares = [w / sum(weights) for w in weights] or [1 / len(names)] * len(names)
+        said = ", ".join(f"{name} {share:.3g}" for name, share in zip(names, shares, strict=True))
+        self._note(f"The teacher is the mean of several, in probability: {said}.")
+        return found
 
     def _note(self, text: str) -> None:
         if text not in self.notes:

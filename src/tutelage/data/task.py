@@ -311,7 +311,9 @@ class Task(Taught):
         columns : mapping, optional
             Which column is what, if not by its name: `x` (one or several), `labels` (or label, y),
             and `teacher_logits`, `teacher_log_probs`, or `teacher_indices` and `teacher_values`,
-            the largest log-probabilities. All other columns with numbers in them are inputs.
+            the largest log-probabilities. Of several teachers' logits or log-probabilities the mean
+            is taken in probability, with weights if they are given as a mapping, {"large": 2,
+            "small": 1}. All other columns with numbers in them are inputs.
             Several inputs, and input_ids, go to the student's `forward` by name.
         classes : int, optional
             Of the teacher, where only its largest log-probabilities are there.

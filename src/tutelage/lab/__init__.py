@@ -5,12 +5,20 @@ from typing import TYPE_CHECKING
 from tutelage.lazy import loader
 
 if TYPE_CHECKING:
+    from tutelage.data.ensemble import ensemble
     from tutelage.lab._distil import distil
     from tutelage.lab._verify import Verification, trained_as_planned, verify
     from tutelage.lab.claims import CLAIMS, reproduce
     from tutelage.lab.quick import quick_task
     from tutelage.students import EPOCHS, TorchStudent, network_of, student, wide
-    from tutelage.train import DistillationLoss, Teaching, Training, teach, teacher_logits
+    from tutelage.train import (
+        DistillationLoss,
+        Teaching,
+        Training,
+        teach,
+        teacher_logits,
+        write_logits,
+    )
 
 __all__ = [
     "CLAIMS",
@@ -21,6 +29,7 @@ __all__ = [
     "Training",
     "Verification",
     "distil",
+    "ensemble",
     "network_of",
     "quick_task",
     "reproduce",
@@ -30,6 +39,7 @@ __all__ = [
     "trained_as_planned",
     "verify",
     "wide",
+    "write_logits",
 ]
 
 __getattr__ = loader(
@@ -43,6 +53,7 @@ __getattr__ = loader(
         "Training": "tutelage.train",
         "Verification": "tutelage.lab._verify",
         "distil": "tutelage.lab._distil",
+        "ensemble": "tutelage.data.ensemble",
         "network_of": "tutelage.students",
         "quick_task": "tutelage.lab.quick",
         "reproduce": "tutelage.lab.claims",
@@ -52,5 +63,6 @@ __getattr__ = loader(
         "trained_as_planned": "tutelage.lab._verify",
         "verify": "tutelage.lab._verify",
         "wide": "tutelage.students",
+        "write_logits": "tutelage.train",
     },
 )

@@ -6,10 +6,11 @@ from tutelage.lazy import loader
 
 if TYPE_CHECKING:
     from tutelage.train._teach import Teaching, teach, teacher_logits
+    from tutelage.train.logits import write_logits
     from tutelage.train.loss import DistillationLoss
     from tutelage.train.training import Training
 
-__all__ = ["DistillationLoss", "Teaching", "Training", "teach", "teacher_logits"]
+__all__ = ["DistillationLoss", "Teaching", "Training", "teach", "teacher_logits", "write_logits"]
 
 __getattr__ = loader(
     "tutelage.train",
@@ -19,5 +20,6 @@ __getattr__ = loader(
         "Training": "tutelage.train.training",
         "teach": "tutelage.train._teach",
         "teacher_logits": "tutelage.train._teach",
+        "write_logits": "tutelage.train.logits",
     },
 )

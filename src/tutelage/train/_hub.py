@@ -1,4 +1,4 @@
-"""Students from a folder that `save_pretrained` of transformers wrote."""
+"""Students and teachers from a folder that `save_pretrained` of transformers wrote."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,19 +30,7 @@ def pretrained(folder: str) -> Factory:
         If there is no such folder, or its weights are pickled.
     """
     path = Path(folder)
-    if not (path / "config.json").is_file():
-        raise StudentError(
-            f"{path} holds no config.json; expected a folder that save_pretrained of transformers"
-            " wrote."
-        )
-    weighted = any((path / name).is_file() for name in _WEIGHTS)
-    pickled = sorted(p.name for pattern in _PICKLES for p in path.glob(pattern))
-    if pickled and not weighted:
-        raise StudentError(
-            f"{path} holds its weights in {pickled[0]}, a pickle, which can run code when it is"
-            " loaded and so is never read; write it again with"
-            " save_pretrained(folder, safe_serialization=True)."
-        )
+    weighted = _weighted(path)
 
     def make(input_shape: Any, n_outputs: int) -> nn.Module:
         hub = extra("transformers", f"The student in {path} needs transformers", "hf")
@@ -71,6 +59,65 @@ def pretrained(folder: str) -> Factory:
         return made
 
     return make
+
+
+def classifier_in(folder: str, *, text: bool) -> nn.Module:
+    """Give a trained classifier of transformers as it is, in evaluation mode.
+
+    Parameters
+    ----------
+    folder : str
+        With a config.json and model.safetensors.
+    text : bool
+        Whether it reads token ids, or images.
+
+    Raises
+    ------
+    StudentError
+        If there is no such network, or its weights are pickled.
+    """
+    path = Path(folder)
+    if not _weighted(path):
+        raise StudentError(f"{path} holds no model.safetensors; expected a trained network.")
+    hub = extra("transformers", f"The teacher in {path} needs transformers", "hf")
+    task = "SequenceClassification" if text else "ImageClassification"
+    try:
+        with _silent(hub.logging):
+            made, told = getattr(hub, f"AutoModelFor{task}").from_pretrained(
+                path, use_safetensors=True, local_files_only=True, dtype="float32",
+                output_loading_info=True,
+            )  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise StudentError(
+            f"The network in {path} cannot be made a classifier of"
+            f" {'token ids' if text else 'images'} ({str(error).splitlines()[0]})."
+        ) from error
+    new = sorted(told["missing_keys"])
+    if new:
+        raise StudentError(
+            f"The network in {path} has no trained {new[0]}, so that it is no classifier yet; train"
+            " it on labels first."
+        )
+    network: nn.Module = made.eval()
+    return network
+
+
+def _weighted(path: Path) -> bool:
+    """Whether there are weights; that they are pickled is an error."""
+    if not (path / "config.json").is_file():
+        raise StudentError(
+            f"{path} holds no config.json; expected a folder that save_pretrained of transformers"
+            " wrote."
+        )
+    weighted = any((path / name).is_file() for name in _WEIGHTS)
+    pickled = sorted(p.name for pattern in _PICKLES for p in path.glob(pattern))
+    if pickled and not weighted:
+        raise StudentError(
+            f"{path} holds its weights in {pickled[0]}, a pickle, which can run code when it is"
+            " loaded and so is never read; write it again with"
+            " save_pretrained(folder, safe_serialization=True)."
+        )
+    return weighted
 
 
 @contextmanager
