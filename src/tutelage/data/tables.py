@@ -223,7 +223,7 @@ def _named(batch: Any, said: str) -> dict[str, Any]:
     inputs, *others = batch
     found = dict(inputs) if isinstance(inputs, Mapping) else {"x": inputs}
     for tensor in map(np.asarray, others):
-        name = "teacher_logits" if tensor.dtype.kind == "f" else "labels"
+        name = role_of(tensor)
         if name in found:
             raise TaskError(
                 f"{said} is a DataLoader with two tensors that could be {name}; give batches that"
@@ -231,6 +231,14 @@ def _named(batch: Any, said: str) -> dict[str, Any]:
             )
         found[name] = tensor
     return found
+
+
+def role_of(values: Any) -> str:
+    """What a batch's tensor or array beside its inputs is, by its numbers."""
+    whole = values.dtype.kind in "iub" if isinstance(values, np.ndarray) else not (
+        values.is_floating_point()
+    )  # fmt: skip
+    return "labels" if whole else "teacher_logits"
 
 
 def is_table(path: Path) -> bool:

@@ -7,6 +7,7 @@ gradients alone A and B are known, and a is not: ρ and s are told for the power
 
 import inspect
 import math
+import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -91,11 +92,14 @@ def audit(loss: Loss, *, classes: int = 10, t_power: int = 2, seed: int = 0) -> 
 
     Parameters
     ----------
-    loss : callable, or a `transformers.Trainer`
+    loss : callable, `transformers.Trainer` or Lightning module
         ``loss(student_logits, teacher_logits, labels)``, which gives a scalar: logits of shape (n,
         C), labels (n,). Arguments are given by name where their names tell which is which. Of a
         trainer its `compute_loss`: batches have `labels` and `teacher_logits`, and modules that it
-        keeps under a name with "teacher" in it give the teacher's logits.
+        keeps under a name with "teacher" in it give the teacher's logits. Of a Lightning module its
+        `training_step`: the same of modules that it keeps; its other networks, and its own
+        `forward`, give the student's; batches are dicts, or tuples of inputs, labels and, where
+        there is no teacher's module, teacher logits.
     classes : int
         C; 1 for one logit, whose labels are 0 and 1.
     t_power : {0, 2}
@@ -134,6 +138,8 @@ def audit(loss: Loss, *, classes: int = 10, t_power: int = 2, seed: int = 0) -> 
         )
     if hasattr(loss, "compute_loss"):
         loss = _of_trainer(loss)
+    elif hasattr(loss, "training_step"):
+        loss = _of_step(loss, classes)
     probes = _Probes.of(loss, classes, seed)
     fit = _mixed(probes)
     if fit is None:
@@ -253,13 +259,17 @@ class _Output(dict[str, Tensor]):
 
 
 class _Told(nn.Module):
-    """A network that gives the logits that it is told to give, and the labels' loss."""
+    """A network that gives the logits that it is told to give, and the labels' loss; or, `plain`,
+    the logits alone.
+    """
 
-    def __init__(self, logits: Tensor) -> None:
+    def __init__(self, logits: Tensor, *, plain: bool = False) -> None:
         super().__init__()
-        self.logits = logits
+        self.logits, self.plain = logits, plain
 
-    def forward(self, **inputs: Tensor) -> _Output:
+    def forward(self, *_: Any, **inputs: Tensor) -> Any:
+        if self.plain:
+            return self.logits
         found = _Output(logits=self.logits)
         if inputs.get("labels") is not None:
             found["loss"] = functional.cross_entropy(self.logits, inputs["labels"])
@@ -282,6 +292,63 @@ def _of_trainer(trainer: Any) -> Loss:
             return trainer.compute_loss(_Told(student_logits), inputs)
         finally:
             vars(trainer).update(kept)
+
+    return loss
+
+
+def _of_step(module: Any, classes: int) -> Loss:
+    """A Lightning module's loss as a function of logits and labels: the first way in which its
+    step can be called.
+    """
+    few = torch.randn(2, classes, generator=torch.Generator().manual_seed(0))
+    labels, first = torch.tensor([0, 1]), None
+    for plain in (True, False):
+        for batch_of in _BATCHES:
+            loss = _stepped(module, batch_of, plain=plain)
+            try:
+                _called(loss, few.clone().requires_grad_(), few.flip(0), labels)
+            except Exception as error:
+                first = first or error
+            else:
+                return loss
+    assert first is not None
+    raise SettingError(
+        f"The training_step of {type(module).__name__} fails with {type(first).__name__}: {first}."
+        " It is called with tuples of inputs, labels and teacher logits, and with dicts of"
+        " input_ids, labels and teacher_logits; its networks stand as its own attributes, the"
+        " teacher's with teacher in its name. Give the loss function itself."
+    ) from first
+
+
+_BATCHES: tuple[Callable[[Tensor, Tensor, Tensor], Any], ...] = (
+    lambda x, y, z: (x, y),
+    lambda x, y, z: (x, y, z),
+    lambda x, y, z: (x, z, y),
+    lambda x, y, z: {"input_ids": x.long(), "x": x, "labels": y, "teacher_logits": z},
+)
+
+
+def _stepped(module: Any, batch_of: Callable[..., Any], *, plain: bool) -> Loss:
+    def loss(student_logits: Tensor, teacher_logits: Tensor, labels: Tensor) -> Any:
+        kept = dict(module.named_children())
+        student, teacher = (_Told(z, plain=plain) for z in (student_logits, teacher_logits))
+        of_teacher = {name for name in kept if "teacher" in name.lower()}
+        networks = {name for name, child in kept.items() if any(True for _ in child.parameters())}
+        told = {name: student for name in networks} | {name: teacher for name in of_teacher}
+        module._modules.update(told)
+        own_forward = vars(module).get("forward")
+        vars(module)["forward"] = student.forward
+        try:
+            with warnings.catch_warnings():  # a module without a trainer cannot log
+                warnings.simplefilter("ignore")
+                batch = batch_of(torch.zeros(len(labels), 1), labels, teacher_logits)
+                found = module.training_step(batch, 0)
+            return found["loss"] if isinstance(found, dict) else found
+        finally:
+            module._modules.update(kept)
+            del vars(module)["forward"]
+            if own_forward is not None:
+                vars(module)["forward"] = own_forward
 
     return loss
 
