@@ -2,6 +2,7 @@
 §3.1).
 """
 
+import inspect
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,7 @@ _HELD_OUT = 0.1
 _LOOKED_AT = 256  # samples that linearity is measured on
 _FURTHER, _FURTHER_EPOCHS = 1024, 2
 _BATCH, _TRIED = 1024, 3
+_KNOWN = ("input_shape", "n_outputs", "batch")  # by a factory
 _COMPARED = 16  # samples by which a kernel of the last layers is compared with the whole one
 ATTEMPTS = 4  # at a learning rate that was found, not given
 
@@ -43,7 +45,8 @@ class TorchStudent:
     ----------
     factory : callable
         ``factory(input_shape, n_outputs) -> torch.nn.Module``; input_shape is that of one input,
-        images channels-first.
+        images channels-first. A factory whose parameters have these names, or `batch`, which is a
+        few inputs as `forward` gets them, is given those that it names.
     spec : str
         What results call it.
     linearise : {"warm", "init"}
@@ -248,19 +251,10 @@ class TorchStudent:
             samples see each other in it.
         """
         assert part.teacher is not None
-        input_shape, n_outputs = shape(part.x), part.teacher.shape[-1]
+        n_outputs = part.teacher.shape[-1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            try:
-                network = self.factory(input_shape, n_outputs)
-            except StudentError:
-                raise
-            except Exception as error:
-                raise StudentError(
-                    f"The factory of {self.spec} failed with {type(error).__name__}: {error}. It is"
-                    f" called as factory({input_shape}, {n_outputs}), the shape of one input and"
-                    " the number of outputs, and returns a torch.nn.Module."
-                ) from error
+            network = self._made(part.x, n_outputs)
         if not isinstance(network, nn.Module):
             raise StudentError(
                 f"The factory of {self.spec} gave {type(network).__name__}; expected a"
@@ -275,6 +269,28 @@ class TorchStudent:
                 f"The network of {self.spec} has {found} output(s); the task needs {n_outputs}."
             )
         return own.train()
+
+    def _made(self, x: Inputs, n_outputs: int) -> Any:
+        """What the factory gives, called by the names of its parameters or by their order."""
+        known = {"input_shape": shape(x), "n_outputs": n_outputs}
+        known["batch"] = rows(x, slice(0, _TRIED))
+        names = _parameters(self.factory)
+        try:
+            if names and names <= set(known):
+                return self.factory(**{name: known[name] for name in names})
+            return self.factory(known["input_shape"], n_outputs)
+        except StudentError:
+            raise
+        except Exception as error:
+            how = ", ".join(sorted(names)) if names and names <= set(known) else (
+                f"{known['input_shape']}, {n_outputs}"
+            )  # fmt: skip
+            raise StudentError(
+                f"The factory of {self.spec} failed with {type(error).__name__}: {error}. It is"
+                f" called as factory({how}), and returns a torch.nn.Module; it may take"
+                f" input_shape, which is {known['input_shape']}, n_outputs, which is {n_outputs},"
+                " and batch, a few inputs."
+            ) from error
 
     def _warm(
         self, network: nn.Module, examples: Part, seed: int, progress: Progress
@@ -317,6 +333,18 @@ def decisions(network: nn.Module, x: Inputs) -> Tensor:
     given = floating(x, _dtype(network))
     logits = torch.as_tensor(teacher_logits(network, split(given, _BATCH)))
     return decide(logits.reshape(length(x), -1))
+
+
+def _parameters(factory: Factory) -> set[str]:
+    """The names of what it has to be given, and of what it may be given and is known."""
+    try:
+        found = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):
+        return set()
+    plain = [p for p in found if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    if any(p.kind is p.POSITIONAL_ONLY for p in plain):
+        return set()
+    return {p.name for p in plain if p.default is p.empty or p.name in _KNOWN}
 
 
 def _trial(x: Inputs) -> Inputs:
