@@ -10,6 +10,7 @@ from types import UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 from rich.console import Console
 
@@ -23,6 +24,7 @@ from tutelage.data.inputs import Shape
 from tutelage.data.source import Source, StreamTask, open_pool
 from tutelage.data.task import Task, Taught
 from tutelage.decisions.evidence import Evidence
+from tutelage.decisions.labels import label_next, margin
 from tutelage.decisions.peers import peers
 from tutelage.decisions.samples import Samples, samples
 from tutelage.decisions.settings import Choice, choose
@@ -269,7 +271,8 @@ class Plan:
         ).numpy()
 
     def save(self, folder: str | Path) -> None:
-        """Write plan.json, curves.nc and report.html.
+        """Write plan.json, curves.nc and report.html; and label_next.csv, where there are samples
+        without a label.
 
         Raises
         ------
@@ -278,7 +281,28 @@ class Plan:
         """
         save_curves(self._curves, Path(folder) / "curves.nc")
         self.to_html(Path(folder) / "report.html")
+        if self.teacher.label_next:
+            self._write_label_next(Path(folder) / "label_next.csv")
         self.to_json(Path(folder) / "plan.json")
+
+    def _write_label_next(self, path: Path) -> None:
+        """Samples to label, with what the teacher takes them for and how sure it is."""
+        chosen, epochs = self.teacher.label_next, self._task.teacher_epochs
+        epoch = (
+            0 if epochs is None else int(epochs.tolist().index(self.teacher.recommended_epoch))
+        )
+        decided = self._task.teacher_decisions("train")[epoch][chosen]
+        names = getattr(self._task, "class_names", None)
+        texts = getattr(self._task, "texts", None)
+        columns: dict[str, Any] = {
+            "sample": chosen,
+            "teacher": [str(k) if names is None else names[k] for k in decided],
+            "margin": margin(self._task, epoch)[chosen].round(6),
+        }
+        if texts is not None:
+            columns["text"] = [texts[i] for i in chosen]
+        with written(path) as partial:
+            pd.DataFrame(columns).to_csv(partial, index=False)
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as plain data, NaN as None."""
@@ -463,6 +487,7 @@ def _decided(task: Taught, curves: xr.Dataset, target_error: float | None) -> Pl
         epochs=None if ranked is None else sorted(ranked, key=lambda e: (e.error is None, e.error)),
         recommended_epoch=None if ranked is None else ranked[best].epoch,
         **disagreements(task, data, best, t, t_power),  # type: ignore[arg-type]
+        label_next=label_next(task, best),
     )
     facts = Facts(task, best, teacher, evidence, choice.chosen, attrs)
     return Plan(

@@ -1,6 +1,6 @@
 """Which checkpoint, and where the teacher is wrong (docs/theory.md §6)."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -34,7 +34,8 @@ class Teacher:
     """The teacher's part of a plan; ids are positions in the pool.
 
     `flip_ratio_quantiles` are those of the teacher's errors on the pool, at the recommended
-    temperature: the soft ratios under which a label would overrule it.
+    temperature: the soft ratios under which a label would overrule it. `label_next` are samples
+    without a label, the one that deserves it most first.
     """
 
     epochs: list[Epoch] | None
@@ -43,6 +44,7 @@ class Teacher:
     teacher_corrects_label: list[int]
     undecided: list[int]
     flip_ratio_quantiles: dict[str, float]
+    label_next: list[int] = field(default_factory=list)
 
 
 def choose_epoch(evidences: list[Evidence], choices: list[Choice]) -> int:

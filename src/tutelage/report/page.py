@@ -9,6 +9,7 @@ import xarray as xr
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from tutelage.data.checks import NOT_LABELLED
 from tutelage.data.task import Taught
 from tutelage.decisions.teacher import error_flip_ratios
 from tutelage.report import charts, frames
@@ -122,29 +123,38 @@ def _lists(document: Document, task: Taught) -> list[dict[str, Any]]:
             "Undecided",
             "Students at low and at high soft ratio vote differently, or for a third class.",
         ),
+        "label_next": (
+            "To be labelled next",
+            "Samples without a label of which the teacher is least sure, the least sure first; all"
+            " are in label_next.csv.",
+        ),
     }
-    if task.y_train is None:
-        return []
     index = _epoch_index(document, task)
     given = task.teacher_decisions("train")[index]
+    of = document["teacher"]
     return [
         {
             "title": title,
             "note": note,
-            "count": len(document["teacher"][key]),
+            "count": len(of.get(key, [])),
             "samples": [
                 {
                     "id": i,
                     "teacher": _class(task, given[i]),
-                    "label": _class(task, task.y_train[i]),
+                    "label": _label(task, i),
                     "picture": thumbnail(task, i),
                     "text": _text(task, i),
                 }
-                for i in document["teacher"][key][:_SHOWN]
+                for i in of.get(key, [])[:_SHOWN]
             ],
         }
         for key, (title, note) in titles.items()
     ]
+
+
+def _label(task: Taught, i: int) -> str:
+    labels = task.y_train
+    return "none" if labels is None or labels[i] == NOT_LABELLED else _class(task, labels[i])
 
 
 def _class(task: Taught, number: int) -> str:
