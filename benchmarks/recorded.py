@@ -4,19 +4,21 @@
 
 Of each task of `comparison.py`, and four with larger pools, for ten settings and two seeds (of
 three tasks also for forty settings): students of the whole pool with their error on the test part
-after every epoch, and students of a quarter, an eighth and a sixteenth of the pool; what each
-decides on the test part, and the CPU seconds that its training took. They are kept under
+after every epoch, students of a quarter, an eighth and a sixteenth of the pool, and students of the
+whole pool for a quarter of the epochs; what each decides on the test part, and the CPU seconds that
+its training took. They are kept under
 benchmarks/cache, so that a run goes on where the last one ended; `benchmarks/search.py` replays
 methods of search on them in seconds.
 """
 
 import argparse
 import gzip
+import math
 import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +76,9 @@ WIDER = {  # the same tasks, on a finer grid
         "fashion 10, strong, 30 % noise, mlp, 3000",
     )
 }
-PARTS, SEEDS = (1, 4, 8, 16), 2  # the pool is divided by
+PARTS = (1, 4, 8, 16)  # the pool is divided by
+KINDS = (*((part, 1) for part in PARTS), (1, 4))  # the pool and the epochs are
+SEEDS = 2
 
 
 @dataclass(frozen=True)
@@ -83,11 +87,11 @@ class Recorded:
 
     Attributes
     ----------
-    decisions : array of shape (parts, settings, seeds, M)
-        Of the students of each part of the pool.
+    decisions : array of shape (kinds, settings, seeds, M)
+        Of the students of each of `KINDS`.
     epochs : array of shape (settings, seeds, epochs)
         Errors of the whole pool's students after every epoch.
-    seconds : array of shape (parts, settings, seeds)
+    seconds : array of shape (kinds, settings, seeds)
         CPU seconds of each training.
     labels : array of shape (M,)
     """
@@ -99,7 +103,7 @@ class Recorded:
 
     @property
     def mistakes(self) -> np.ndarray:
-        """Where students are wrong, (parts, settings, seeds, M)."""
+        """Where students are wrong, (kinds, settings, seeds, M)."""
         return self.decisions != self.labels
 
     @property
@@ -226,23 +230,25 @@ def recorded(name: str, cifar: Path) -> Recorded:
 def _record(task: tu.Task, spec: Spec, settings: list[tuple[float, float]]) -> Recorded:
     pool, test = task.inputs(torch.float32, ids=spec.student == "transformer")
     examples, training = task.part("train", pool).floating(torch.float32), STUDENT[spec.student]
-    count = (len(PARTS), len(settings), SEEDS)
+    count = (len(KINDS), len(settings), SEEDS)
     decided = np.zeros((*count, length(test)), np.int16)
     epochs, seconds = np.zeros((*count[1:], training.epochs)), np.zeros(count)
     for seed in range(SEEDS):
         order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))
-        for p, divided in enumerate(PARTS):
+        for k, (divided, hasty) in enumerate(KINDS):
             part = examples.rows(order[: len(examples) // divided])
+            own = replace(training, epochs=math.ceil(training.epochs / hasty))
+            chance, whole = 100 * (1 + (hasty > 1)) + seed, divided == hasty == 1
             for s, (rho, t) in enumerate(settings):
-                torch.manual_seed(100 + seed)
+                torch.manual_seed(chance)
                 network = factory_of(spec)(shape(pool), task.n_logits)
-                watched = _Watched(network, test, task.y_test, divided == 1)
+                watched = _Watched(network, test, task.y_test, whole)
                 started = time.process_time()
                 loss = tu.lab.DistillationLoss(rho, t)
-                train(network, part, loss, training, seed=100 + seed, progress=watched.progress)
-                seconds[p, s, seed] = time.process_time() - started - watched.seconds
-                decided[p, s, seed] = watched.decided()
-                if divided == 1:
+                train(network, part, loss, own, seed=chance, progress=watched.progress)
+                seconds[k, s, seed] = time.process_time() - started - watched.seconds
+                decided[k, s, seed] = watched.decided()
+                if whole:
                     epochs[s, seed] = watched.errors
     return Recorded(decided, epochs, seconds, task.y_test)
 

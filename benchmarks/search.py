@@ -28,6 +28,7 @@ import torch
 from comparison import DEFAULTS, _student
 from recorded import (
     ALL,
+    KINDS,
     PARTS,
     READ,
     SEEDS,
@@ -45,7 +46,7 @@ from scipy.stats import spearmanr
 import tutelage as tu
 from tutelage.pilots import Budget, linearised
 from tutelage.pilots.budget import priced
-from tutelage.pilots.runs import Pilot, Runs
+from tutelage.pilots.runs import Kind, Pilot, Runs
 from tutelage.pilots.surface import Surface, wrong_labels
 from tutelage.progress import silent
 from tutelage.theory.pilots import places
@@ -68,11 +69,17 @@ class Replayed(Runs):
     real: Recorded
     number: int  # of the recorded seed
 
-    def run(self, surface: Surface, s: int, n: int) -> Pilot:
+    def run(self, surface: Surface, s: int, kind: Kind) -> Pilot:
         """Look one up."""
-        part = PARTS.index(round(len(self.taught) / n))
-        decided = torch.as_tensor(self.real.decisions[part, s, self.number])
-        return Pilot(s, n, decided, NOTHING)
+        number = number_of(kind, len(self.taught), self.student.own_training.epochs)
+        decided = self.real.decisions[number, s, self.number]
+        return Pilot(s, kind, torch.as_tensor(decided), NOTHING)
+
+
+def number_of(kind: Kind, n: int, epochs: int) -> int:
+    """Where a pilot's kind stands among those that were recorded."""
+    told = [(n // part, math.ceil(epochs / hasty)) for part, hasty in KINDS]
+    return told.index((kind.n, kind.epochs))
 
 
 class Problem:
@@ -100,9 +107,9 @@ class Problem:
         """In points."""
         return float(100 * (self.truth[chosen] - self.truth.min()))
 
-    def share(self, part: int, s: int, seed: int) -> float:
-        """What training a student of a part costs."""
-        return float(self.real.seconds[part, s, seed] / self.real.seconds[0].mean())
+    def share(self, kind: int, s: int, seed: int) -> float:
+        """What training a student of one of `KINDS` costs."""
+        return float(self.real.seconds[kind, s, seed] / self.real.seconds[0].mean())
 
     def theory(self, student: tu.lab.TorchStudent, used: int, seed: int) -> dict[str, np.ndarray]:
         """Of three starts, with the CPU seconds of all."""
@@ -167,7 +174,7 @@ def planned(p: Problem, method: str = "tutelage") -> Rows:
                     surface.at(n),
                 )
                 cost = measured + sum(
-                    p.share(PARTS.index(round(p.task.n_train / k.n)), k.setting, seed)
+                    p.share(number_of(k.kind, n, student.own_training.epochs), k.setting, seed)
                     for k in pilots
                 )
                 chosen = int(mean.argmin())

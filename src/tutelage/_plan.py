@@ -24,7 +24,14 @@ from tutelage.data.inputs import Shape
 from tutelage.data.source import Source, StreamTask, open_pool
 from tutelage.data.task import Task, Taught
 from tutelage.decisions.evidence import Evidence
-from tutelage.decisions.labels import label_next, margin
+from tutelage.decisions.labels import (
+    Labelling,
+    label_next,
+    labelling,
+    margin,
+    margin_of,
+    with_fewer,
+)
 from tutelage.decisions.peers import peers
 from tutelage.decisions.samples import Samples, samples
 from tutelage.decisions.settings import Choice, choose
@@ -94,13 +101,16 @@ class Spent:
 
 @dataclass(frozen=True)
 class Pilot:
-    """A real student of n samples: the error that theory predicts of it, and its own."""
+    """A real student of n samples: the error that theory predicts of it, and its own; and how many
+    epochs it was trained for.
+    """
 
     soft_ratio: float
     temperature: float
     n: int
     predicted: float
     real: float
+    epochs: int | None = None
 
 
 @dataclass(frozen=True)
@@ -270,6 +280,41 @@ class Plan:
             device=made_for.device,
         ).numpy()
 
+    def teach_next(self, x: np.ndarray | dict[str, np.ndarray], most: int = 1000) -> list[int]:
+        """Give those of other inputs that the teacher should be asked about next: those of which
+        the recommended student is least sure.
+
+        Parameters
+        ----------
+        x : array of shape (m, ...), or dict of such arrays
+            Inputs that the teacher has not seen; as those of the task.
+        most : int
+            How many to give.
+
+        Returns
+        -------
+        list of int
+            Positions in x, the least sure first.
+
+        Raises
+        ------
+        SettingError, TaskError, StudentError
+            As `predict`.
+
+        Examples
+        --------
+        >>> import numpy as np, tutelage as tu
+        >>> x = np.random.default_rng(0).normal(size=(60, 1))
+        >>> y = (x[:, 0] > 0).astype(int)
+        >>> task = tu.Task(x_train=x, teacher_logits_train=9 * x[:, 0], y_train=y)
+        >>> made = tu.plan(task, soft_ratio=[1.0], temperature=[1.0])
+        >>> made.teach_next(np.array([[2.0], [0.1], [-1.0]]), most=2)
+        [1, 2]
+        """
+        if most < 1:
+            raise SettingError(f"{most} inputs were asked for; expected 1 or more.")
+        return [int(i) for i in np.argsort(margin_of(self.predict(x)), kind="stable")[:most]]
+
     def save(self, folder: str | Path) -> None:
         """Write plan.json, curves.nc and report.html; and label_next.csv, where there are samples
         without a label.
@@ -288,9 +333,7 @@ class Plan:
     def _write_label_next(self, path: Path) -> None:
         """Samples to label, with what the teacher takes them for and how sure it is."""
         chosen, epochs = self.teacher.label_next, self._task.teacher_epochs
-        epoch = (
-            0 if epochs is None else int(epochs.tolist().index(self.teacher.recommended_epoch))
-        )
+        epoch = 0 if epochs is None else int(epochs.tolist().index(self.teacher.recommended_epoch))
         decided = self._task.teacher_decisions("train")[epoch][chosen]
         names = getattr(self._task, "class_names", None)
         texts = getattr(self._task, "texts", None)
@@ -422,7 +465,7 @@ def plan(
         known = as_student(given, training=training, epochs=long)
         spend = _budget(task, known, budget, regret, options)
         if spend is None:
-            data = compute(task, known, **options)
+            data = _with_labelling(task, known, compute(task, known, **options), options)
         else:
             assert isinstance(task, Task)
             assert isinstance(known, TorchStudent)
@@ -435,6 +478,20 @@ def plan(
             f"Curves were given, and {given}, which curves are computed for; give either."
         )
     return _decided(task, curves, target_error)
+
+
+def _with_labelling(
+    task: Task | StreamTask, student: Student, data: xr.Dataset, options: dict[str, Any]
+) -> xr.Dataset:
+    """With what labels of all samples would bring, where a part has them."""
+    fewer = with_fewer(task, int(data.attrs["seed"]))
+    if fewer is None or data.attrs["error_from"] != "test part" or "held_out" in data:
+        return data
+    assert isinstance(task, Task)
+    briefly = {"orderings": 1, "sizes": [int(data.n[-1])]}
+    found = compute(fewer, student, **(options | briefly))
+    first = [d.isel(epoch=-1) if "epoch" in d.dims else d for d in (data, found)]
+    return data.assign_attrs(labelling=json.dumps(asdict(labelling(task, *first))))
 
 
 def _budget(
@@ -503,7 +560,10 @@ def _decided(task: Taught, curves: xr.Dataset, target_error: float | None) -> Pl
         error_from=attrs["error_from"],
         settings=_ranked(settings, choice),
         recommended=_recommended(settings, evidence, choice),
-        samples=samples(data.sel(soft_ratio=rho, temperature=t), target_error, int(attrs["seed"])),
+        samples=replace(
+            samples(data.sel(soft_ratio=rho, temperature=t), target_error, int(attrs["seed"])),
+            labelled=Labelling(**json.loads(attrs["labelling"])) if "labelling" in attrs else None,
+        ),
         teacher=teacher,
         peers=peers(rho, t, t_power),
         made_for=replace(MadeFor.from_json(attrs["made_for"]), target_error=target_error),
@@ -576,7 +636,8 @@ def _setting(data: xr.Dataset, evidence: Evidence, s: int) -> Setting:
 def _spent(curves: xr.Dataset, since: float) -> Spent:
     attrs, pilots = curves.attrs, []
     if "pilot_n" in curves:
-        names = ("soft_ratio", "temperature", "n", "predicted", "error")
+        names = ["soft_ratio", "temperature", "n", "predicted", "error"]
+        names += ["epochs"] if "pilot_epochs" in curves else []  # not in those of before
         columns = [curves[f"pilot_{name}"].values.tolist() for name in names]
         pilots = [Pilot(*row) for row in zip(*columns, strict=True)]
 

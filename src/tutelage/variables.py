@@ -133,6 +133,7 @@ SCHEMA: dict[str, Variable] = {
     "pilot_soft_ratio": Variable("soft ratio of a pilot", ("pilot",)),
     "pilot_temperature": Variable("temperature of a pilot", ("pilot",)),
     "pilot_n": Variable("samples of a pilot", ("pilot",), "samples"),
+    "pilot_epochs": Variable("epochs of a pilot", ("pilot",), "epochs"),
     "pilot_error": Variable("error of a pilot, a real student", ("pilot",)),
     "pilot_predicted": Variable("error that theory predicts of a pilot", ("pilot",)),
     "evaluated": Variable("number of held-out samples behind each error", ("n",), "samples"),

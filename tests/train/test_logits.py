@@ -41,7 +41,9 @@ def test_what_is_written_is_the_task_of_the_same_logits(tmp_path, dtype):
     x = np.stack(rows["x"]).astype(np.float32)
     with torch.no_grad():
         expected = teacher.eval()(torch.tensor(x)).numpy()
-    np.testing.assert_allclose(task.teacher_logits_train, expected.astype(dtype), rtol=2e-3, atol=1e-5)
+    np.testing.assert_allclose(
+        task.teacher_logits_train, expected.astype(dtype), rtol=2e-3, atol=1e-5
+    )
     np.testing.assert_array_equal(task.x_train, np.stack(rows["x"]))
     np.testing.assert_array_equal(task.y_train, rows["label"])
     assert task.texts == tuple(rows["text"])

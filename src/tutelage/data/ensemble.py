@@ -38,8 +38,8 @@ def ensemble(logits: Sequence[np.ndarray], weights: Sequence[float] | None = Non
     if not shapes or len(set(shapes)) > 1 or len(shapes[0]) < 1:
         said = ", ".join(map(str, shapes)) or "none"
         raise TaskError(
-            f"The teachers' logits have the shapes {said}; expected the same of all, (n, C), or (n,)"
-            " for one logit."
+            f"The teachers' logits have the shapes {said}; expected the same of all, (n, C), or"
+            " (n,) for one logit."
         )
     shares = np.asarray([1.0] * len(shapes) if weights is None else weights, float)
     if shares.shape != (len(shapes),) or not (np.isfinite(shares) & (shares > 0)).all():

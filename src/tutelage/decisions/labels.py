@@ -1,12 +1,63 @@
-"""Which samples of a pool to label next."""
+"""Which samples of a pool to label next, and what labels of the rest would bring."""
+
+from dataclasses import dataclass, replace
 
 import numpy as np
+import xarray as xr
 
 from tutelage.data.checks import NOT_LABELLED
-from tutelage.data.task import Taught
+from tutelage.data.task import Task, Taught
+from tutelage.decisions.evidence import Evidence, paired
 
+_HIDDEN = 4  # of so many labels one is kept
+_FEWEST = 40  # labels that are enough to hide some
 MOST = 1000  # samples that are listed
 _ROWS = 1 << 16  # that are looked at at once
+
+
+@dataclass(frozen=True)
+class Labelling:
+    """What labels of all samples are expected to take off the error, beside those that there
+    are.
+    """
+
+    error_reduction: float
+    se: float
+
+
+def with_fewer(task: Taught, seed: int) -> Task | None:
+    """Give the task with a quarter of its labels; None where all samples are labelled, or labels
+    are too few to tell anything.
+    """
+    if not isinstance(task, Task) or task.y_train is None or task.y_test is None:
+        return None
+    known = np.flatnonzero(task.labelled)
+    if len(known) == task.n_train or len(known) < _FEWEST:
+        return None
+    order = np.random.default_rng([seed, 1]).permutation(known)
+    fewer = np.array(task.y_train)
+    fewer[order[len(known) // _HIDDEN :]] = NOT_LABELLED
+    return replace(task, y_train=fewer)
+
+
+def labelling(task: Task, data: xr.Dataset, fewer: xr.Dataset) -> Labelling:
+    """Tell it from what the labels that there are bring beside a quarter of them.
+
+    Errors are taken to fall as the root of the share of samples with a label, f: from f/4 to f by
+    half of what they would from 0, so that from f to 1 they fall by 2 (1/√f - 1) of that.
+
+    Parameters
+    ----------
+    task : Task
+    data, fewer : xarray.Dataset
+        Curves of it, and of `with_fewer` of it, from the same first start; of one teacher's epoch.
+    """
+    share = float(task.labelled.mean())
+    rows = [Evidence.of(task, d, 0).mistakes[:, :1] for d in (fewer, data)]
+    few, all_of_them = (row[int(row.mean((1, 2)).argmin())] for row in rows)
+    lost, error = paired(few, all_of_them)
+    factor = 2 * (share**-0.5 - 1)
+    return Labelling(factor * lost, factor * error)
 
 
 def label_next(task: Taught, epoch: int) -> list[int]:
@@ -32,10 +83,11 @@ def margin(task: Taught, epoch: int) -> np.ndarray:
     """
     logits = task.teacher_logits("train")[epoch]
     parts = (logits[k : k + _ROWS] for k in range(0, len(logits), _ROWS))
-    return np.concatenate([_margin(part.astype(np.float64)) for part in parts])
+    return np.concatenate([margin_of(part.astype(np.float64)) for part in parts])
 
 
-def _margin(logits: np.ndarray) -> np.ndarray:
+def margin_of(logits: np.ndarray) -> np.ndarray:
+    """Give the same of logits (n, C), C = 1 for one logit: (n,)."""
     if logits.shape[1] == 1:
         return np.asarray(np.abs(np.tanh(logits[:, 0] / 2)))
     two = -np.partition(-logits, 1, axis=1)[:, :2]

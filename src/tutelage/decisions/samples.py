@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 
 from tutelage.decisions.evidence import standard_error
+from tutelage.decisions.labels import Labelling
 
 INTERVAL = 0.9
 _DRAWS, _EXPONENTS = 400, np.linspace(0.05, 2.0, 79)
@@ -48,7 +49,8 @@ class Samples:
     """The recommended setting over n; lists go with `sizes`, None where there are no labels or no
     teacher, or nothing to measure on.
 
-    `next_1000` forecasts the error after 1,000 more samples.
+    `next_1000` forecasts the error after 1,000 more samples; `labelled` what labels would bring of
+    all samples, where a part has them.
     """
 
     sizes: list[int]
@@ -60,6 +62,7 @@ class Samples:
     power_bound: list[float | None]
     target: Target | None
     next_1000: Forecast | None
+    labelled: Labelling | None = None
 
 
 def samples(data: xr.Dataset, target_error: float | None, seed: int) -> Samples:

@@ -135,9 +135,9 @@ class Prices:
         all_of_it = _BESIDE * (brief + features + pairs + solved)
         return all_of_it / (self.trained * self.epochs * self.n)
 
-    def fits(self, used: int, budget: Budget) -> bool:
+    def fits(self, used: int, budget: Budget, starts: int = 1) -> bool:
         """Whether the budget has room for theory on so many samples."""
-        return self.theory(used) <= _THEORY * (budget.trainings - self.search)
+        return starts * self.theory(used) <= _THEORY * (budget.trainings - self.search)
 
     def affordable(self, budget: Budget, starts: int | None) -> tuple[int, int]:
         """Samples that theory looks at, and its starts: by default up to 3."""

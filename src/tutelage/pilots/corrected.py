@@ -4,7 +4,8 @@
 
 import json
 import time
-from dataclasses import replace
+from collections.abc import Iterable
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -17,11 +18,12 @@ from tutelage._curves import curves as compute
 from tutelage.data.part import Part
 from tutelage.data.task import Task
 from tutelage.decisions.evidence import Evidence, standard_error
+from tutelage.decisions.labels import labelling, with_fewer
 from tutelage.decisions.settings import choose
 from tutelage.decisions.teacher import choose_epoch
 from tutelage.devices import found_device
 from tutelage.pilots.budget import PROBES, WHOLE, Budget, priced
-from tutelage.pilots.runs import Pilot, Runs, sizes_of
+from tutelage.pilots.runs import Pilot, Runs, kinds_of
 from tutelage.pilots.surface import Surface
 from tutelage.progress import Progress, remark, silent
 from tutelage.students import TorchStudent
@@ -72,7 +74,12 @@ def within(
         t_power=t_power, settings=settings, found=searched,
     )  # fmt: skip
     used, count = prices.affordable(budget, orderings)
-    spent = prices.search + count * prices.theory(used)
+    fewer = with_fewer(task, seed)
+    if fewer is not None and orderings is None and count > 1:
+        count -= 1  # that another start tells what labels bring
+    if not prices.fits(used, budget, count + 1):
+        fewer = None
+    spent = prices.search + (count + (fewer is not None)) * prices.theory(used)
     most = max(spent, budget.trainings)
     remark(
         progress,
@@ -85,6 +92,13 @@ def within(
         device=device, progress=progress, **given,
     )  # fmt: skip
     epoch = _epoch(task, data)
+    if fewer is not None:
+        beside = linearised(
+            fewer, student, used, orderings=1, t_power=t_power, seed=seed, standardise=standardise,
+            device=device, progress=progress, **given,
+        )  # fmt: skip
+        both = [d.isel(epoch=epoch) if "epoch" in d.dims else d for d in (data, beside)]
+        data.attrs["labelling"] = json.dumps(asdict(labelling(task, *both)))
     last = student.last is not None
     surface = Surface.of(data, task, epoch, last=last)
     order = torch.as_tensor(np.random.default_rng([seed, 0]).permutation(task.n_train))
@@ -122,7 +136,8 @@ def _corrected(
 ) -> xr.Dataset:
     """Put in what is to be expected now, at all sizes, and how sure that is."""
     n = len(runs.taught)
-    sizes = sorted({*data.n.values.tolist(), *sizes_of(n), n // 8})
+    of_pilots = {kind.n for kind in kinds_of(n, 1)}
+    sizes = sorted({*data.n.values.tolist(), *of_pilots, n // 8})
     shape = (data.sizes["soft_ratio"], data.sizes["temperature"], len(sizes))
     share = np.array(sizes) / n
     doubt = np.array([surface.doubt(size) for size in sizes])
@@ -189,6 +204,7 @@ def _described(data: xr.Dataset, surface: Surface, runs: Runs, found: list[Pilot
         "pilot_soft_ratio": [surface.soft_ratio[p.setting] for p in found],
         "pilot_temperature": [surface.temperature[p.setting] for p in found],
         "pilot_n": [p.n for p in found],
+        "pilot_epochs": [p.kind.epochs for p in found],
         "pilot_error": known.error,
         "pilot_predicted": known.predicted,
     }
@@ -218,13 +234,12 @@ def _words(surface: Surface, runs: Runs, found: list[Pilot], mean: np.ndarray) -
         setting = f"ρ = {surface.soft_ratio[s]:g}, T = {surface.temperature[s]:g}"
         return f"{setting} with an error of {100 * errors[s]:.1f} %"
 
-    sizes = sorted({p.n for p in found})
-    of = " to ".join(f"{size:,}" for size in {sizes[0]: 0, sizes[-1]: 0}) if sizes else ""
     if found:
-        after = f"after {len(found)} pilots of {of} samples: {named(now, mean)}"
+        of, long = (_range(getattr(p.kind, key) for p in found) for key in ("n", "epochs"))
+        after = f"after {len(found)} pilots of {of} samples and {long} epochs: {named(now, mean)}"
     elif runs.lost:
         after = "no pilot came to an end"
-    elif any(runs.affords(size) for size in runs.sizes):
+    elif any(runs.affords(kind) for kind in runs.kinds):
         after = "no pilot was worth its cost"
     else:
         after = f"the budget of {runs.budget.trainings:g} trainings had no room for pilots"
@@ -233,3 +248,8 @@ def _words(surface: Surface, runs: Runs, found: list[Pilot], mean: np.ndarray) -
         " Errors and disagreements with the teacher are those expected of students of the whole"
         f" pool after the pilots; all else is of linearised students of {surface.used:,} samples."
     )
+
+
+def _range(values: Iterable[int]) -> str:
+    known = sorted(set(values))
+    return " to ".join(f"{value:,}" for value in dict.fromkeys([known[0], known[-1]]))

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from tutelage.data.task import Task
-from tutelage.theory.pilots import memorised
+from tutelage.theory.pilots import hasty, memorised
 
 _CARRIED = 0.5  # of what more samples are taken to bring
 _OTHERS = 0.05  # of an error, for each doubling from a quarter of the samples that theory looked at
@@ -55,10 +55,10 @@ class Surface:
         wrong = wrong_labels(task, epoch) if name == "error" else 0.0
         return cls(ratio.ravel(), heat.ravel(), shares[:, 1], used, gain, wrong, last)
 
-    def at(self, n: int) -> np.ndarray:
-        """Of students of n samples, (S,)."""
-        found = self.shares - self._carried(n) + memorised(self.soft_ratio, self.wrong)
-        return np.clip(found, 0, 1)
+    def at(self, n: int, haste: float = 0.0) -> np.ndarray:
+        """Of students of n samples, (S,); of those whose epochs were halved so often."""
+        found = self.shares - self._carried(n) + memorised(self.soft_ratio, self.wrong, haste)
+        return np.clip(found + hasty(float(found.mean()), haste), 0, 1)
 
     def doubt(self, n: int) -> float:
         """How unsure the level of students of n samples is: the standard deviation of what more

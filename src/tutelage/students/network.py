@@ -4,7 +4,7 @@
 
 import inspect
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -217,7 +217,13 @@ class TorchStudent:
         )
 
     def trained(
-        self, part: Part, loss: DistillationLoss, *, seed: int, progress: Progress = silent
+        self,
+        part: Part,
+        loss: DistillationLoss,
+        *,
+        seed: int,
+        epochs: int | None = None,
+        progress: Progress = silent,
     ) -> tuple[nn.Module, Trained]:
         """Give a real student: a fresh network, trained for all of its epochs.
 
@@ -228,6 +234,8 @@ class TorchStudent:
         loss : DistillationLoss
         seed : int
             Of the initial weights and the batches.
+        epochs : int, optional
+            Stop after so many, at the end of which the learning rate falls to 0.
         progress : Progress
 
         Raises
@@ -235,11 +243,11 @@ class TorchStudent:
         StudentError
             If training diverges.
         """
-        network = self.fresh(part, seed)
+        network, own = self.fresh(part, seed), self.own_training
+        if epochs is not None:
+            own = replace(own, epochs=epochs, until=epochs / own.epochs)
         examples = part.floating(_dtype(network))
-        return network, train(
-            network, examples, loss, self.own_training, seed=seed, progress=progress
-        )
+        return network, train(network, examples, loss, own, seed=seed, progress=progress)
 
     def fresh(self, part: Part, seed: int) -> nn.Module:
         """Give a new network for samples such as these, tried on a few.
@@ -272,13 +280,14 @@ class TorchStudent:
 
     def _made(self, x: Inputs, n_outputs: int) -> Any:
         """What the factory gives, called by the names of its parameters or by their order."""
-        known = {"input_shape": shape(x), "n_outputs": n_outputs}
+        known: dict[str, Any] = {"input_shape": shape(x), "n_outputs": n_outputs}
         known["batch"] = rows(x, slice(0, _TRIED))
-        names = _parameters(self.factory)
+        factory: Callable[..., Any] = self.factory
+        names = _parameters(factory)
         try:
             if names and names <= set(known):
-                return self.factory(**{name: known[name] for name in names})
-            return self.factory(known["input_shape"], n_outputs)
+                return factory(**{name: known[name] for name in names})
+            return factory(known["input_shape"], n_outputs)
         except StudentError:
             raise
         except Exception as error:
@@ -335,7 +344,7 @@ def decisions(network: nn.Module, x: Inputs) -> Tensor:
     return decide(logits.reshape(length(x), -1))
 
 
-def _parameters(factory: Factory) -> set[str]:
+def _parameters(factory: Callable[..., Any]) -> set[str]:
     """The names of what it has to be given, and of what it may be given and is known."""
     try:
         found = inspect.signature(factory).parameters.values()

@@ -54,11 +54,11 @@ def student(
         A family with the keyword arguments of its function in `tutelage.kernels`; or, with a finite
         ``width``, those of a small network. Without a width, or with ``width=inf``, the student is
         the closed form of infinite width. A factory of your own is named as
-        ``package.module:factory``; it is called as ``factory(input_shape, n_outputs)``, or with those
-        of input_shape, n_outputs and batch (a few inputs) that its parameters name, and returns a
-        `torch.nn.Module`. Its module is looked for in the current folder, too. ``hf:FOLDER`` is a
-        classifier of transformers that `save_pretrained` wrote, with its weights as safetensors or,
-        without weights, from random ones; its head is sized to the task.
+        ``package.module:factory``; it is called as ``factory(input_shape, n_outputs)``, or with
+        those of input_shape, n_outputs and batch (a few inputs) that its parameters name, and
+        returns a `torch.nn.Module`. Its module is looked for in the current folder, too.
+        ``hf:FOLDER`` is a classifier of transformers that `save_pretrained` wrote, with its weights
+        as safetensors or, without weights, from random ones; its head is sized to the task.
     linearise : {"warm", "init"}
         Where a network of finite width is linearised.
     training : Training, optional

@@ -2,8 +2,9 @@
 §3.3).
 
 Errors are shares. Where a student is, its `places`, is its soft ratio, log2 of its temperature,
-log2 of its samples over the pool's, and the standard deviation of a level that theory carries on
-to sizes that it has not looked at, alike for all settings.
+log2 of its samples over the pool's, the standard deviation of a level that theory carries on to
+sizes that it has not looked at, alike for all settings, and its haste: how often its epochs would
+have to be doubled to be those of the student.
 """
 
 from dataclasses import dataclass
@@ -21,34 +22,48 @@ _LEVEL, _TREND = 0.02, 0.015  # alike at all settings: at N, and for each doubli
 _SLOPE = 0.02  # along the soft ratio, from 0 to 1, at all n
 _SHAPE, WIDE = 0.01, (0.35, 3.0)  # at N; it grows as n does
 _BRIEF, _NARROW = 0.0066, (1.0, 5.0)  # of small pilots: nothing at N, once at N/2, thrice at N/4
+_HASTY = 0.0115  # by which those err more whose epochs are halved once
+_HASTY_LEVEL, _HASTY_SHAPE = 0.0085, 0.004  # how that differs: by task, and by setting
+_MEMORISED_LATE = 0.16  # of the wrong labels, for each halving
 _SEED = 0.18  # over √n: initial weights, batches and which samples they are
 _PAIRED = 0.1  # of the test part's noise: students err on the same samples
 _DRAWS, _NODES = 2000, 16
 
 
-def memorised(soft_ratio: np.ndarray, wrong: float) -> np.ndarray:
+def memorised(soft_ratio: np.ndarray, wrong: float, haste: float = 0.0) -> np.ndarray:
     """Give what students err more than linearised ones where labels are wrong, (3.12): networks fit
-    wrong labels in a way that harms them more.
+    wrong labels in a way that harms them more. They do so late, so that those who are trained in
+    `haste` err less.
 
     Parameters
     ----------
     soft_ratio : array
     wrong : float
         Share of the pool's labels that are wrong.
+    haste : float
+        Halvings of the epochs.
     """
-    return np.asarray(MEMORISED * wrong * (1 - soft_ratio) ** 3)
+    late = MEMORISED - _MEMORISED_LATE * haste
+    return np.asarray(late * wrong * (1 - soft_ratio) ** 3)
 
 
-Places = Float[ndarray, "_ 4"]
+def hasty(error: float, haste: float) -> float:
+    """Give how much more those err whose epochs were halved so often, where errors are like
+    this.
+    """
+    return _HASTY * haste * scale(error)
+
+
+Places = Float[ndarray, "_ 5"]
 
 
 def places(
     soft_ratio: np.ndarray, temperature: np.ndarray, share: np.ndarray | float,
-    doubt: np.ndarray | float = 0.0,
+    doubt: np.ndarray | float = 0.0, haste: np.ndarray | float = 0.0,
 ) -> Places:  # fmt: skip
     """Where students of so large a share of the pool are."""
-    axes = np.broadcast_arrays(soft_ratio, np.log2(temperature), np.log2(share), doubt)
-    return np.stack(axes, -1).astype(float).reshape(-1, 4)
+    axes = np.broadcast_arrays(soft_ratio, np.log2(temperature), np.log2(share), doubt, haste)
+    return np.stack(axes, -1).astype(float).reshape(-1, 5)
 
 
 @dataclass(frozen=True)
@@ -57,7 +72,7 @@ class Pilots:
 
     Attributes
     ----------
-    at : array of shape (k, 4)
+    at : array of shape (k, 5)
         Their `places`.
     error, predicted : array of shape (k,)
     noise : array of shape (k,)
@@ -82,7 +97,7 @@ class Pilots:
 
         Parameters
         ----------
-        where : array of shape (m, 4)
+        where : array of shape (m, 5)
         predicted : array of shape (m,)
             What theory predicts of students there.
 
@@ -123,7 +138,8 @@ def _covariance(a: Places, b: Places) -> Float[ndarray, "a b"]:
     slope = _SLOPE**2 * np.outer(1 - a[:, 0], 1 - b[:, 0])
     shape = _SHAPE**2 * np.outer(2**size, 2**other) * _near(a, b, WIDE)
     brief = _BRIEF**2 * np.outer(2**-size - 1, 2**-other - 1) * _near(a, b, _NARROW)
-    return np.asarray(alike + slope + shape + brief)
+    late = np.outer(a[:, 4], b[:, 4]) * (_HASTY_LEVEL**2 + _HASTY_SHAPE**2 * _near(a, b, WIDE))
+    return np.asarray(alike + slope + shape + brief + late)
 
 
 def _near(a: Places, b: Places, lengths: tuple[float, float]) -> Float[ndarray, "a b"]:

@@ -334,7 +334,7 @@ def _stepped(module: Any, batch_of: Callable[..., Any], *, plain: bool) -> Loss:
         student, teacher = (_Told(z, plain=plain) for z in (student_logits, teacher_logits))
         of_teacher = {name for name in kept if "teacher" in name.lower()}
         networks = {name for name, child in kept.items() if any(True for _ in child.parameters())}
-        told = {name: student for name in networks} | {name: teacher for name in of_teacher}
+        told = dict.fromkeys(networks, student) | dict.fromkeys(of_teacher, teacher)
         module._modules.update(told)
         own_forward = vars(module).get("forward")
         vars(module)["forward"] = student.forward

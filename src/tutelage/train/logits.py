@@ -56,9 +56,9 @@ def write_logits(
     dtype : {"float16", "float32"}
         Of what is written.
     prepare : callable, optional
-        From the inputs of a batch, an array (n, ...) or a dict of arrays, to what the network takes.
-        By default whole numbers stay as they are; images of bytes go with their channels first and
-        from 0 to 1, all else in float32.
+        From the inputs of a batch, an array (n, ...) or a dict of arrays, to what the network
+        takes. By default whole numbers stay as they are; images of bytes go with their channels
+        first and from 0 to 1, all else in float32.
     progress : Progress
         Told of the rows.
 

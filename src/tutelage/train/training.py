@@ -34,6 +34,7 @@ _RANGE = {"sgd": (1e-4, 3.0), "adamw": (1e-6, 0.1)}  # of learning rates
 _TESTED = (20, 100)  # steps of a range test; between them a tenth of all steps
 _MEMORY = 10  # a range test's losses are averaged over so many of its parts
 _MOMENTUM = 0.9
+_COOLED = 0.25  # of a training that is the beginning of a longer one
 _TIMED = 4  # steps: the first one warms up
 _MEASURED = 1024  # examples that tell whether training has lowered the loss
 
@@ -91,6 +92,9 @@ class Training:
     weight_decay : float
     warmup : float
         Share of the steps in which the learning rate grows from 0, from 0 to below 1.
+    until : float
+        The share of a longer training that this one is the beginning of, above 0 to 1: its learning
+        rate is that one's, but for the last quarter, in which it falls to 0.
     """
 
     epochs: int = 20
@@ -102,6 +106,7 @@ class Training:
     optimiser: str = "sgd"
     weight_decay: float = 0.0
     warmup: float = 0.0
+    until: float = 1.0
 
     def time_per_sample(self, learning_rate: float) -> float:
         """Give t/n of docs/theory.md §8 for so many epochs: the sum of the learning rates of a
@@ -113,8 +118,10 @@ class Training:
 
     def schedule(self, done: float) -> float:
         """Give the factor of the learning rate when this share of the steps is done."""
-        grown = min(1.0, done / self.warmup) if self.warmup else 1.0
-        return grown * (0.5 * (1 + math.cos(math.pi * done)) if self.annealed else 1.0)
+        at = done * self.until
+        grown = min(1.0, at / self.warmup) if self.warmup else 1.0
+        cooled = min(1.0, (1 - done) / _COOLED) if self.until < 1 else 1.0
+        return grown * cooled * (0.5 * (1 + math.cos(math.pi * at)) if self.annealed else 1.0)
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
@@ -134,6 +141,11 @@ class Training:
         if not 0 <= self.weight_decay < math.inf:
             raise SettingError(
                 f"The weight decay is {self.weight_decay:g}; expected a finite number of 0 or more."
+            )
+        if not 0 < self.until <= 1:
+            raise SettingError(
+                f"A training was to be the first {self.until:g} of a longer one; expected a share"
+                " above 0, and 1 at most."
             )
         if not 0 <= self.warmup < 1:
             raise SettingError(
