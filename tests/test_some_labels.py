@@ -118,3 +118,31 @@ def test_a_network_is_planned_for_and_trained(tmp_path):
     assert document["task"]["n_labelled"] == 160
     verify = ("verify", tmp_path / "p", "--seeds", "1", "--quiet")
     assert cli.run([str(a) for a in verify]) == 0
+
+
+def test_a_stream_with_some_labels_is_that_of_the_same_task_in_features(tmp_path):
+    whole, some, known = partly(task(n=600, m=200, n_classes=3), every=2)
+    some.save(tmp_path / "pool")
+    with_all, without = tmp_path / "all", tmp_path / "none"
+    whole.save(with_all)
+    tu.Task(
+        whole.x_train, whole.teacher_logits_train, None, whole.x_test, whole.teacher_logits_test,
+        whole.y_test,
+    ).save(without)  # fmt: skip
+    options = {"soft_ratio": [0.2], "temperature": [1.0], "features": 500, "dtype": "float64"}
+    found = tu.curves(tu.open_source(tmp_path / "pool"), "mlp", **options)
+    exact = tu.curves(
+        tu.Task(
+            some.x_train, some.teacher_logits_train, some.y_train, some.x_test,
+            some.teacher_logits_test, some.y_test,
+        ), "mlp", soft_ratio=[0.2], temperature=[1.0], sizes=[570], orderings=1, pool=570, seed=1,
+    )  # fmt: skip
+    assert abs(float(found.error[..., -1].mean()) - float(exact.error[..., -1].mean())) < 0.04
+    others = [
+        float(tu.curves(tu.open_source(path), "mlp", **(options | ratio)).error[..., -1].mean())
+        for path, ratio in ((with_all, {}), (without, {"soft_ratio": [1.0]}))
+    ]
+    assert min(others) < float(found.error[..., -1].mean()) < max(others)
+    made = tu.plan(tu.open_source(tmp_path / "pool"), student="mlp", **options)
+    assert made.task["n_labelled"] == known.sum()
+    assert set(made.teacher.label_next) <= set(np.flatnonzero(~known).tolist())

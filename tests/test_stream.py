@@ -425,8 +425,8 @@ def test_what_a_plan_refuses_a_stream_refuses_in_the_same_words(tmp_path, change
     [
         (
             "y_train",
-            lambda y: [None, *y[1:].tolist()],
-            "y_train holds 1 times -100, which means not labelled",
+            lambda y: [*y[:-1].tolist(), None],
+            r"1 of the stream's last 30 samples are not labelled \(-100\), and without a test part",
         ),
         ("x_train", lambda x: [*x[:-1].tolist(), None], "x_train has no value in sample 299"),
         (

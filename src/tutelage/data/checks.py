@@ -259,13 +259,13 @@ def labelled_test(y_test: np.ndarray | None) -> None:
         )
 
 
-def all_labelled(y: np.ndarray | None, key: str) -> None:
-    """All samples of a stream have labels, or none."""
+def all_labelled(y: np.ndarray | None) -> None:
+    """All of the samples that are held out of a stream have labels, or none."""
     if y is not None and bool((y == NOT_LABELLED).any()):
         raise TaskError(
-            f"{key} holds {int((y == NOT_LABELLED).sum())} times {NOT_LABELLED}, which means not"
-            " labelled; a pool that is read in parts has labels for all of its samples or for none."
-            " Read it as a whole (--features auto), or leave those samples out."
+            f"{int((y == NOT_LABELLED).sum())} of the stream's last {len(y)} samples are not"
+            f" labelled ({NOT_LABELLED}), and without a test part these are held out to measure"
+            " errors on. Give a labelled test part (x_test, teacher_logits_test, y_test)."
         )
 
 

@@ -86,7 +86,7 @@ class Source:
         check.inputs(x, POOL[0])
         logits = check.teacher_logits(z, POOL[1], len(x), None)
         if y is not None:
-            check.all_labelled(check.labels(y, POOL[2], len(x), _classes(logits)), POOL[2])
+            check.labels(y, POOL[2], len(x), _classes(logits))
 
     def _checked(self, names: Sequence[str], start: int, stop: int | None) -> Rows:
         try:
@@ -100,7 +100,8 @@ class Source:
         labels = (
             None if y is None else check.labels(y, names[2], len(inputs), _classes(logits), start)
         )
-        check.all_labelled(labels, names[2])
+        if names is TEST:
+            check.labelled_test(labels)
         return channels_first(tensor_of(inputs), self.image_layout).numpy(), logits, labels
 
 
@@ -375,4 +376,6 @@ def held_out(source: Source, most: int) -> tuple[Rows, int]:
     if test is not None:
         return test, source.n
     count = min(most, source.n // 10)
-    return source.rows(source.n - count, source.n), source.n - count
+    last = source.rows(source.n - count, source.n)
+    check.all_labelled(last[2])
+    return last, source.n - count

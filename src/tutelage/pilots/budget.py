@@ -20,6 +20,7 @@ _MOST, _LEAST = 2048, 128  # samples that theory looks at
 _STARTS, _SHARE = 3, 0.4  # of the budget that more starts than one may take
 _SHARE_OF_LAST = 0.8  # where the last layers' kernel is taken: such starts differ more
 _THEORY = 0.9  # of the budget that it may take
+_TOLD = 0.5  # with a start that tells what labels bring
 _BESIDE = 1.5  # factors, solutions, small batches: as measured by benchmarks/search.py
 _STEP = 5e7  # operations in the time that a step of training takes beside its arithmetic
 _SOLVES = 25  # with a triangular factor, of a path in time
@@ -135,9 +136,13 @@ class Prices:
         all_of_it = _BESIDE * (brief + features + pairs + solved)
         return all_of_it / (self.trained * self.epochs * self.n)
 
-    def fits(self, used: int, budget: Budget, starts: int = 1) -> bool:
+    def fits(self, used: int, budget: Budget) -> bool:
         """Whether the budget has room for theory on so many samples."""
-        return starts * self.theory(used) <= _THEORY * (budget.trainings - self.search)
+        return self.theory(used) <= _THEORY * (budget.trainings - self.search)
+
+    def tells(self, used: int, budget: Budget, starts: int) -> bool:
+        """Whether so many starts leave half of the budget to pilots."""
+        return starts * self.theory(used) <= _TOLD * (budget.trainings - self.search)
 
     def affordable(self, budget: Budget, starts: int | None) -> tuple[int, int]:
         """Samples that theory looks at, and its starts: by default up to 3."""

@@ -77,7 +77,7 @@ def within(
     fewer = with_fewer(task, seed)
     if fewer is not None and orderings is None and count > 1:
         count -= 1  # that another start tells what labels bring
-    if not prices.fits(used, budget, count + 1):
+    if not prices.tells(used, budget, count + 1):
         fewer = None
     spent = prices.search + (count + (fewer is not None)) * prices.theory(used)
     most = max(spent, budget.trainings)
