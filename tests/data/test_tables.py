@@ -12,6 +12,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 import tutelage as tu
+from tutelage import cli
 from tutelage.data.tables import Parquet
 from tutelage.exceptions import TaskError
 
@@ -348,3 +349,16 @@ def test_the_command_reads_tables_and_finds_them_again(tmp_path):
     assert document["task"]["n_test"] == 10
     again = [tu.Plan.load(tmp_path / "p", **given) for given in ({}, {"task": TASK})]
     assert again[0].recommended == again[1].recommended
+
+
+def test_distil_takes_columns_as_plan_does(tmp_path, capsys):
+    path = write(tmp_path / "t.parquet", teacher_logits=None, mine=list(Z[POOL]))
+    pa_only = ["distil", str(path), "--student", "mlp:width=8,depth=1", "--epochs", "2"]
+    more = ["--learning-rate", "0.05", "--seeds", "1", "--out", str(tmp_path / "s"), "--quiet"]
+    named = ["--columns", "x=x,labels=labels,teacher_logits=mine"]
+    assert cli.run([*pa_only, *more, *named]) == 0
+    assert (tmp_path / "s" / "students.nc").exists()
+    assert cli.run([*pa_only, *more]) == 2
+    assert "nothing of the teacher" in capsys.readouterr().err
+    assert cli.run([*pa_only, "--plan", str(tmp_path), *named]) == 2
+    assert "--columns and --classes are the plan's" in capsys.readouterr().err

@@ -36,6 +36,26 @@ Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Of ever
 AsJson = Annotated[
     bool, typer.Option("--json", help="Print plan.json on stdout, all else on stderr.")
 ]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        metavar="x=…,labels=…",
+        help=(
+            "Of a table, which columns are x (one or several), labels, and teacher_logits,"
+            " teacher_log_probs, or teacher_indices and teacher_values. [default: by name]"
+        ),
+    ),
+]
+Classes = Annotated[
+    int | None,
+    typer.Option(
+        "--classes",
+        metavar="C",
+        min=2,
+        help="Of a teacher of whom a table has the largest scores only.",
+    ),
+]
 Device = Annotated[
     str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to compute and train.")
 ]
@@ -44,8 +64,10 @@ Quiet = Annotated[
 ]
 
 
-def task_of(name: str, seed: int, progress: Reports) -> Task:
-    """A task file, or a built-in data set with a quick teacher."""
+def task_of(
+    name: str, seed: int, progress: Reports, *, columns: Any = None, classes: int | None = None
+) -> Task:
+    """A task file or a table, or a built-in data set with a quick teacher."""
     path = Path(name)
     plain = path.name == name and not path.suffix  # neither a path nor a file's name
     if (
@@ -54,7 +76,7 @@ def task_of(name: str, seed: int, progress: Reports) -> Task:
         and not path.exists()
     ):
         return lab.quick_task(name, seed=seed, progress=progress)
-    return Task.load(path)
+    return Task.load(path, columns=columns, classes=classes)
 
 
 def plan_of(planned: Path, task: str | None, progress: Reports) -> tuple[Plan, Task]:

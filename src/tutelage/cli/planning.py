@@ -13,6 +13,8 @@ from tutelage._stream import FIRST
 from tutelage.cli.app import app
 from tutelage.cli.options import (
     AsJson,
+    Classes,
+    Columns,
     Device,
     Out,
     Quiet,
@@ -142,22 +144,8 @@ def plan_command(
     standardise: Annotated[
         bool, typer.Option("--standardise/--no-standardise", help="Centre and scale inputs.")
     ] = True,
-    columns: Annotated[
-        str | None,
-        typer.Option(
-            metavar="x=…,labels=…",
-            help=(
-                "Of a table, which columns are x (one or several), labels, and teacher_logits,"
-                " teacher_log_probs, or teacher_indices and teacher_values. [default: by name]"
-            ),
-        ),
-    ] = None,
-    classes: Annotated[
-        int | None,
-        typer.Option(
-            metavar="C", min=2, help="Of a teacher of whom a table has the largest scores only."
-        ),
-    ] = None,
+    columns: Columns = None,
+    classes: Classes = None,
     path: Annotated[
         str,
         typer.Option("--scale", metavar="auto|dense|dask", help="How a large pool is dealt with."),

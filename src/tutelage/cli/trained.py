@@ -11,7 +11,18 @@ from rich.table import Table
 from tutelage import datasets, lab
 from tutelage._curves import save_curves
 from tutelage.cli.app import app
-from tutelage.cli.options import Quiet, Seed, bars, numbers, plan_of, task_of, to_stdout
+from tutelage.cli.options import (
+    Classes,
+    Columns,
+    Quiet,
+    Seed,
+    bars,
+    columns_of,
+    numbers,
+    plan_of,
+    task_of,
+    to_stdout,
+)
 from tutelage.exceptions import SettingError
 from tutelage.made_for import MadeFor
 from tutelage.outputs import check_writable
@@ -180,6 +191,8 @@ def distil(
     standardise: Annotated[
         bool | None, typer.Option("--standardise/--no-standardise", help="Centre and scale inputs.")
     ] = None,
+    columns: Columns = None,
+    classes: Classes = None,
     out: Annotated[
         Path, typer.Option("--out", metavar="DIR", help="Folder for students.nc and their weights.")
     ] = Path("tutelage-students"),
@@ -188,10 +201,13 @@ def distil(
     """Train real students: at one setting, a grid, or what a plan recommends."""
     if task is None and planned is None:
         raise SettingError("No task was given to distil; expected one, or a plan (--plan DIR).")
+    if planned is not None and (columns or classes):
+        raise SettingError("--columns and --classes are the plan's; leave them out with --plan.")
     check_writable(out)
     with bars(quiet) as progress:
         if planned is None:
-            loaded = task_of(str(task), seed or 0, progress)
+            named = columns_of(columns)
+            loaded = task_of(str(task), seed or 0, progress, columns=named, classes=classes)
             made_for, rho, t, power = (
                 MadeFor({"family": "mlp", "width": 512}, 0, standardise=True),
                 0.5,
