@@ -335,8 +335,6 @@ def test_what_is_no_table_is_said():
 
 
 def test_the_command_reads_tables_and_finds_them_again(tmp_path):
-    from tutelage import cli
-
     names = {"x": "a", "labels": "b"}
     for name, part in (("train", POOL), ("test", TEST)):
         frame = pd.DataFrame(rows(part)).rename(columns=names)
@@ -352,7 +350,9 @@ def test_the_command_reads_tables_and_finds_them_again(tmp_path):
 
 
 def test_distil_takes_columns_as_plan_does(tmp_path, capsys):
-    path = write(tmp_path / "t.parquet", teacher_logits=None, mine=list(Z[POOL]))
+    path = tmp_path / "t"
+    for name, part in (("train", POOL), ("test", TEST)):
+        write(path / f"{name}.parquet", part, teacher_logits=None, mine=list(Z[part]))
     pa_only = ["distil", str(path), "--student", "mlp:width=8,depth=1", "--epochs", "2"]
     more = ["--learning-rate", "0.05", "--seeds", "1", "--out", str(tmp_path / "s"), "--quiet"]
     named = ["--columns", "x=x,labels=labels,teacher_logits=mine"]
