@@ -4,16 +4,15 @@
 
 Of each task of `comparison.py`, and four with larger pools, for ten settings and two seeds (of
 three tasks also for forty settings): students of the whole pool with their error on the test part
-after every epoch, students of a quarter, an eighth and a sixteenth of the pool, and students of the
-whole pool for a quarter of the epochs; what each decides on the test part, and the CPU seconds that
-its training took. They are kept under
-benchmarks/cache, so that a run goes on where the last one ended; `benchmarks/search.py` replays
-methods of search on them in seconds.
+after every epoch, students of a quarter, an eighth and a sixteenth of the pool, and students of
+three quarters of the pool for a third of the epochs, as pilots are; what each decides on the test
+part, and the CPU seconds that its training took. They are kept under benchmarks/cache, so that a
+run goes on where the last one ended; `benchmarks/search.py` replays methods of search on them in
+seconds.
 """
 
 import argparse
 import gzip
-import math
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -77,7 +76,7 @@ WIDER = {  # the same tasks, on a finer grid
     )
 }
 PARTS = (1, 4, 8, 16)  # the pool is divided by
-KINDS = (*((part, 1) for part in PARTS), (1, 4))  # the pool and the epochs are
+KINDS = (*((1 / part, 1) for part in PARTS), (3 / 4, 3))  # shares of the pool, divisors of epochs
 SEEDS = 2
 
 
@@ -232,14 +231,17 @@ def _record(task: tu.Task, spec: Spec, settings: list[tuple[float, float]]) -> R
     examples, training = task.part("train", pool).floating(torch.float32), STUDENT[spec.student]
     count = (len(KINDS), len(settings), SEEDS)
     decided = np.zeros((*count, length(test)), np.int16)
-    epochs, seconds = np.zeros((*count[1:], training.epochs)), np.zeros(count)
+    curves, seconds = np.zeros((*count[1:], training.epochs)), np.zeros(count)
     for seed in range(SEEDS):
         order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))
-        for k, (divided, hasty) in enumerate(KINDS):
-            part = examples.rows(order[: len(examples) // divided])
-            own = replace(training, epochs=math.ceil(training.epochs / hasty))
-            chance, whole = 100 * (1 + (hasty > 1)) + seed, divided == hasty == 1
+        for k, (share, divided) in enumerate(KINDS):
+            n, some = len(examples), int(len(examples) * share)
+            epochs = round(training.epochs / divided)
+            own = replace(training, epochs=epochs, until=epochs / training.epochs)
+            chance, whole = 100 * (1 + (divided > 1)) + seed, share == divided == 1
             for s, (rho, t) in enumerate(settings):
+                last = n - (s % 4 * (n - some) if divided > 1 else 0)  # pilots leave out folds
+                part = examples.rows(torch.cat([order[: last - (n - some)], order[last:]]))
                 torch.manual_seed(chance)
                 network = factory_of(spec)(shape(pool), task.n_logits)
                 watched = _Watched(network, test, task.y_test, whole)
@@ -249,8 +251,8 @@ def _record(task: tu.Task, spec: Spec, settings: list[tuple[float, float]]) -> R
                 seconds[k, s, seed] = time.process_time() - started - watched.seconds
                 decided[k, s, seed] = watched.decided()
                 if whole:
-                    epochs[s, seed] = watched.errors
-    return Recorded(decided, epochs, seconds, task.y_test)
+                    curves[s, seed] = watched.errors
+    return Recorded(decided, curves, seconds, task.y_test)
 
 
 class _Watched:

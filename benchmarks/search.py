@@ -28,7 +28,6 @@ import torch
 from comparison import DEFAULTS, _student
 from recorded import (
     ALL,
-    KINDS,
     PARTS,
     READ,
     SEEDS,
@@ -69,17 +68,11 @@ class Replayed(Runs):
     real: Recorded
     number: int  # of the recorded seed
 
-    def run(self, surface: Surface, s: int, kind: Kind) -> Pilot:
+    def run(self, surface: Surface, s: int, kind: Kind, number: int = 0) -> Pilot:
         """Look one up."""
-        number = number_of(kind, len(self.taught), self.student.own_training.epochs)
-        decided = self.real.decisions[number, s, self.number]
-        return Pilot(s, kind, torch.as_tensor(decided), NOTHING)
-
-
-def number_of(kind: Kind, n: int, epochs: int) -> int:
-    """Where a pilot's kind stands among those that were recorded."""
-    told = [(n // part, math.ceil(epochs / hasty)) for part, hasty in KINDS]
-    return told.index((kind.n, kind.epochs))
+        recorded = -1 if kind.haste else 0
+        decided = torch.as_tensor(self.real.decisions[recorded, s, self.number])
+        return Pilot(s, kind, NOTHING, decided, NOTHING)
 
 
 class Problem:
@@ -174,8 +167,7 @@ def planned(p: Problem, method: str = "tutelage") -> Rows:
                     surface.at(n),
                 )
                 cost = measured + sum(
-                    p.share(number_of(k.kind, n, student.own_training.epochs), k.setting, seed)
-                    for k in pilots
+                    p.share(-1 if k.kind.haste else 0, k.setting, seed) for k in pilots
                 )
                 chosen = int(mean.argmin())
                 yield _row(p, method, trainings, cost, chosen) | {

@@ -532,9 +532,20 @@ def test_schedules():
     ]
 
 
+def test_the_beginning_of_a_training_has_its_rates_and_then_cools():
+    whole = Training(40, 0.1, annealed=True, warmup=0.1)
+    first = replace(whole, epochs=10, until=0.25)
+    for done in (0.0, 0.2, 0.5, 0.75):
+        assert first.schedule(done) == pytest.approx(whole.schedule(done / 4))
+    assert first.schedule(0.875) == pytest.approx(whole.schedule(0.875 / 4) / 2)
+    assert first.schedule(1.0) == 0
+    assert first.time_per_sample(0.1) < whole.time_per_sample(0.1) / 2
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [
+        ({"until": 0.0}, "was to be the first 0 of a longer one; expected a share above 0"),
         ({"optimiser": "lion"}, "The optimiser is 'lion'; expected one of sgd, adamw."),
         ({"weight_decay": -1.0}, "The weight decay is -1; expected a finite number of 0 or more."),
         ({"warmup": 1.0}, "The warm-up is 1; expected the share of the steps"),

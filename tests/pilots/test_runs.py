@@ -1,5 +1,6 @@
 """Which pilots are trained, and what they show."""
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -8,15 +9,15 @@ import torch
 
 import tutelage as tu
 from problems import task
-from tutelage.data.part import Part
 from tutelage.exceptions import StudentError
 from tutelage.pilots import Budget
 from tutelage.pilots.corrected import _with_votes
-from tutelage.pilots.runs import Pilot, Runs, sizes_of
+from tutelage.pilots.runs import Kind, Pilot, Runs, kinds_of, left_out
 from tutelage.pilots.surface import Surface
 from tutelage.progress import silent
 from tutelage.theory.pilots import places
 from tutelage.train import Training
+from tutelage.train.training import Trained
 
 RATIO, HEAT = (a.ravel() for a in np.meshgrid([0.1, 0.5, 1.0], [1.0, 4.0], indexing="ij"))
 THEORY = np.array([0.20, 0.20, 0.22, 0.22, 0.23, 0.23])  # the first is best
@@ -28,12 +29,13 @@ N, TESTED = 800, 2000
 class Told(Runs):
     """Students that err as often as they are told to."""
 
-    def run(self, surface, s, n):
-        share = REAL[s] + SURFACE.at(n)[s] - SURFACE.at(N)[s]
+    def run(self, surface, s, kind, number=0):
+        share = REAL[s] + SURFACE.at(kind.n, kind.haste)[s] - SURFACE.at(N)[s]
         decided = torch.as_tensor(self.task.y_test.copy())
         wrong = round(share * TESTED)
         decided[:wrong] = 1 - decided[:wrong]
-        return Pilot(s, n, decided, torch.zeros(N - n, dtype=torch.int64))
+        others = left_out(N, kind, number)
+        return Pilot(s, kind, others, decided, torch.zeros(len(others), dtype=torch.int64))
 
 
 def runs(kind=Told, trainings=1.0, regret=0.0, spent=0.3):
@@ -55,8 +57,8 @@ def test_the_budget_is_kept(trainings):
     found = runs(trainings=trainings)
     pilots = found.pilots(SURFACE)
     assert found.spent <= trainings + 1e-9
-    assert found.spent == pytest.approx(0.3 + sum(p.n for p in pilots) / N)
-    assert len({(p.setting, p.n) for p in pilots}) == len(pilots)
+    assert found.spent == pytest.approx(0.3 + sum(p.kind.cost for p in pilots))
+    assert len({(p.setting, p.kind) for p in pilots}) == len(pilots)
     assert bool(pilots) == (trainings > 0.3)
 
 
@@ -93,15 +95,44 @@ def test_a_pilot_that_needs_a_lower_rate_is_paid_twice_and_said():
     found = runs(Runs, trainings=0.9)
     hot = Training(2, 90.0, 32, attempts=8)
     found.student = tu.lab.student("mlp:width=8,depth=1", training=hot, epochs=3)
-    pilot = found.run(SURFACE, 0, 200)
+    pilot = found.run(SURFACE, 0, Kind(200, 3, 0.25, 0.0))
     assert pilot.attempts > 1
     assert "diverged at a learning rate of 90, and was trained at" in found.lost[0]
 
 
-def test_pilots_are_of_the_whole_pool_or_parts_that_are_large_enough():
-    assert sizes_of(800) == [800, 200]
-    assert sizes_of(4000) == [4000, 1000, 500, 250]
-    assert sizes_of(160) == [160, 40]
+def test_pilots_leave_out_a_fold_and_are_hasty():
+    assert kinds_of(800, 30) == [
+        Kind(800, 30, 1.0, 0.0), Kind(600, 10, 0.25, pytest.approx(math.log2(3))),
+    ]  # fmt: skip
+    assert kinds_of(803, 10)[1] == Kind(603, 3, pytest.approx(603 / 803 * 0.3), math.log2(10 / 3))
+    assert kinds_of(800, 2)[1].epochs == 1
+    assert kinds_of(800, 1)[1] == Kind(200, 1, 0.25, 0.0)
+
+
+@pytest.mark.parametrize("n", [800, 803])
+def test_four_pilots_leave_out_every_sample_and_theorys_last(n):
+    kind = kinds_of(n, 30)[1]
+    folds = [left_out(n, kind, k) for k in range(5)]
+    assert all(len(fold) == n - kind.n for fold in folds)
+    assert folds[0].tolist() == list(range(kind.n, n))
+    assert len(torch.cat(folds[:4]).unique()) == 4 * (n // 4)
+    assert len(torch.cat(folds).unique()) == n
+    assert left_out(n, kinds_of(n, 30)[0], 2).tolist() == []
+
+
+def test_a_pilot_is_the_beginning_of_a_students_training(monkeypatch):
+    seen = []
+
+    def watched(network, part, loss, training, **_):
+        seen.append((len(part), training))
+        return Trained(training.epochs, training.learning_rate)
+
+    monkeypatch.setattr("tutelage.students.network.train", watched)
+    found = runs(Runs, trainings=2.0)
+    hasty = found.kinds[1]
+    pilot = found.run(SURFACE, 0, hasty, 1)
+    assert pilot.others.tolist() == list(range(N // 2, 3 * N // 4))
+    assert seen == [(600, replace(found.student.own_training, epochs=1, until=1 / 3))]
 
 
 def test_a_pilot_says_nothing_of_samples_that_it_has_seen_or_of_their_copies():
@@ -116,7 +147,11 @@ def test_a_pilot_says_nothing_of_samples_that_it_has_seen_or_of_their_copies():
     curves["decision_loo"] = curves.decision_loo.copy(data=told)
     surface = Surface(np.array([0.5, 1.0]), np.ones(2), np.zeros(2), 8, 0.0)
     order, ones = torch.arange(8), torch.ones(5, dtype=torch.int64)
-    pilots = [Pilot(0, 3, ones, ones), Pilot(1, 4, ones, 0 * ones[:4])]
+    one, other = (Kind(n, 1, 0.1, 0.0) for n in (3, 4))
+    pilots = [
+        Pilot(0, one, torch.arange(3, 8), ones, ones),
+        Pilot(1, other, torch.arange(4, 8), ones, 0 * ones[:4]),
+    ]
     voted = _with_votes(curves, problem, 0, order, pilots, surface).decision_loo.values
     flat = voted.reshape(2, 8)
     assert (flat[:, [0, 1, 2]] == -1).all()  # seen by both pilots
@@ -124,12 +159,3 @@ def test_a_pilot_says_nothing_of_samples_that_it_has_seen_or_of_their_copies():
     assert (flat[:, 7] == -1).all()  # the copy of one that was seen
     assert flat[0, 3:7].tolist() == [1, 1, 0, 1]  # the nearest pilot speaks
     assert flat[1, 3:7].tolist() == [1, 0, 0, 0]  # but of what it has seen, the other
-
-
-def test_pilots_of_a_large_network_are_no_smaller_than_a_quarter():
-    found = runs()
-    assert found.sizes == [800, 200]
-    found.taught = Part(torch.zeros(4000, 1), None, None)
-    assert found.sizes == [4000, 1000, 500, 250]
-    found.student = replace(found.student, last=0)
-    assert found.sizes == [4000, 1000]

@@ -26,6 +26,16 @@ def test_wrong_labels_raise_low_soft_ratios():
     assert np.allclose(surface(0.4).at(100) - surface().at(100), [0.084, 0.0105, 0])
 
 
+def test_hasty_students_err_more_but_for_wrong_labels():
+    plain = surface().at(100, 2.0) - surface().at(100)
+    assert np.allclose(plain, plain[0])
+    assert 0 < plain[0] < 0.03
+    wrong = surface(0.4).at(100, 2.0) - surface(0.4).at(100)
+    assert wrong[0] < 0 < wrong[2] == plain[2]
+    last = replace(surface(), last=True)
+    assert np.allclose(last.at(100, 2.0) - last.at(100), 3 * plain)
+
+
 def test_errors_stay_shares():
     assert (surface().at(10**9) >= 0).all()
     assert (surface().at(1) <= 1).all()

@@ -13,6 +13,7 @@ from tutelage.theory.pilots import (
     Pilots,
     expected_regret,
     gains,
+    hasty,
     memorised,
     noise,
     places,
@@ -22,7 +23,7 @@ from tutelage.theory.pilots import (
 RATIO, HEAT = (a.ravel() for a in np.meshgrid([0.05, 0.5, 0.9, 1.0], [1.0, 4.0], indexing="ij"))
 AT_N = places(RATIO, HEAT, 1.0)
 PREDICTED = np.linspace(0.1, 0.2, 8)
-NONE = Pilots(np.empty((0, 4)), np.empty(0), np.empty(0), np.empty(0))
+NONE = Pilots(np.empty((0, 5)), np.empty(0), np.empty(0), np.empty(0))
 
 
 def some(shown, *, settings=(0, 3, 6), share=0.25, own=1e-4):
@@ -87,9 +88,13 @@ def test_low_soft_ratios_that_err_more_than_predicted_are_predicted_worse():
 @settings(max_examples=30, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.floats(0, 1), st.floats(0.5, 20), st.floats(0.01, 1)), min_size=1, max_size=12
+        st.tuples(
+            st.floats(0, 1), st.floats(0.5, 20), st.floats(0.01, 1), st.floats(0, 0.1),
+            st.floats(0, 4),
+        ),
+        min_size=1, max_size=12,
     )
-)
+)  # fmt: skip
 def test_what_errors_differ_by_has_a_covariance(where):
     at = places(*np.array(where).T)
     assert np.linalg.eigvalsh(theory._covariance(at, at)).min() > -1e-10
@@ -123,6 +128,24 @@ def test_wrong_labels_harm_low_soft_ratios():
     found = memorised(np.array([0.0, 0.5, 1.0]), 0.4)
     assert np.allclose(found, [0.4 * theory.MEMORISED, 0.4 * theory.MEMORISED / 8, 0])
     assert (memorised(RATIO, 0.0) == 0).all()
+
+
+def test_wrong_labels_are_learned_late():
+    found = [memorised(np.array([0.0]), 0.4, haste)[0] for haste in (0.0, 1.0, 2.0)]
+    assert found[0] > found[1] > found[2]
+    assert hasty(0.0) == 0 < hasty(2.0) == 2 * hasty(1.0)
+
+
+def test_hasty_pilots_tell_less_of_levels():
+    shown = np.array([0.3])
+
+    def corrected(haste):
+        at = places(RATIO[:1], HEAT[:1], 1.0, 0.0, haste)
+        return Pilots(at, shown, PREDICTED[:1], np.array([1e-6])).corrected(AT_N, PREDICTED)
+
+    (patient, known), (brief, less) = corrected(0.0), corrected(2.0)
+    assert (np.diag(known) < np.diag(less)).all()
+    assert (patient - PREDICTED)[0] > (brief - PREDICTED)[0] > 0
 
 
 def test_expected_regret_of_two_settings():

@@ -21,7 +21,7 @@ _STARTS, _SHARE = 3, 0.4  # of the budget that more starts than one may take
 _SHARE_OF_LAST = 0.8  # where the last layers' kernel is taken: such starts differ more
 _THEORY = 0.9  # of the budget that it may take
 _TOLD = 0.5  # with a start that tells what labels bring
-_BESIDE = 1.5  # factors, solutions, small batches: as measured by benchmarks/search.py
+_BESIDE = 1.6  # the time of an operation beside training: as measured by benchmarks/search.py
 _STEP = 5e7  # operations in the time that a step of training takes beside its arithmetic
 _SOLVES = 25  # with a triangular factor, of a path in time
 _LAST = (None, 1 << 15, 0)  # numbers of the last layers' gradients; 0 is the very last
@@ -133,7 +133,7 @@ class Prices:
         features = (used + self.tested) * self.feature
         pairs = (used * used / 2 + used * self.tested) * self.pair
         solved = self.columns * used * (2 * _SOLVES * used + 4 * self.tested)
-        all_of_it = _BESIDE * (brief + features + pairs + solved)
+        all_of_it = brief + _BESIDE * (features + pairs + solved)
         return all_of_it / (self.trained * self.epochs * self.n)
 
     def fits(self, used: int, budget: Budget) -> bool:

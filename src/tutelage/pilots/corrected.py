@@ -23,7 +23,7 @@ from tutelage.decisions.settings import choose
 from tutelage.decisions.teacher import choose_epoch
 from tutelage.devices import found_device
 from tutelage.pilots.budget import PROBES, WHOLE, Budget, priced
-from tutelage.pilots.runs import Pilot, Runs, kinds_of
+from tutelage.pilots.runs import Pilot, Runs
 from tutelage.pilots.surface import Surface
 from tutelage.progress import Progress, remark, silent
 from tutelage.students import TorchStudent
@@ -136,8 +136,7 @@ def _corrected(
 ) -> xr.Dataset:
     """Put in what is to be expected now, at all sizes, and how sure that is."""
     n = len(runs.taught)
-    of_pilots = {kind.n for kind in kinds_of(n, 1)}
-    sizes = sorted({*data.n.values.tolist(), *of_pilots, n // 8})
+    sizes = sorted({*data.n.values.tolist(), n, n // 4, n // 8})
     shape = (data.sizes["soft_ratio"], data.sizes["temperature"], len(sizes))
     share = np.array(sizes) / n
     doubt = np.array([surface.doubt(size) for size in sizes])
@@ -187,7 +186,8 @@ def _with_votes(
     distances = np.square(at[:, None] - at[[p.setting for p in found]]).sum(-1)
     voted = []
     for pilot in found:
-        seen, others = order[: pilot.n].numpy(), order[pilot.n :].numpy()
+        others = order[pilot.others].numpy()
+        seen = np.setdiff1d(order.numpy(), others)
         fresh = ~np.isin(task.copy_of[others], task.copy_of[seen])
         voted.append((others[fresh], pilot.voted.numpy()[fresh]))
     for s in range(len(flat)):
@@ -203,7 +203,7 @@ def _described(data: xr.Dataset, surface: Surface, runs: Runs, found: list[Pilot
     columns = {
         "pilot_soft_ratio": [surface.soft_ratio[p.setting] for p in found],
         "pilot_temperature": [surface.temperature[p.setting] for p in found],
-        "pilot_n": [p.n for p in found],
+        "pilot_n": [p.kind.n for p in found],
         "pilot_epochs": [p.kind.epochs for p in found],
         "pilot_error": known.error,
         "pilot_predicted": known.predicted,

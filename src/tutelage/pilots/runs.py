@@ -1,10 +1,10 @@
 """Pilots, one after another: which is next, and what it shows."""
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from tutelage.data.inputs import Inputs
@@ -23,14 +23,10 @@ from tutelage.theory.pilots import (
     gains,
     noise,
     places,
-    scale,
 )
 from tutelage.train import DistillationLoss
 
-_SMALLEST = 150  # samples of a pilot
-# What the pool and the student's epochs are divided by.
-KINDS = ((1, 1), (4, 1), (8, 1), (16, 1), (1, 4))
-_OF_LAST = ((1, 1), (1, 4))  # a large network learns nothing from a few samples
+_FOLDS, _HASTE = 4, 3  # of the pool each pilot leaves one out; what epochs are divided by
 _NOTHING = 1e-9  # but rounding
 _SEED = 1000  # pilots and warm starts draw for themselves
 
@@ -57,29 +53,27 @@ class Kind:
 
 @dataclass(frozen=True)
 class Pilot:
-    """A real student of the first samples of the pool at a setting, by its number.
+    """A real student at a setting, by its number.
 
     Attributes
     ----------
     kind : Kind
+    others : integer Tensor of shape (m,)
+        Which samples of the pool it has not seen.
     decided : integer Tensor of shape (M,)
         On the test part.
-    voted : integer Tensor of shape (N - n,)
-        On the samples that it has not seen.
+    voted : integer Tensor of shape (m,)
+        On those.
     attempts : int
         Trainings that it took, each after the first at a lower learning rate.
     """
 
     setting: int
     kind: Kind
+    others: Tensor
     decided: Tensor
     voted: Tensor
     attempts: int = 1
-
-    @property
-    def n(self) -> int:
-        """Samples that it has seen."""
-        return self.kind.n
 
 
 @dataclass
@@ -114,7 +108,7 @@ class Runs:
             while (chosen := self._next(surface, found, tried)) is not None:
                 setting, kind = chosen
                 tried.add(chosen)
-                pilot = self.run(surface, setting, kind)
+                pilot = self.run(surface, setting, kind, len(found))
                 if pilot is None:  # nor do more samples train where some have diverged
                     tried |= {(setting, other) for other in self.kinds}
                     self.spent += kind.cost * self.student.training.attempts
@@ -153,8 +147,7 @@ class Runs:
     @property
     def kinds(self) -> list[Kind]:
         """What pilots there may be."""
-        divided = KINDS if self.student.last is None else _OF_LAST
-        return kinds_of(len(self.taught), self.student.own_training.epochs, divided)
+        return kinds_of(len(self.taught), self.student.own_training.epochs)
 
     def affords(self, kind: Kind) -> bool:
         """Whether there is room for such a pilot."""
@@ -165,10 +158,10 @@ class Runs:
         truth = self.truth(name)
         s, kinds = np.array([p.setting for p in found], int), [p.kind for p in found]
         shown = np.array([(p.decided.numpy() != truth).mean() for p in found])
-        predicted = np.array([surface.at(p.n, p.kind.haste)[p.setting] for p in found])
-        here = scale(float(surface.at(len(self.taught)).mean()))
-        own = noise(shown, np.array([kind.n for kind in kinds], int), self.task.n_test, here)
-        return Pilots(self._places(surface, s, kinds), shown, predicted, own, here)
+        predicted = np.array([surface.at(p.kind.n, p.kind.haste)[p.setting] for p in found])
+        n = np.array([kind.n for kind in kinds], int)
+        own = noise(shown, n, self.task.n_test, surface.scale)
+        return Pilots(self._places(surface, s, kinds), shown, predicted, own, surface.scale)
 
     def _places(self, surface: Surface, s: np.ndarray, kinds: list[Kind]) -> Places:
         """Of pilots of these kinds at settings, by their numbers."""
@@ -186,11 +179,13 @@ class Runs:
         assert taught is not None
         return np.asarray(taught[self.epoch])
 
-    def run(self, surface: Surface, s: int, kind: Kind) -> Pilot | None:
-        """Train one; None if it diverges."""
+    def run(self, surface: Surface, s: int, kind: Kind, number: int = 0) -> Pilot | None:
+        """Train one, which leaves out the fold of its number; None if it diverges."""
         rho, t = float(surface.soft_ratio[s]), float(surface.temperature[s])
-        n = kind.n
-        own, others = self.taught.rows(slice(0, n)), self.taught.rows(slice(n, None))
+        others = left_out(len(self.taught), kind, number)
+        seen = torch.ones(len(self.taught), dtype=torch.bool)
+        seen[others] = False
+        n, own = kind.n, self.taught.rows(seen.nonzero()[:, 0])
         loss = DistillationLoss(rho, t, self.t_power)
         named = f"A pilot of {n:,} samples at a soft ratio of {rho:g} and a temperature of {t:g}"
         try:
@@ -207,18 +202,26 @@ class Runs:
                 f"{named} diverged at a learning rate of {rate:.2g}, and was trained at"
                 f" {done.learning_rate:.2g}."
             )
-        voted = decisions(network, others.x)
-        return Pilot(s, kind, decisions(network, self.test), voted, attempts)
+        voted = decisions(network, self.taught.rows(others).x)
+        return Pilot(s, kind, others, decisions(network, self.test), voted, attempts)
 
 
-def kinds_of(n: int, epochs: int, divided: Sequence[tuple[int, int]] = KINDS) -> list[Kind]:
-    """Give the pilots that there may be of a student of n samples, from what its samples and epochs
-    may be divided by.
+def kinds_of(n: int, epochs: int) -> list[Kind]:
+    """Give the pilots that there may be of a student of n samples: the whole training, or that of
+    all but a fold of the pool for a third of the epochs. Where there are too few epochs for that,
+    it is a quarter of the pool for all of them.
     """
-    least, found = min(_SMALLEST, n // 4), []
-    for of_samples, of_epochs in divided:
-        some, brief = n // of_samples, math.ceil(epochs / of_epochs)
-        if some >= least and (of_epochs == 1 or brief < epochs):
-            share = brief / epochs
-            found.append(Kind(some, brief, some / n * share, math.log2(1 / share)))
-    return found
+    brief, fold = round(epochs / _HASTE), n // _FOLDS
+    whole = Kind(n, epochs, 1.0, 0.0)
+    if not 0 < brief < epochs:
+        return [whole, Kind(fold, epochs, fold / n, 0.0)]
+    share = brief / epochs
+    return [whole, Kind(n - fold, brief, (n - fold) / n * share, math.log2(1 / share))]
+
+
+def left_out(n: int, kind: Kind, number: int) -> Tensor:
+    """Give the samples that a pilot leaves out: the last ones, at which theory has not looked, are
+    the first pilot's; the next pilot leaves out those before them.
+    """
+    last = n - number * (n - kind.n)
+    return torch.arange(last - (n - kind.n), last) % n

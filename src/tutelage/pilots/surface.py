@@ -7,10 +7,11 @@ import numpy as np
 import xarray as xr
 
 from tutelage.data.task import Task
-from tutelage.theory.pilots import hasty, memorised
+from tutelage.theory.pilots import hasty, memorised, scale
 
 _CARRIED = 0.5  # of what more samples are taken to bring
 _OTHERS = 0.05  # of an error, for each doubling from a quarter of the samples that theory looked at
+_OF_LAST = 3.0  # times what they differ by where theory's kernel is of all layers
 _DECAY = 0.8  # of what a doubling of samples brings, from one doubling to the next
 
 
@@ -58,7 +59,14 @@ class Surface:
     def at(self, n: int, haste: float = 0.0) -> np.ndarray:
         """Of students of n samples, (S,); of those whose epochs were halved so often."""
         found = self.shares - self._carried(n) + memorised(self.soft_ratio, self.wrong, haste)
-        return np.clip(found + hasty(float(found.mean()), haste), 0, 1)
+        return np.clip(found + self.scale * hasty(haste), 0, 1)
+
+    @property
+    def scale(self) -> float:
+        """How much more real students differ from what is predicted than where errors are typical
+        and theory's kernel is of all layers.
+        """
+        return (_OF_LAST if self.last else 1.0) * scale(float(self.shares.mean()))
 
     def doubt(self, n: int) -> float:
         """How unsure the level of students of n samples is: the standard deviation of what more

@@ -22,9 +22,9 @@ _LEVEL, _TREND = 0.02, 0.015  # alike at all settings: at N, and for each doubli
 _SLOPE = 0.02  # along the soft ratio, from 0 to 1, at all n
 _SHAPE, WIDE = 0.01, (0.35, 3.0)  # at N; it grows as n does
 _BRIEF, _NARROW = 0.0066, (1.0, 5.0)  # of small pilots: nothing at N, once at N/2, thrice at N/4
-_HASTY = 0.0115  # by which those err more whose epochs are halved once
-_HASTY_LEVEL, _HASTY_SHAPE = 0.0085, 0.004  # how that differs: by task, and by setting
-_MEMORISED_LATE = 0.16  # of the wrong labels, for each halving
+_HASTY = 0.0053  # by which those err more whose epochs are halved once
+_HASTY_LEVEL, _HASTY_SHAPE = 0.004, 0.003  # how that differs: by task, and by setting
+_MEMORISED_LATE = 0.165  # of the wrong labels, for each halving
 _SEED = 0.18  # over √n: initial weights, batches and which samples they are
 _PAIRED = 0.1  # of the test part's noise: students err on the same samples
 _DRAWS, _NODES = 2000, 16
@@ -47,11 +47,9 @@ def memorised(soft_ratio: np.ndarray, wrong: float, haste: float = 0.0) -> np.nd
     return np.asarray(late * wrong * (1 - soft_ratio) ** 3)
 
 
-def hasty(error: float, haste: float) -> float:
-    """Give how much more those err whose epochs were halved so often, where errors are like
-    this.
-    """
-    return _HASTY * haste * scale(error)
+def hasty(haste: float) -> float:
+    """Give how much more those err whose epochs were halved so often, where errors are typical."""
+    return _HASTY * haste
 
 
 Places = Float[ndarray, "_ 5"]
