@@ -211,12 +211,16 @@ def defaults(p: Problem) -> Rows:
 
 
 def grids(p: Problem) -> Rows:
-    """The whole grid on a part of the pool."""
+    """The whole grid on a part of the pool, or as pilots are trained."""
     for part, divided in enumerate(PARTS[1:], 1):
         errors = p.real.mistakes[part].mean(-1)
         for seed in range(SEEDS):
             cost = sum(p.share(part, s, seed) for s in range(len(p.settings)))
             yield _row(p, "grid on a part", 1 / divided, cost, int(errors[:, seed].argmin()))
+    errors = p.real.mistakes[-1].mean(-1)
+    for seed in range(SEEDS):
+        cost = sum(p.share(-1, s, seed) for s in range(len(p.settings)))
+        yield _row(p, "grid of beginnings", 1, cost, int(errors[:, seed].argmin()))
 
 
 def whole_grid(p: Problem) -> Rows:

@@ -33,7 +33,7 @@ def test_hasty_students_err_more_but_for_wrong_labels():
     wrong = surface(0.4).at(100, 2.0) - surface(0.4).at(100)
     assert wrong[0] < 0 < wrong[2] == plain[2]
     last = replace(surface(), last=True)
-    assert np.allclose(last.at(100, 2.0) - last.at(100), 3 * plain)
+    assert np.allclose(last.at(100, 2.0) - last.at(100), 2 * plain)
 
 
 def test_errors_stay_shares():

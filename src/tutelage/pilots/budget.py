@@ -18,7 +18,6 @@ PROBES = 3
 SMALLEST = 160  # a pool with room for theory and pilots
 _MOST, _LEAST = 2048, 128  # samples that theory looks at
 _STARTS, _SHARE = 3, 0.4  # of the budget that more starts than one may take
-_SHARE_OF_LAST = 0.8  # where the last layers' kernel is taken: such starts differ more
 _THEORY = 0.9  # of the budget that it may take
 _TOLD = 0.5  # with a start that tells what labels bring
 _BESIDE = 1.6  # the time of an operation beside training: as measured by benchmarks/search.py
@@ -67,8 +66,6 @@ class Prices:
         Logits of all settings, which are solved for.
     seconds : float
         Of one training.
-    last : bool
-        Whether the kernel is that of the last layers.
     """
 
     trained: float
@@ -81,7 +78,6 @@ class Prices:
     tested: int
     columns: int
     seconds: float
-    last: bool = False
 
     @classmethod
     def of(
@@ -119,7 +115,6 @@ class Prices:
             tested,
             columns,
             seconds,
-            student.last is not None,
         )
 
     @property
@@ -149,7 +144,7 @@ class Prices:
         used, left = min(self.n // 2, _MOST), budget.trainings - self.search
         while used >= 2 * _LEAST and not self.fits(used, budget):
             used //= 2
-        most = int((_SHARE_OF_LAST if self.last else _SHARE) * left / self.theory(used))
+        most = int(_SHARE * left / self.theory(used))
         return used, max(1, min(_STARTS, most)) if starts is None else starts
 
 

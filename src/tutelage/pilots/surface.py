@@ -11,7 +11,7 @@ from tutelage.theory.pilots import hasty, memorised, scale
 
 _CARRIED = 0.5  # of what more samples are taken to bring
 _OTHERS = 0.05  # of an error, for each doubling from a quarter of the samples that theory looked at
-_OF_LAST = 3.0  # times what they differ by where theory's kernel is of all layers
+_OF_LAST = 2.0  # times what they differ by where theory's kernel is of all layers
 _DECAY = 0.8  # of what a doubling of samples brings, from one doubling to the next
 
 

@@ -21,10 +21,9 @@ MEMORISED = 0.21  # of the wrong labels, at a soft ratio of 0: (3.12)
 _LEVEL, _TREND = 0.02, 0.015  # alike at all settings: at N, and for each doubling of n
 _SLOPE = 0.02  # along the soft ratio, from 0 to 1, at all n
 _SHAPE, WIDE = 0.01, (0.35, 3.0)  # at N; it grows as n does
-_BRIEF, _NARROW = 0.0066, (1.0, 5.0)  # of small pilots: nothing at N, once at N/2, thrice at N/4
-_HASTY = 0.0053  # by which those err more whose epochs are halved once
-_HASTY_LEVEL, _HASTY_SHAPE = 0.004, 0.003  # how that differs: by task, and by setting
-_MEMORISED_LATE = 0.165  # of the wrong labels, for each halving
+_HASTY = 0.007  # by which those err more whose epochs are halved once
+_HASTY_LEVEL, _HASTY_SHAPE = 0.005, 0.004  # how that differs: by task, and by setting
+_MEMORISED_LATE = 0.15  # of the wrong labels, for each halving
 _SEED = 0.18  # over √n: initial weights, batches and which samples they are
 _PAIRED = 0.1  # of the test part's noise: students err on the same samples
 _DRAWS, _NODES = 2000, 16
@@ -131,18 +130,17 @@ def noise(error: np.ndarray, n: np.ndarray, tested: int, scale: float = 1.0) -> 
 
 def _covariance(a: Places, b: Places) -> Float[ndarray, "a b"]:
     """Of what real errors differ by from predicted ones, but for the doubt of levels carried on."""
-    size, other = a[:, 2], b[:, 2]
+    size, other, near = a[:, 2], b[:, 2], _near(a, b)
     alike = _LEVEL**2 + _TREND**2 * np.outer(size, other)
     slope = _SLOPE**2 * np.outer(1 - a[:, 0], 1 - b[:, 0])
-    shape = _SHAPE**2 * np.outer(2**size, 2**other) * _near(a, b, WIDE)
-    brief = _BRIEF**2 * np.outer(2**-size - 1, 2**-other - 1) * _near(a, b, _NARROW)
-    late = np.outer(a[:, 4], b[:, 4]) * (_HASTY_LEVEL**2 + _HASTY_SHAPE**2 * _near(a, b, WIDE))
-    return np.asarray(alike + slope + shape + brief + late)
+    shape = _SHAPE**2 * np.outer(2**size, 2**other) * near
+    late = np.outer(a[:, 4], b[:, 4]) * (_HASTY_LEVEL**2 + _HASTY_SHAPE**2 * near)
+    return np.asarray(alike + slope + shape + late)
 
 
-def _near(a: Places, b: Places, lengths: tuple[float, float]) -> Float[ndarray, "a b"]:
+def _near(a: Places, b: Places) -> Float[ndarray, "a b"]:
     """How much settings that are this far apart tell of each other."""
-    apart = (a[:, None, :2] - b[None, :, :2]) / lengths
+    apart = (a[:, None, :2] - b[None, :, :2]) / WIDE
     return np.asarray(np.exp(-0.5 * np.square(apart).sum(-1)))
 
 

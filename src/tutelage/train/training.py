@@ -36,7 +36,7 @@ _MEMORY = 10  # a range test's losses are averaged over so many of its parts
 _MOMENTUM = 0.9
 _COOLED = 0.25  # of a training that is the beginning of a longer one
 _TIMED = 4  # steps: the first one warms up
-_MEASURED = 1024  # examples that tell whether training has lowered the loss
+_MEASURED = 256  # examples that tell whether training has lowered the loss
 
 
 class _Rows(Dataset[list[Any]]):
