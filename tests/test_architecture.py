@@ -28,7 +28,7 @@ LAYERS = [
     {"report"},
     {"pilots"},
     {"_plan"},
-    {"lab", "hf"},
+    {"lab", "hf", "lightning"},
     {"cli"},
 ]
 NEVER = {("theory", "kernels"), ("kernels", "theory")}

@@ -96,7 +96,6 @@ def test_of_a_large_network_the_last_layers_are_taken():
     own = tu.lab.TorchStudent(lambda *_: Large(), "large", training=STUDENT.training, epochs=2)
     chosen, prices = priced(own, part, 100, Budget(1.0), None)
     assert chosen.last is not None
-    assert prices.last
     whole = Prices.of(own, part, 100)
     assert prices.feature < whole.feature / 3
     assert prices.affordable(Budget(1.0), None)[0] >= 300
