@@ -52,7 +52,7 @@ def corrected(found, pilots):
     return found.known(SURFACE, pilots).corrected(at, SURFACE.at(N))
 
 
-@pytest.mark.parametrize("trainings", [0.3, 0.6, 1.0, 3.0])
+@pytest.mark.parametrize("trainings", [0.3, 0.9, 1.5, 4.0])
 def test_the_budget_is_kept(trainings):
     found = runs(trainings=trainings)
     pilots = found.pilots(SURFACE)
@@ -80,7 +80,7 @@ def test_they_stop_when_little_is_to_be_gained():
 
 def test_a_pilot_that_diverges_is_paid_and_said():
     wild = Training(2, 1e9, 32)
-    found = runs(Runs, trainings=0.8)
+    found = runs(Runs, trainings=2.0)
     found.student = tu.lab.student("mlp:width=8,depth=1", training=wild, epochs=3)
     assert found.pilots(SURFACE) == []
     assert found.spent > 0.3
@@ -101,23 +101,32 @@ def test_a_pilot_that_needs_a_lower_rate_is_paid_twice_and_said():
 
 
 def test_pilots_leave_out_a_fold_and_are_hasty():
-    assert kinds_of(800, 30) == [
-        Kind(800, 30, 1.0, 0.0), Kind(600, 10, 0.25, pytest.approx(math.log2(3))),
+    assert kinds_of(800, 30, 0) == [
+        Kind(800, 30, 1.0, 0.0),
+        Kind(600, 10, pytest.approx(0.25 + 200 / 3 / 24000), pytest.approx(math.log2(3))),
     ]  # fmt: skip
-    assert kinds_of(803, 10)[1] == Kind(603, 3, pytest.approx(603 / 803 * 0.3), math.log2(10 / 3))
-    assert kinds_of(800, 2)[1].epochs == 1
-    assert kinds_of(800, 1)[1] == Kind(200, 1, 0.25, 0.0)
+    hasty = kinds_of(803, 10, 0)[1]
+    assert (hasty.n, hasty.epochs, hasty.haste) == (603, 3, math.log2(10 / 3))
+    assert kinds_of(800, 2, 0)[1].epochs == 1
+    few = kinds_of(800, 1, 0)[1]
+    assert (few.n, few.epochs, few.haste) == (200, 1, 0.0)
+
+
+def test_what_pilots_decide_is_paid_for():
+    free, paid = (kinds_of(800, 30, tested) for tested in (0, 2400))
+    for one, other in zip(free, paid, strict=True):
+        assert other.cost - one.cost == pytest.approx(2400 / 3 / 24000)
 
 
 @pytest.mark.parametrize("n", [800, 803])
 def test_four_pilots_leave_out_every_sample_and_theorys_last(n):
-    kind = kinds_of(n, 30)[1]
+    kind = kinds_of(n, 30, 0)[1]
     folds = [left_out(n, kind, k) for k in range(5)]
     assert all(len(fold) == n - kind.n for fold in folds)
     assert folds[0].tolist() == list(range(kind.n, n))
     assert len(torch.cat(folds[:4]).unique()) == 4 * (n // 4)
     assert len(torch.cat(folds).unique()) == n
-    assert left_out(n, kinds_of(n, 30)[0], 2).tolist() == []
+    assert left_out(n, kinds_of(n, 30, 0)[0], 2).tolist() == []
 
 
 def test_a_pilot_is_the_beginning_of_a_students_training(monkeypatch):

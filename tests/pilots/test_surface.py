@@ -34,6 +34,7 @@ def test_hasty_students_err_more_but_for_wrong_labels():
     assert wrong[0] < 0 < wrong[2] == plain[2]
     last = replace(surface(), last=True)
     assert np.allclose(last.at(100, 2.0) - last.at(100), 2 * plain)
+    assert last.haste(1.5) == 2 * surface().haste(1.5) == 3.0
 
 
 def test_errors_stay_shares():

@@ -147,7 +147,7 @@ class Runs:
     @property
     def kinds(self) -> list[Kind]:
         """What pilots there may be."""
-        return kinds_of(len(self.taught), self.student.own_training.epochs)
+        return kinds_of(len(self.taught), self.student.own_training.epochs, self.task.n_test)
 
     def affords(self, kind: Kind) -> bool:
         """Whether there is room for such a pilot."""
@@ -158,14 +158,17 @@ class Runs:
         truth = self.truth(name)
         s, kinds = np.array([p.setting for p in found], int), [p.kind for p in found]
         shown = np.array([(p.decided.numpy() != truth).mean() for p in found])
-        predicted = np.array([surface.at(p.kind.n, p.kind.haste)[p.setting] for p in found])
+        predicted = np.array(
+            [surface.at(p.kind.n, surface.haste(p.kind.haste))[p.setting] for p in found]
+        )
         n = np.array([kind.n for kind in kinds], int)
         own = noise(shown, n, self.task.n_test, surface.scale)
         return Pilots(self._places(surface, s, kinds), shown, predicted, own, surface.scale)
 
     def _places(self, surface: Surface, s: np.ndarray, kinds: list[Kind]) -> Places:
         """Of pilots of these kinds at settings, by their numbers."""
-        n, haste = (np.array([getattr(k, key) for k in kinds], float) for key in ("n", "haste"))
+        n = np.array([kind.n for kind in kinds], float)
+        haste = np.array([surface.haste(kind.haste) for kind in kinds])
         doubt = np.array([surface.doubt(k.n) for k in kinds], float)
         share = n / len(self.taught)
         return places(surface.soft_ratio[s], surface.temperature[s], share, doubt, haste)
@@ -206,17 +209,23 @@ class Runs:
         return Pilot(s, kind, others, decisions(network, self.test), voted, attempts)
 
 
-def kinds_of(n: int, epochs: int) -> list[Kind]:
+def kinds_of(n: int, epochs: int, tested: int) -> list[Kind]:
     """Give the pilots that there may be of a student of n samples: the whole training, or that of
     all but a fold of the pool for a third of the epochs. Where there are too few epochs for that,
     it is a quarter of the pool for all of them.
+
+    A pilot's cost is that of its training, and of its decisions on the test part and on what it has
+    left out, each a third of a sample's step.
     """
     brief, fold = round(epochs / _HASTE), n // _FOLDS
-    whole = Kind(n, epochs, 1.0, 0.0)
-    if not 0 < brief < epochs:
-        return [whole, Kind(fold, epochs, fold / n, 0.0)]
-    share = brief / epochs
-    return [whole, Kind(n - fold, brief, (n - fold) / n * share, math.log2(1 / share))]
+
+    def kind(some: int, brief: int) -> Kind:
+        decided = (tested + n - some) / 3
+        cost = (some * brief + decided) / (n * epochs)
+        return Kind(some, brief, cost, math.log2(epochs / brief))
+
+    hasty = kind(n - fold, brief) if 0 < brief < epochs else kind(fold, epochs)
+    return [kind(n, epochs), hasty]
 
 
 def left_out(n: int, kind: Kind, number: int) -> Tensor:

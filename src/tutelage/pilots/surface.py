@@ -11,6 +11,7 @@ from tutelage.theory.pilots import hasty, memorised, scale
 
 _CARRIED = 0.5  # of what more samples are taken to bring
 _OTHERS = 0.05  # of an error, for each doubling from a quarter of the samples that theory looked at
+_FAR = 2.0  # a halving of a large network's epochs, in those of others
 _OF_LAST = 2.0  # times what they differ by where theory's kernel is of all layers
 _DECAY = 0.8  # of what a doubling of samples brings, from one doubling to the next
 
@@ -60,6 +61,12 @@ class Surface:
         """Of students of n samples, (S,); of those whose epochs were halved so often."""
         found = self.shares - self._carried(n) + memorised(self.soft_ratio, self.wrong, haste)
         return np.clip(found + self.scale * hasty(haste), 0, 1)
+
+    def haste(self, halvings: float) -> float:
+        """Give the haste of a pilot whose epochs were halved so often. Large networks are still far
+        from their end after a third of their training.
+        """
+        return (_FAR if self.last else 1.0) * halvings
 
     @property
     def scale(self) -> float:
