@@ -70,3 +70,5 @@ def test_a_plan_of_a_network_pays_for_it():
     assert made.cost.trainings <= 6.0
     cheap = tu.plan(some, student=student, budget=0.5, **GRID)
     assert cheap.samples.labelled is None
+    assert any("would bring is not told, as the budget has no room" in n for n in cheap.notes)
+    assert not any("is not told" in n for n in made.notes)

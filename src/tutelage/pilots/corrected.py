@@ -30,6 +30,11 @@ from tutelage.students import TorchStudent
 from tutelage.theory.pilots import WIDE, expected_regret, places
 from tutelage.variables import SCHEMA
 
+_UNTOLD = (
+    "What labels of all samples would bring is not told, as the budget has no room for it; a larger"
+    " one (--budget 2) has."
+)
+
 
 def within(
     task: Task, student: TorchStudent, budget: Budget, *, orderings: int | None = None,
@@ -77,8 +82,8 @@ def within(
     fewer = with_fewer(task, seed)
     if fewer is not None and orderings is None and count > 1:
         count -= 1  # that another start tells what labels bring
-    if not prices.tells(used, budget, count + 1):
-        fewer = None
+    untold = fewer is not None and not prices.tells(used, budget, count + 1)
+    fewer = None if untold else fewer
     spent = prices.search + (count + (fewer is not None)) * prices.theory(used)
     most = max(spent, budget.trainings)
     remark(
@@ -99,6 +104,8 @@ def within(
         )  # fmt: skip
         both = [d.isel(epoch=epoch) if "epoch" in d.dims else d for d in (data, beside)]
         data.attrs["labelling"] = json.dumps(asdict(labelling(task, *both)))
+    if untold:
+        data.attrs["notes"] = json.dumps([*json.loads(data.attrs["notes"]), _UNTOLD])
     last = student.last is not None
     surface = Surface.of(data, task, epoch, last=last)
     order = torch.as_tensor(np.random.default_rng([seed, 0]).permutation(task.n_train))
@@ -236,7 +243,8 @@ def _words(surface: Surface, runs: Runs, found: list[Pilot], mean: np.ndarray) -
 
     if found:
         of, long = (_range(getattr(p.kind, key) for p in found) for key in ("n", "epochs"))
-        after = f"after {len(found)} pilots of {of} samples and {long} epochs: {named(now, mean)}"
+        count = f"{len(found)} pilot{'' if len(found) == 1 else 's'}"
+        after = f"after {count} of {of} samples and {long} epochs: {named(now, mean)}"
     elif runs.lost:
         after = "no pilot came to an end"
     elif any(runs.affords(kind) for kind in runs.kinds):
