@@ -21,6 +21,7 @@ from tutelage._request import DTYPES
 from tutelage._stream import HELD_OUT
 from tutelage.data.checks import NOT_LABELLED
 from tutelage.data.inputs import Shape
+from tutelage.data.part import decide
 from tutelage.data.source import Source, StreamTask, open_pool
 from tutelage.data.task import Task, Taught
 from tutelage.decisions.evidence import Evidence
@@ -28,7 +29,6 @@ from tutelage.decisions.labels import (
     Labelling,
     label_next,
     labelling,
-    margin,
     margin_of,
     with_fewer,
 )
@@ -264,14 +264,13 @@ class Plan:
                 "The plan was made in features, which keep no sample to predict from; predict with"
                 " the exact plan of a task, such as of the pool's first samples."
             )
-        made_for, best, epochs = self.made_for, self.recommended, self._task.teacher_epochs
-        epoch = self.teacher.recommended_epoch
+        made_for, best = self.made_for, self.recommended
         return predicted(
             self._task,
             self._student or student_of(made_for),
             (best.soft_ratio, best.temperature, self.t_power),
             x,
-            epoch=0 if epochs is None else epochs.tolist().index(epoch),
+            epoch=self._epoch,
             orderings=made_for.orderings,
             seed=made_for.seed,
             timed=self.error_from == "test part",
@@ -332,20 +331,25 @@ class Plan:
 
     def _write_label_next(self, path: Path) -> None:
         """Samples to label, with what the teacher takes them for and how sure it is."""
-        chosen, epochs = self.teacher.label_next, self._task.teacher_epochs
-        epoch = 0 if epochs is None else int(epochs.tolist().index(self.teacher.recommended_epoch))
-        decided = self._task.teacher_decisions("train")[epoch][chosen]
+        chosen = self.teacher.label_next
+        logits = self._task.teacher_logits("train")[self._epoch][chosen].astype(np.float64)
         names = getattr(self._task, "class_names", None)
         texts = getattr(self._task, "texts", None)
         columns: dict[str, Any] = {
             "sample": chosen,
-            "teacher": [str(k) if names is None else names[k] for k in decided],
-            "margin": margin(self._task, epoch)[chosen].round(6),
+            "teacher": [str(k) if names is None else names[k] for k in decide(logits)],
+            "margin": margin_of(logits).round(6),
         }
         if texts is not None:
             columns["text"] = [texts[i] for i in chosen]
         with written(path) as partial:
             pd.DataFrame(columns).to_csv(partial, index=False)
+
+    @property
+    def _epoch(self) -> int:
+        """Where the recommended epoch stands among the teacher's."""
+        epochs = self._task.teacher_epochs
+        return 0 if epochs is None else int(epochs.tolist().index(self.teacher.recommended_epoch))
 
     def as_dict(self) -> dict[str, Any]:
         """The plan as plain data, NaN as None."""
