@@ -35,16 +35,8 @@ def pretrained(folder: str) -> Factory:
     def make(input_shape: Any, n_outputs: int) -> nn.Module:
         hub = extra("transformers", f"The student in {path} needs transformers", "hf")
         text = isinstance(input_shape, dict) and "input_ids" in input_shape
-        task = "SequenceClassification" if text else "ImageClassification"
-        kind = getattr(hub, f"AutoModelFor{task}")
-        try:
-            with _silent(hub.logging):
-                return classifier(hub, kind, n_outputs)
-        except (OSError, ValueError) as error:
-            raise StudentError(
-                f"The network in {path} cannot be made a classifier of"
-                f" {'token ids' if text else 'images'} ({str(error).splitlines()[0]})."
-            ) from error
+        with _classifiers(hub, path, text=text) as kind:
+            return classifier(hub, kind, n_outputs)
 
     def classifier(hub: Any, kind: Any, n_outputs: int) -> nn.Module:
         config = hub.AutoConfig.from_pretrained(path, num_labels=n_outputs)
@@ -80,18 +72,11 @@ def classifier_in(folder: str, *, text: bool) -> nn.Module:
     if not _weighted(path):
         raise StudentError(f"{path} holds no model.safetensors; expected a trained network.")
     hub = extra("transformers", f"The teacher in {path} needs transformers", "hf")
-    task = "SequenceClassification" if text else "ImageClassification"
-    try:
-        with _silent(hub.logging):
-            made, told = getattr(hub, f"AutoModelFor{task}").from_pretrained(
-                path, use_safetensors=True, local_files_only=True, dtype="float32",
-                output_loading_info=True,
-            )  # fmt: skip
-    except (OSError, ValueError) as error:
-        raise StudentError(
-            f"The network in {path} cannot be made a classifier of"
-            f" {'token ids' if text else 'images'} ({str(error).splitlines()[0]})."
-        ) from error
+    with _classifiers(hub, path, text=text) as kind:
+        made, told = kind.from_pretrained(
+            path, use_safetensors=True, local_files_only=True, dtype="float32",
+            output_loading_info=True,
+        )  # fmt: skip
     new = sorted(told["missing_keys"])
     if new:
         raise StudentError(
@@ -118,6 +103,20 @@ def _weighted(path: Path) -> bool:
             " save_pretrained(folder, safe_serialization=True)."
         )
     return weighted
+
+
+@contextmanager
+def _classifiers(hub: Any, path: Path, *, text: bool) -> Iterator[Any]:
+    """The class of transformers that makes such a classifier; that it cannot is an error."""
+    task = "SequenceClassification" if text else "ImageClassification"
+    try:
+        with _silent(hub.logging):
+            yield getattr(hub, f"AutoModelFor{task}")
+    except (OSError, ValueError) as error:
+        raise StudentError(
+            f"The network in {path} cannot be made a classifier of"
+            f" {'token ids' if text else 'images'} ({str(error).splitlines()[0]})."
+        ) from error
 
 
 @contextmanager
