@@ -318,7 +318,7 @@ def _in_features(task: Task | StreamTask, asked: Request) -> xr.Dataset:
         n_test=len(problem.test or ()),
         in_test_too=solver.in_test_too,
         exact_at=given.exact_at,
-        notes=json.dumps([_agreement(given.exact_at, apart), *found.notes]),
+        notes=json.dumps([*task.notes, _agreement(given.exact_at, apart), *found.notes]),
         warnings=json.dumps(
             warnings + _copies(found) + _sorted(problem, labels if in_order else None)
         ),

@@ -333,15 +333,15 @@ class Plan:
         """Samples to label, with what the teacher takes them for and how sure it is."""
         chosen = self.teacher.label_next
         logits = self._task.teacher_logits("train")[self._epoch][chosen].astype(np.float64)
-        names = getattr(self._task, "class_names", None)
-        texts = getattr(self._task, "texts", None)
+        names = self._task.class_names
+        classes = [str(k) if names is None else names[k] for k in decide(logits)]
         columns: dict[str, Any] = {
             "sample": chosen,
-            "teacher": [str(k) if names is None else names[k] for k in decide(logits)],
+            "teacher": [_no_formula(name) for name in classes],
             "margin": margin_of(logits).round(6),
         }
-        if texts is not None:
-            columns["text"] = [texts[i] for i in chosen]
+        if self._task.text(0) is not None:
+            columns["text"] = [_no_formula(self._task.text(i) or "") for i in chosen]
         with written(path) as partial:
             pd.DataFrame(columns).to_csv(partial, index=False)
 
@@ -716,6 +716,11 @@ def _describe(task: Taught, epoch: int, evidence: Evidence) -> dict[str, Any]:
         "teacher_accuracy_train": None if train is None else float(train[epoch]),
         "teacher_accuracy_test": None if test is None else float(test[epoch]),
     }
+
+
+def _no_formula(text: str) -> str:
+    """A text that a spreadsheet does not take for a formula, which could run what it names."""
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def _at(document: dict[str, Any], folder: str | Path) -> Task | Source:

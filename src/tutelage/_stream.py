@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from tutelage._request import Request
-from tutelage.data.checks import fill_value
+from tutelage.data.checks import Arrays, fill_value, named
 from tutelage.data.inputs import Inputs, numbers
 from tutelage.data.part import Part
 from tutelage.data.preprocessing import Preprocessing
@@ -45,21 +45,23 @@ class Stored:
         x, logits, labels = rows
         return Part(
             self._inputs(x, start),
-            torch.as_tensor(logits).reshape(len(x), 1, -1),
+            torch.as_tensor(logits).reshape(len(logits), 1, -1),
             None if labels is None else torch.as_tensor(labels),
         )
 
-    def _inputs(self, x: np.ndarray, start: int) -> Inputs:
+    def _inputs(self, x: Arrays, start: int) -> Inputs:
         try:
             return self.prepare(x)
         except TaskError as error:
-            each = [math.isfinite(float(np.linalg.norm(row.astype(np.float32)))) for row in x]
-            if all(each):
-                raise
-            raise TaskError(
-                f"The inputs of sample {start + each.index(False):,} are too large for float32;"
-                " bring them to ordinary numbers, such as 0 to 1."
-            ) from error
+            for array in named(x, "").values():
+                norms = (float(np.linalg.norm(row.astype(np.float32))) for row in array)
+                for i, norm in enumerate(norms):
+                    if not math.isfinite(norm):
+                        raise TaskError(
+                            f"The inputs of sample {start + i:,} are too large for float32; bring"
+                            " them to ordinary numbers, such as 0 to 1."
+                        ) from error
+            raise
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What the columns of a table are, and the arrays of a task that come of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,6 +23,7 @@ _NUMBERS = ("id", "idx", "index", "guid", "__index_level_0__")  # that samples a
 IDS, MASK = "input_ids", "attention_mask"
 _SUM = {2: 0.03, 4: 0.003, 8: 0.003}  # how far probabilities may miss 1, by bytes of a number
 _SEVERAL = ("x", "teacher_logits", "teacher_log_probs")  # roles of which there may be several
+_READ = 8192  # samples at a time
 Given = Mapping[str, str | Sequence[str] | Mapping[str, float]]
 
 
@@ -168,33 +169,37 @@ class Rows:
         Of the teacher, where only the largest are stored.
     names : list of str, optional
         Of the classes, where labels are text.
+    longest : dict, optional
+        To how many token ids each column is padded; by default to those of the longest sample that
+        is read with it.
     notes : list of str
     """
 
     columns: Columns
     classes: int | None = None
     names: list[str] | None = None
+    longest: dict[str, int] | None = None
     notes: list[str] = field(default_factory=list)
 
     def inputs(self, table: Table, start: int, stop: int) -> Any:
         """One array, or several by name; ragged token ids are padded."""
         read = table.arrow(self.columns.x, start, stop)
-        longest = _longest(read, self.columns.x)
+        longest = _longest([read], _tokens(read)) if self.longest is None else self.longest
         found = {
             name: (
-                _padded(read[name], longest)
-                if longest and _ragged(read[name])
+                _padded(read[name], longest[name], name, table.where, start)
+                if name in longest
                 else column(read[name], name, table.where, start)
             )
             for name in self.columns.x
         }
         if longest:
             self._note(
-                f"Token ids of different lengths were padded with 0 to {longest} of the longest"
-                " sample."
+                "Token ids of different lengths were padded with 0 to"
+                f" {max(longest.values())} of the longest sample."
             )
-            if self.columns.named and IDS in found and MASK not in found:
-                found[MASK] = _mask(read[IDS], longest)
+            if self.columns.named and IDS in longest and MASK not in found:
+                found[MASK] = _mask(read[IDS], longest[IDS])
                 self._note(f"An {MASK} was made, 0 where {IDS} are padded.")
         for name, values in found.items():
             if values.dtype.kind in "OUS":
@@ -226,6 +231,14 @@ class Rows:
         if values.null_count:
             values = values.fill_null(NOT_LABELLED)
         return column(values, name, table.where, start)
+
+    def text(self, table: Table, index: int) -> str | None:
+        """What one sample says, where there is a column of texts."""
+        name = self.columns.text
+        if name is None:
+            return None
+        [found] = table.arrow([name], index, index + 1)[name].to_pylist()
+        return found or ""
 
     def teacher(self, table: Table, start: int, stop: int) -> np.ndarray:
         """Logits, (n, C) or (n,)."""
@@ -296,7 +309,6 @@ def arguments(
         name, table = rows.columns.text, tables["train"]
         read = table.arrow([name], 0, table.n)[name].to_pylist()
         found["texts"] = tuple(text or "" for text in read)
-    _same_lengths(found)
     pool = found["x_train"]
     if not isinstance(pool, dict) and looks_channels_first(pool.shape):
         found["image_layout"] = "channels_first"
@@ -309,6 +321,9 @@ def arguments(
 def rows_of(tables: Mapping[str, Table], given: Given | None, classes: int | None) -> Rows:
     """What columns are, and how many classes there are."""
     rows = Rows(Columns.of(tables["train"], given), classes)
+    tokens = _tokens(tables["train"].arrow(rows.columns.x, 0, 1))
+    parts = [t for t in tables.values() if set(tokens) <= set(t.names)] if tokens else []
+    rows.longest = _longest((read for t in parts for read in _chunks(t, tokens)), tokens)
     label = rows.columns.labels
     texts = [_texts(t, label) for t in tables.values() if label is not None and label in t.names]
     if any(found is not None for found in texts):
@@ -325,14 +340,20 @@ def rows_of(tables: Mapping[str, Table], given: Given | None, classes: int | Non
     return rows
 
 
-def _texts(table: Table, label: str) -> set[str] | None:
-    pa = lib()
+def _chunks(table: Table, names: Sequence[str]) -> Iterator[Any]:
+    """All rows of some columns, some at a time, as the table may be larger than memory."""
+    return (table.arrow(names, at, at + _READ) for at in range(0, max(1, table.n), _READ))
 
-    values = table.arrow([label], 0, table.n)[label]
-    kind = getattr(values.type, "value_type", values.type)  # of a dictionary's values
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
-        return None
-    return {text for text in values.unique().to_pylist() if text is not None}
+
+def _texts(table: Table, label: str) -> set[str] | None:
+    pa, found = lib(), set()
+
+    for read in _chunks(table, [label]):
+        kind = getattr(read[label].type, "value_type", read[label].type)  # of a dictionary's values
+        if not (pa.types.is_string(kind) or pa.types.is_large_string(kind)):
+            return None
+        found.update(read[label].unique().to_pylist())
+    return found - {None}
 
 
 def _counted(tables: Mapping[str, Table], rows: Rows) -> int:
@@ -403,47 +424,42 @@ def _check_sums(values: np.ndarray, name: str, where: str, start: int) -> None:
         )
 
 
-def _ragged(values: Any) -> bool:
-    pa = lib()
+def _longest(parts: Iterable[Any], names: Sequence[str]) -> dict[str, int]:
+    """Of columns of token ids whose lengths differ, the largest."""
     pc = lib("compute")
 
-    kind = values.type
-    of_lists = pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    return bool(
-        of_lists
-        and pa.types.is_integer(kind.value_type)
-        and len(pc.unique(pc.list_value_length(values))) > 1
-    )
+    known: dict[str, set[int]] = {name: set() for name in names}
+    for read in parts:
+        for name in names:
+            known[name].update(pc.unique(pc.list_value_length(read[name])).to_pylist())
+    lengths = {name: found - {None} for name, found in known.items()}
+    return {name: max(found) for name, found in lengths.items() if len(found) > 1}
 
 
-def _longest(read: Any, names: Sequence[str]) -> int:
-    """Of ragged lists of whole numbers; 0 where there are none."""
-    pc = lib("compute")
+def _tokens(read: Any) -> list[str]:
+    """Columns of lists of whole numbers."""
+    types = lib().types
 
-    lengths = [pc.max(pc.list_value_length(read[n])).as_py() for n in names if _ragged(read[n])]
-    return max(lengths, default=0)
+    def of_lists(kind: Any) -> bool:
+        lists = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+        return bool(lists and types.is_integer(kind.value_type))
+
+    return [field.name for field in read.schema if of_lists(field.type)]
 
 
-def _padded(values: Any, longest: int) -> np.ndarray:
+def _padded(values: Any, longest: int, name: str, where: str, start: int) -> np.ndarray:
     lists = values.combine_chunks()
-    lengths = np.asarray(lists.value_lengths().fill_null(0))
+    if lists.null_count:
+        missing = int(np.flatnonzero(np.asarray(lists.is_null()))[0])
+        raise TaskError(
+            f"{name} of {where} has no value in sample {missing + start}; expected token ids for"
+            " every sample."
+        )
     found = np.zeros((len(lists), longest), np.int64)
-    found[np.arange(longest) < lengths[:, None]] = lists.flatten().to_numpy(zero_copy_only=False)
+    found[_mask(values, longest) > 0] = lists.flatten().to_numpy(zero_copy_only=False)
     return found
 
 
 def _mask(values: Any, longest: int) -> np.ndarray:
-    lengths = np.asarray(values.combine_chunks().value_lengths())
+    lengths = np.asarray(lib("compute").list_value_length(values.combine_chunks()))
     return (np.arange(longest) < lengths[:, None]).astype(np.int64)
-
-
-def _same_lengths(found: dict[str, Any]) -> None:
-    """Bring named inputs of both parts to one length, as each was padded by itself."""
-    pool, test = found["x_train"], found.get("x_test")
-    if not isinstance(pool, dict) or not isinstance(test, dict):
-        return
-    for name in pool.keys() & test.keys():
-        both = [pool[name], test[name]]
-        if all(a.ndim == 2 and a.dtype.kind in "iu" for a in both):
-            longest = max(a.shape[1] for a in both)
-            pool[name], test[name] = (np.pad(a, ((0, 0), (0, longest - a.shape[1]))) for a in both)

@@ -1,7 +1,7 @@
 """Tasks that are read in chunks: folders of .npy files, zarr groups, tables."""
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from tutelage.data import checks as check
-from tutelage.data.columns import Columns, Given, rows_of
+from tutelage.data.columns import Given, rows_of
 from tutelage.data.columns import Rows as TableRows
 from tutelage.data.inputs import Shape
 from tutelage.data.preprocessing import channels_first, tensor_of
@@ -20,7 +20,7 @@ from tutelage.lazy import extra
 
 POOL = ("x_train", "teacher_logits_train", "y_train")
 TEST = ("x_test", "teacher_logits_test", "y_test")
-Rows = tuple[np.ndarray, np.ndarray, np.ndarray | None]
+Rows = tuple[check.Arrays, np.ndarray, np.ndarray | None]
 _READ = 8192  # samples at a time
 _LEAST, _FIRST = 100, 1024  # samples of a stream, and those that are looked at as a task's are
 
@@ -37,6 +37,17 @@ class Stored(Protocol):
     @property
     def n(self) -> int:
         """Samples of the pool."""
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """Of the classes, where labels are text."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is done when it is read."""
+
+    def text(self, index: int) -> str | None:
+        """What a sample of the pool says, where it is a text."""
 
     def rows(self, names: Sequence[str], start: int, stop: int | None) -> list[Any]:
         """Arrays by name, of some samples; None for those that are not there."""
@@ -83,10 +94,10 @@ class Source:
             If they are no task's.
         """
         x, z, y = self.stored.rows(POOL, 0, _FIRST)
-        check.inputs(x, POOL[0])
-        logits = check.teacher_logits(z, POOL[1], len(x), None)
+        known = check.inputs(x, POOL[0])
+        logits = check.teacher_logits(z, POOL[1], samples(known), None)
         if y is not None:
-            check.labels(y, POOL[2], len(x), _classes(logits))
+            check.labels(y, POOL[2], samples(known), _classes(logits))
 
     def _checked(self, names: Sequence[str], start: int, stop: int | None) -> Rows:
         try:
@@ -95,14 +106,24 @@ class Source:
             if isinstance(error, TaskError):
                 raise
             raise TaskError(f"{self.stored.path} cannot be read as a stream ({error}).") from error
-        inputs = check.features(x, names[0], start)
-        logits = check.scores(z, names[1], len(inputs), start=start)
-        labels = (
-            None if y is None else check.labels(y, names[2], len(inputs), _classes(logits), start)
-        )
+        inputs = {
+            key.partition(".")[2]: self._laid(check.features(array, key, start))
+            for key, array in check.named(x, names[0]).items()
+        }
+        n = samples(inputs)
+        logits = check.scores(z, names[1], n, start=start)
+        labels = None if y is None else check.labels(y, names[2], n, _classes(logits), start)
         if names is TEST:
             check.labelled_test(labels)
-        return channels_first(tensor_of(inputs), self.image_layout).numpy(), logits, labels
+        return (inputs if isinstance(x, Mapping) else inputs[""]), logits, labels
+
+    def _laid(self, x: np.ndarray) -> np.ndarray:
+        return channels_first(tensor_of(x), self.image_layout).numpy()
+
+
+def samples(x: check.Arrays) -> int:
+    """How many there are of inputs, which may go by name."""
+    return len(next(iter(check.named(x, "").values())))
 
 
 def _classes(logits: np.ndarray) -> int:
@@ -115,11 +136,17 @@ class Arrays:
 
     path: Path
     zarr: bool
+    class_names: None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
         """See `Stored`."""
         return int(self._array("x_train").shape[0])
+
+    def text(self, index: int) -> None:
+        """See `Stored`."""
+        return
 
     def rows(self, names: Sequence[str], start: int, stop: int | None) -> list[Any]:
         """See `Stored`."""
@@ -155,25 +182,32 @@ class Tables:
 
     path: Path
     tables: dict[str, Table]
-    columns: Columns
-    classes: int | None
+    reader: TableRows
 
     @classmethod
     def of(cls, path: Path, columns: Given | None = None, classes: int | None = None) -> "Tables":
         """Look at what the tables say of themselves."""
         tables = tables_at(path)
-        rows = rows_of(tables, columns, classes)
-        if rows.columns.named or rows.names is not None:
-            what = "inputs that go by name" if rows.columns.named else "labels that are text"
-            raise TaskError(
-                f"{path} has {what}, and is read as a whole; leave out --features, or give it auto."
-            )
-        return cls(path, tables, rows.columns, rows.classes)
+        return cls(path, tables, rows_of(tables, columns, classes))
 
     @property
     def n(self) -> int:
         """See `Stored`."""
         return self.tables["train"].n
+
+    @property
+    def class_names(self) -> tuple[str, ...] | None:
+        """See `Stored`."""
+        return None if self.reader.names is None else tuple(self.reader.names)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """See `Stored`."""
+        return tuple(self.reader.notes)
+
+    def text(self, index: int) -> str | None:
+        """See `Stored`."""
+        return self.reader.text(self.tables["train"], index)
 
     def rows(self, names: Sequence[str], start: int, stop: int | None) -> list[Any]:
         """See `Stored`."""
@@ -181,7 +215,7 @@ class Tables:
         table = self.tables.get(part)
         if table is None:
             return [None] * len(names)
-        rows, stop = TableRows(self.columns, self.classes), table.n if stop is None else stop
+        rows, stop = self.reader, table.n if stop is None else stop
         read = (rows.inputs, rows.teacher, rows.labels)
         return [one(table, start, stop) for one, _ in zip(read, names, strict=False)]
 
@@ -337,6 +371,7 @@ class StreamTask(Taught):
         self.y_train = np.concatenate(known) if known else None
         self.teacher_epochs, (_, self.teacher_logits_test, self.y_test) = None, self.test
         self.stored, self.source = source, str(source.stored.path)
+        self.class_names, self.notes = source.stored.class_names, source.stored.notes
         self._first = parts[0][0]
 
     @property
@@ -347,11 +382,13 @@ class StreamTask(Taught):
     @property
     def n_test(self) -> int:
         """See `Taught`."""
-        return len(self.test[0])
+        return len(self.test[1])
 
     @property
     def input_shape(self) -> Shape:
         """See `Taught`; channels first."""
+        if isinstance(self._first, Mapping):
+            return {name: tuple(x.shape[1:]) for name, x in self._first.items()}
         return tuple(self._first.shape[1:])
 
     @property
@@ -359,13 +396,20 @@ class StreamTask(Taught):
         """Of logits, labels and the first inputs."""
         digest = hashlib.blake2b(digest_size=16)
         for value in (self._first, self.teacher_logits_train, self.y_train, *self.test):
-            digest.update(b"" if value is None else np.ascontiguousarray(value).tobytes())
+            for array in () if value is None else check.named(value, "").values():
+                digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
 
     def image(self, index: int) -> np.ndarray | None:
         """See `Taught`."""
-        x = self.stored.rows(index, index + 1)[0][0]
-        return np.moveaxis(x, 0, -1) if x.ndim == 3 else x
+        x = self.stored.rows(index, index + 1)[0]
+        if isinstance(x, Mapping):
+            return None
+        return np.moveaxis(x[0], 0, -1) if x[0].ndim == 3 else x[0]
+
+    def text(self, index: int) -> str | None:
+        """See `Taught`."""
+        return self.stored.stored.text(index)
 
 
 def held_out(source: Source, most: int) -> tuple[Rows, int]:

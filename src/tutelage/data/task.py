@@ -32,6 +32,10 @@ class Taught:
     teacher_epochs : integer array of shape (E,), optional
     source : str, optional
         Where it was read from.
+    class_names : tuple of str, optional
+        Of the classes, where labels were text.
+    notes : tuple of str
+        What was done when it was read.
     """
 
     teacher_logits_train: np.ndarray
@@ -40,6 +44,8 @@ class Taught:
     y_test: np.ndarray | None
     teacher_epochs: np.ndarray | None
     source: str | None
+    class_names: tuple[str, ...] | None
+    notes: tuple[str, ...]
 
     @property
     def n_train(self) -> int:
@@ -63,6 +69,10 @@ class Taught:
 
     def image(self, index: int) -> np.ndarray | None:
         """A pool input as it is stored, with its channels last; None for named inputs."""
+        raise NotImplementedError
+
+    def text(self, index: int) -> str | None:
+        """What a pool sample says, where texts are known."""
         raise NotImplementedError
 
     @property
@@ -398,6 +408,10 @@ class Task(Taught):
         x = self.x_train[index]
         first = x.ndim == 3 and self.image_layout == "channels_first"
         return np.moveaxis(x, 0, -1) if first else x
+
+    def text(self, index: int) -> str | None:
+        """See `Taught`."""
+        return None if self.texts is None else self.texts[index]
 
     @property
     def fingerprint(self) -> str:

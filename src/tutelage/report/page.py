@@ -125,8 +125,10 @@ def _lists(document: Document, task: Taught) -> list[dict[str, Any]]:
         ),
         "label_next": (
             "To be labelled next",
-            "Samples without a label of which the teacher is least sure, the least sure first; all"
-            " are in label_next.csv.",
+            (
+                "Samples without a label of which the teacher is least sure, the least sure first;"
+                " all are in label_next.csv."
+            ),
         ),
     }
     index = _epoch_index(document, task)
@@ -158,13 +160,13 @@ def _label(task: Taught, i: int) -> str:
 
 
 def _class(task: Taught, number: int) -> str:
-    names = getattr(task, "class_names", None)
+    names = task.class_names
     return str(number) if names is None else names[number]
 
 
 def _text(task: Taught, i: int) -> str | None:
-    texts = getattr(task, "texts", None)
-    return None if texts is None else shorten(texts[i], _LONGEST, placeholder=" …")
+    text = task.text(i)
+    return None if text is None else shorten(text, _LONGEST, placeholder=" …")
 
 
 def _at_sizes(samples: Document) -> list[Document]:
