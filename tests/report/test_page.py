@@ -102,10 +102,51 @@ def test_the_page_opens_offline_draws_everything_and_follows_n(report, browser, 
     assert f"soft ratio {best.soft_ratio:g}, temperature {best.temperature:g}" in path.read_text()
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_can_be_used_by_everyone(report, browser, width, scheme):
+    from axe_playwright_python.sync_playwright import Axe
+
+    context = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, offline=True
+    )
+    page = context.new_page()
+    page.goto(report[0].as_uri())
+    page.wait_for_selector("body[data-ready]", timeout=30_000)
+    found = Axe().run(page).response["violations"]
+    assert [(v["id"], v["nodes"][0]["html"]) for v in found] == []
+    context.close()
+
+
+def test_samples_are_filtered_and_downloaded(report, browser, tmp_path):
+    path, made = report
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
+    page = context.new_page()
+    page.goto(path.as_uri())
+    page.wait_for_selector("body[data-ready]", timeout=30_000)
+    ids = made.teacher.teacher_corrects_label
+    assert len(ids) > 1
+    shown = page.locator("#list-teacher_corrects_label > div:visible")
+    before = shown.count()
+    page.locator("[data-filter=teacher_corrects_label]").fill(str(ids[0]))
+    assert 1 <= shown.count() < before
+    with page.expect_download() as download:
+        page.locator("[data-csv=teacher_corrects_label]").click()
+    download.value.save_as(tmp_path / "list.csv")
+    lines = (tmp_path / "list.csv").read_text().splitlines()
+    assert lines[0] == "sample,teacher,label"
+    assert [int(line.split(",")[0]) for line in lines[1:]] == ids
+    context.close()
+
+
+def test_the_page_is_small(report):
+    assert report[0].stat().st_size < 1.5e6
+
+
 def test_the_page_needs_nothing_but_itself(report):
     text = report[0].read_text()
     markup = re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL)
-    assert not re.search(r"""(?:src|href)=["'](?!data:)""", markup)
+    assert not re.search(r"""(?:src|href)=["'](?!data:|#)""", markup)
 
 
 def test_what_users_write_is_escaped(tmp_path):

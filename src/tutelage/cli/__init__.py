@@ -1,6 +1,12 @@
 """The command line: arguments, progress bars, exit codes; no mathematics."""
 
-from tutelage.cli import auditing, planning, trained, writing  # noqa: F401 (they add their commands)
+from tutelage.cli import (  # noqa: F401, I001 (they add their commands, in this order)
+    planning,
+    explaining,
+    trained,
+    writing,
+    auditing,
+)
 from tutelage.cli.app import INTERRUPTED, run
 
 __all__ = ["INTERRUPTED", "run"]

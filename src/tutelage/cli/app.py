@@ -11,9 +11,17 @@ from typer.exceptions import TyperException
 from tutelage.exceptions import TutelageError
 from tutelage.version import __version__
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(invoke_without_command=True, pretty_exceptions_enable=False)
 
 INTERRUPTED = "Interrupted; nothing half-written was left."
+_FIRST = """\
+tutelage says which soft ratio, temperature and checkpoint a distillation should use.
+
+  tutelage demo                     make a plan for handwritten digits, to see what comes out
+  tutelage plan task.npz            make a plan for your own task
+  tutelage explain tutelage-plan    say in ten sentences what a plan found
+
+tutelage --help lists all commands, and tutelage plan --help the options of one."""
 _NO_MEMORY = (
     "The memory does not suffice for this plan; use fewer samples, settings or classes, or --dtype"
     " float32."
@@ -57,11 +65,16 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def _main(
+    context: typer.Context,
     version: Annotated[
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
     ] = False,
 ) -> None:
-    """Tell what distilling a teacher into a student will do, before the student is trained."""
+    """Say which soft ratio, temperature and checkpoint a distillation should use, and what error
+    its student will have, for less than one training of that student.
+    """
+    if context.invoked_subcommand is None:
+        typer.echo(_FIRST)
 
 
 def _complain(sentence: str, code: int) -> int:

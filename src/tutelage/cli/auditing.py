@@ -14,7 +14,7 @@ from tutelage.lazy import named
 from tutelage.train.audit import audit
 
 
-@app.command("audit")
+@app.command("audit", rich_help_panel="Students and teachers")
 def audit_command(
     loss: Annotated[
         str,

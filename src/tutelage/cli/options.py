@@ -28,23 +28,42 @@ from tutelage.progress import Progress as Reports
 from tutelage.solve import free_memory
 
 _SHARE = 0.25  # of free memory, that a folder of arrays may take to be read as a whole
+WHAT, STUDENT, WORK, OUTPUT = "What to plan for", "The student", "The work", "Output"  # of --help
 Out = Annotated[
     Path | None,
-    typer.Option("--out", metavar="DIR", help="Folder for plan.json, curves.nc, report.html."),
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        help="Folder for plan.json, curves.nc, report.html.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
-Seed = Annotated[int, typer.Option("--seed", min=0, max=2**31 - 1, help="Of every random draw.")]
+Seed = Annotated[
+    int,
+    typer.Option(
+        "--seed",
+        metavar="N",
+        min=0,
+        max=2**31 - 1,
+        help="Of every random draw.",
+        rich_help_panel=WORK,
+    ),
+]
 AsJson = Annotated[
-    bool, typer.Option("--json", help="Print plan.json on stdout, all else on stderr.")
+    bool,
+    typer.Option(
+        "--json",
+        help="Print plan.json on stdout, all else on stderr.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 Columns = Annotated[
     str | None,
     typer.Option(
         "--columns",
         metavar="x=…,labels=…",
-        help=(
-            "Of a table, which columns are x (one or several), labels, and teacher_logits,"
-            " teacher_log_probs, or teacher_indices and teacher_values. [default: by name]"
-        ),
+        help="Which columns of a table are x, labels, teacher_logits. (default: by name)",
+        rich_help_panel=WHAT,
     ),
 ]
 Classes = Annotated[
@@ -53,14 +72,21 @@ Classes = Annotated[
         "--classes",
         metavar="C",
         min=2,
-        help="Of a teacher of whom a table has the largest scores only.",
+        help="Number of classes, where a table has the teacher's largest scores only.",
+        rich_help_panel=WHAT,
     ),
 ]
 Device = Annotated[
-    str, typer.Option("--device", metavar="auto|cpu|cuda", help="Where to compute and train.")
+    str,
+    typer.Option(
+        "--device",
+        metavar="auto|cpu|cuda",
+        help="Where to compute and train.",
+        rich_help_panel=WORK,
+    ),
 ]
 Quiet = Annotated[
-    bool, typer.Option("--quiet", help="Print nothing but errors (and what --json asks for).")
+    bool, typer.Option("--quiet", help="Print nothing but errors.", rich_help_panel=OUTPUT)
 ]
 
 

@@ -12,6 +12,9 @@ from tutelage._plan import Plan, plan
 from tutelage._stream import FIRST
 from tutelage.cli.app import app
 from tutelage.cli.options import (
+    STUDENT,
+    WHAT,
+    WORK,
     AsJson,
     Classes,
     Columns,
@@ -36,141 +39,187 @@ from tutelage.report import summary
 from tutelage.solve import Scale
 from tutelage.students import TorchStudent
 
+EXAMPLES = """Examples:
+
+tutelage plan task.npz
+
+tutelage plan pool.parquet --student my_model:factory --epochs 30
+
+tutelage plan pool.parquet --student hf:FOLDER --optimiser adamw --learning-rate 5e-4 --epochs 10"""
 RATIOS, HEATS = (",".join(f"{v:g}" for v in axis) for axis in (SOFT_RATIOS, TEMPERATURES))
 
 
-@app.command("plan")
+@app.command("plan", epilog=EXAMPLES, rich_help_panel="Plans")
 def plan_command(
     task: Annotated[
         str,
         typer.Argument(
             metavar="TASK",
             help=(
-                "A task file (.npz, .safetensors), a parquet file, or a folder of .npy or parquet"
-                " files or from save_to_disk; or digits or fashion-mnist."
+                "A file (.npz, .safetensors, .parquet), a folder (.npy, parquet, save_to_disk), or"
+                " digits or fashion-mnist."
             ),
         ),
     ],
+    soft_ratio: Annotated[
+        str,
+        typer.Option(
+            metavar="ρ,ρ,…", help="Weights of the teacher to try, 0 to 1.", rich_help_panel=WHAT
+        ),
+    ] = RATIOS,
+    temperature: Annotated[
+        str, typer.Option(metavar="T,T,…", help="Temperatures to try.", rich_help_panel=WHAT)
+    ] = HEATS,
+    t_power: Annotated[
+        int,
+        typer.Option(
+            metavar="0|2", help="Power of T before the teacher's term.", rich_help_panel=WHAT
+        ),
+    ] = 2,
+    sizes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N,N,…", help="Sample sizes. (default: log-spaced)", rich_help_panel=WHAT
+        ),
+    ] = None,
+    target_error: Annotated[
+        float | None,
+        typer.Option(
+            metavar="E", help="Say how many samples reach this error.", rich_help_panel=WHAT
+        ),
+    ] = None,
+    columns: Columns = None,
+    classes: Classes = None,
     student: Annotated[
         str,
         typer.Option(
             metavar="SPEC",
-            help=(
-                "mlp:depth=3, cnn:depth=3, mlp:width=512, cnn:width=32, my_module:factory, or"
-                " hf:FOLDER (of transformers)."
-            ),
+            help="mlp:depth=3, cnn:width=32, my_module:factory, hf:FOLDER, …",
+            rich_help_panel=STUDENT,
         ),
     ] = "mlp",
-    soft_ratio: Annotated[str, typer.Option(metavar="ρ,ρ,…")] = RATIOS,
-    temperature: Annotated[str, typer.Option(metavar="T,T,…")] = HEATS,
-    t_power: Annotated[
-        int, typer.Option(metavar="0|2", help="Power of T before the teacher's term.")
-    ] = 2,
-    sizes: Annotated[
-        str | None, typer.Option(metavar="N,N,…", help="Sample sizes; by default log-spaced.")
-    ] = None,
-    orderings: Annotated[
-        int | None,
-        typer.Option(metavar="R", help="Random orders of the pool to average. [default: 4]"),
-    ] = None,
-    linearise: Annotated[
-        str, typer.Option(metavar="warm|init", help="Where a network is linearised.")
-    ] = "warm",
-    warm_starts: Annotated[
-        int | None,
-        typer.Option(metavar="K", help="Brief trainings of a network to average. [default: 3]"),
-    ] = None,
-    warm_epochs: Annotated[
-        str, typer.Option(metavar="N|auto", help="Epochs of a brief training.")
-    ] = "auto",
-    learning_rate: Annotated[
-        float | None,
-        typer.Option(metavar="LR", help="Of a network. [default: found by a range test]"),
-    ] = None,
-    batch_size: Annotated[
-        int, typer.Option("--batch-size", metavar="B", min=1, help="Of a network's training.")
-    ] = 64,
-    optimiser: Annotated[
-        str, typer.Option(metavar="sgd|adamw", help="Of a network's training.")
-    ] = "sgd",
-    weight_decay: Annotated[
-        float, typer.Option(metavar="W", help="Of a network's training.")
-    ] = 0.0,
-    warmup: Annotated[
-        float,
-        typer.Option(
-            metavar="SHARE", help="Of a network's steps, in which the learning rate grows from 0."
-        ),
-    ] = 0.0,
     epochs: Annotated[
         str,
         typer.Option(
             metavar="N|inf",
-            help="Epochs that a network will be trained for; inf: until it has converged.",
+            help="Epochs it will be trained for; inf: until it has converged.",
+            rich_help_panel=STUDENT,
         ),
     ] = f"{lab.EPOCHS:g}",
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(
+            metavar="LR", help="(default: found by a range test)", rich_help_panel=STUDENT
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", metavar="B", min=1, rich_help_panel=STUDENT)
+    ] = 64,
+    optimiser: Annotated[str, typer.Option(metavar="sgd|adamw", rich_help_panel=STUDENT)] = "sgd",
+    weight_decay: Annotated[float, typer.Option(metavar="W", rich_help_panel=STUDENT)] = 0.0,
+    warmup: Annotated[
+        float,
+        typer.Option(
+            metavar="SHARE",
+            help="Share of steps in which the learning rate grows.",
+            rich_help_panel=STUDENT,
+        ),
+    ] = 0.0,
+    linearise: Annotated[
+        str,
+        typer.Option(
+            metavar="warm|init", help="Where a network is linearised.", rich_help_panel=STUDENT
+        ),
+    ] = "warm",
+    warm_starts: Annotated[
+        int | None,
+        typer.Option(
+            metavar="K", help="Brief trainings to average. (default: 3)", rich_help_panel=STUDENT
+        ),
+    ] = None,
+    warm_epochs: Annotated[
+        str,
+        typer.Option(metavar="N|auto", help="Epochs of a brief training.", rich_help_panel=STUDENT),
+    ] = "auto",
     budget: Annotated[
         float | None,
         typer.Option(
             metavar="TRAININGS",
-            help=(
-                "Of a network, what the plan may cost in trainings of it; 0: theory alone, on the"
-                " whole pool. [default: 1]"
-            ),
+            help="What a plan of a network may cost; 0: theory alone. (default: 1)",
+            rich_help_panel=WORK,
         ),
     ] = None,
     regret: Annotated[
         float | None,
         typer.Option(
             metavar="POINTS",
-            help="Stop before, once so little is expected to be gained. [default: 0.1]",
+            help="Stop when so little is left to gain. (default: 0.1)",
+            rich_help_panel=WORK,
         ),
     ] = None,
-    seed: Seed = 0,
-    target_error: Annotated[
-        float | None, typer.Option(metavar="E", help="Say how many samples reach it.")
+    orderings: Annotated[
+        int | None,
+        typer.Option(
+            metavar="R",
+            help="Random orders of the pool to average. (default: 4)",
+            rich_help_panel=WORK,
+        ),
     ] = None,
-    dtype: Annotated[str, typer.Option(metavar="float64|float32")] = "float64",
-    device: Device = "auto",
     features: Annotated[
         str,
         typer.Option(
             metavar="D|auto|exact",
-            help=(
-                "Compute in D features, for pools of any size; auto: files that are streamed only."
-            ),
+            help="Compute in D features, for pools of any size.",
+            rich_help_panel=WORK,
         ),
     ] = "auto",
     standardise: Annotated[
-        bool, typer.Option("--standardise/--no-standardise", help="Centre and scale inputs.")
+        bool,
+        typer.Option(
+            "--standardise/--no-standardise",
+            help="Centre and scale inputs.",
+            rich_help_panel=WORK,
+        ),
     ] = True,
-    columns: Columns = None,
-    classes: Classes = None,
+    dtype: Annotated[
+        str, typer.Option(metavar="float64|float32", rich_help_panel=WORK)
+    ] = "float64",
+    device: Device = "auto",
     path: Annotated[
         str,
-        typer.Option("--scale", metavar="auto|dense|dask", help="How a large pool is dealt with."),
+        typer.Option(
+            "--scale",
+            metavar="auto|dense|dask",
+            help="How a large pool is dealt with.",
+            rich_help_panel=WORK,
+        ),
     ] = "auto",
     scheduler: Annotated[
-        str | None, typer.Option(metavar="ADDRESS", help="Of a running Dask cluster.")
+        str | None,
+        typer.Option(metavar="ADDRESS", help="A running Dask cluster.", rich_help_panel=WORK),
     ] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Keep finished tiles there; started again, go on from them."
+            metavar="DIR", help="Keep finished tiles, to go on from.", rich_help_panel=WORK
         ),
     ] = None,
     memory: Annotated[
         str | None,
         typer.Option(
-            metavar="12GB", help="That may be used. [default: four fifths of what is free]"
+            metavar="12GB",
+            help="Limit. (default: four fifths of what is free)",
+            rich_help_panel=WORK,
         ),
     ] = None,
+    seed: Seed = 0,
     out: Out = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
-    """Plan a distillation: soft ratio, temperature, checkpoint, samples, and what is left of the
-    error.
+    """Say which soft ratio, temperature, checkpoint and sample size to use.
+
+    Writes plan.json, curves.nc and report.html to tutelage-plan, or to --out.
     """
     training = training_of(
         warm_epochs,
@@ -216,7 +265,7 @@ def plan_command(
     _deliver(made, folder, as_json=as_json, quiet=quiet)
 
 
-@app.command("stream")
+@app.command("stream", hidden=True)
 def stream_command(
     task: Annotated[
         str,
@@ -264,9 +313,12 @@ def stream_command(
     )
 
 
-@app.command()
+@app.command(rich_help_panel="Plans")
 def demo(out: Out = None, seed: Seed = 0, as_json: AsJson = False, quiet: Quiet = False) -> None:
-    """Plan for a real teacher on real digits: the main job, with nothing to download."""
+    """Make a plan for handwritten digits, with nothing to download.
+
+    Trains a real teacher first; writes to tutelage-demo, or to --out.
+    """
     folder = Path("tutelage-demo") if out is None else out
     check_writable(folder)
     with bars(quiet) as progress:

@@ -32,37 +32,37 @@ Seeds = Annotated[int, typer.Option("--seeds", metavar="K", help="Students for e
 Epochs = Annotated[
     int | None,
     typer.Option(
-        "--epochs", metavar="N", min=1, help="Epochs of training. [default: the plan's, or 60]"
+        "--epochs", metavar="N", min=1, help="Epochs of training. (default: the plan's, or 60)"
     ),
 ]
 LearningRate = Annotated[
     float | None,
     typer.Option(
-        "--learning-rate", metavar="LR", help="[default: the plan's, or found by a range test]"
+        "--learning-rate", metavar="LR", help="(default: the plan's, or found by a range test)"
     ),
 ]
 BatchSize = Annotated[
     int | None,
-    typer.Option("--batch-size", metavar="B", min=1, help="[default: the plan's, or 64]"),
+    typer.Option("--batch-size", metavar="B", min=1, help="(default: the plan's, or 64)"),
 ]
 Optimiser = Annotated[
     str | None,
-    typer.Option("--optimiser", metavar="sgd|adamw", help="[default: the plan's, or sgd]"),
+    typer.Option("--optimiser", metavar="sgd|adamw", help="(default: the plan's, or sgd)"),
 ]
 WeightDecay = Annotated[
-    float | None, typer.Option("--weight-decay", metavar="W", help="[default: the plan's, or 0]")
+    float | None, typer.Option("--weight-decay", metavar="W", help="(default: the plan's, or 0)")
 ]
 Warmup = Annotated[
     float | None,
     typer.Option(
         "--warmup",
         metavar="SHARE",
-        help="Of the steps, in which the learning rate grows from 0. [default: the plan's, or 0]",
+        help="Of the steps, in which the learning rate grows from 0. (default: the plan's, or 0)",
     ),
 ]
 PlansSeed = Annotated[
     int | None,
-    typer.Option("--seed", min=0, max=2**31 - 1, help="Of every draw. [default: the plan's, or 0]"),
+    typer.Option("--seed", min=0, max=2**31 - 1, help="Of every draw. (default: the plan's, or 0)"),
 ]
 Spec = Annotated[
     str | None,
@@ -75,7 +75,7 @@ Json = Annotated[
 ]
 
 
-@app.command()
+@app.command(rich_help_panel="Students and teachers")
 def teach(
     data: Annotated[
         str, typer.Argument(metavar="DATA", help="cifar10, fashion-mnist, digits or waves.")
@@ -84,14 +84,14 @@ def teach(
         Path | None,
         typer.Option(
             metavar="DIR",
-            help="Where the data lies. [default: where it is installed, or downloaded]",
+            help="Where the data lies. (default: where it is installed, or downloaded)",
         ),
     ] = None,
     pair: Annotated[str | None, typer.Option(metavar="A,B", help="Two classes only.")] = None,
     network: Annotated[
         str | None,
         typer.Option(
-            metavar="SPEC", help="[default: resnet:width=16 for images, mlp:width=256 for vectors]"
+            metavar="SPEC", help="(default: resnet:width=16 for images, mlp:width=256 for vectors)"
         ),
     ] = None,
     teacher: Annotated[int, typer.Option(metavar="N", help="Samples that teach.")] = 5000,
@@ -156,7 +156,7 @@ def teach(
         console.print(f"Task: {(out / 'task.npz').resolve()}", soft_wrap=True)
 
 
-@app.command()
+@app.command(rich_help_panel="Students and teachers")
 def distil(
     task: Annotated[
         str | None,
@@ -171,14 +171,14 @@ def distil(
     student: Spec = None,
     soft_ratio: Annotated[
         str | None,
-        typer.Option(metavar="ρ,ρ,…", help="0 is training on the labels alone. [default: 0.5]"),
+        typer.Option(metavar="ρ,ρ,…", help="0 is training on the labels alone. (default: 0.5)"),
     ] = None,
-    temperature: Annotated[str | None, typer.Option(metavar="T,T,…", help="[default: 4]")] = None,
+    temperature: Annotated[str | None, typer.Option(metavar="T,T,…", help="(default: 4)")] = None,
     t_power: Annotated[
         int | None, typer.Option(metavar="0|2", help="Power of T before the teacher's term.")
     ] = None,
     sizes: Annotated[
-        str | None, typer.Option(metavar="N,N,…", help="Sample sizes. [default: the pool]")
+        str | None, typer.Option(metavar="N,N,…", help="Sample sizes. (default: the pool)")
     ] = None,
     seeds: Seeds = 2,
     epochs: Epochs = None,
@@ -249,7 +249,7 @@ def distil(
         console.print(f"Students: {out.resolve()}", soft_wrap=True)
 
 
-@app.command()
+@app.command(rich_help_panel="Students and teachers")
 def verify(
     planned: Annotated[
         Path, typer.Argument(metavar="PLAN", help="The folder of a plan, or its plan.json.")
@@ -301,7 +301,7 @@ def verify(
         console.print(f"Report: {(folder / 'report.html').resolve()}", soft_wrap=True)
 
 
-@app.command("reproduce")
+@app.command("reproduce", rich_help_panel="Research")
 def reproduce_command(
     claim: Annotated[
         str, typer.Argument(metavar="CLAIM", help=f"One of {', '.join(lab.CLAIMS)}; or all.")

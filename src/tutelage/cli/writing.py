@@ -19,7 +19,7 @@ from tutelage.outputs import check_writable
 from tutelage.train._hub import classifier_in
 
 
-@app.command("logits")
+@app.command("logits", rich_help_panel="Students and teachers")
 def logits_command(
     table: Annotated[
         str,

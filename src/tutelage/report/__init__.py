@@ -1,6 +1,15 @@
-"""A plan for people: one self-contained HTML page, and a short table for the terminal."""
+"""A plan for people: one self-contained HTML page, a short table, or sentences."""
 
-from tutelage.report.page import render
+from tutelage.report.compare import comparison_summary
+from tutelage.report.explain import explain
+from tutelage.report.page import render, render_comparison
 from tutelage.report.terminal import summary, verification_summary
 
-__all__ = ["render", "summary", "verification_summary"]
+__all__ = [
+    "comparison_summary",
+    "explain",
+    "render",
+    "render_comparison",
+    "summary",
+    "verification_summary",
+]

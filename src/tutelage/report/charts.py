@@ -11,7 +11,8 @@ import pandas as pd
 Chart = Any  # altair's chart classes have no common public base
 
 _HEIGHT = 280
-_ACCENT = "#c2410c"
+_BESIDE = 0.008  # of an axis from 0 to 1, between temperatures at one soft ratio
+_ACCENT, _BLUE = "#c2410c", "#2563eb"
 
 
 def error_by_soft_ratio(
@@ -19,8 +20,10 @@ def error_by_soft_ratio(
 ) -> Chart:
     """Error against soft ratio, a line per temperature, at the chosen n."""
     scale = alt.Scale(zero=False)
-    base = _at_chosen_n(frame, n).encode(
-        x=alt.X("soft_ratio:Q", title="soft ratio ρ", scale=alt.Scale(domain=[0, 1])),
+    order = frame["temperature"].rank(method="dense")
+    beside = frame["soft_ratio"] + _BESIDE * (order - order.mean())  # bars would hide each other
+    base = _at_chosen_n(frame.assign(beside=beside), n).encode(
+        x=alt.X("beside:Q", title="soft ratio ρ", scale=alt.Scale(domain=[0, 1.02], nice=False)),
         color=alt.Color("temperature:O", title="temperature T", scale=alt.Scale(scheme="viridis")),
     )
     tooltip = [
@@ -68,7 +71,7 @@ def predicted_against_real(frame: pd.DataFrame) -> Chart:
     point = base.mark_point(filled=True, size=70).encode(
         x=x,
         y=y,
-        color=alt.condition(is_recommended, alt.value(_ACCENT), alt.value("#2563eb")),
+        color=alt.condition(is_recommended, alt.value(_ACCENT), alt.value(_BLUE)),
         tooltip=[
             alt.Tooltip("setting:N"),
             alt.Tooltip("role:N"),
@@ -79,10 +82,30 @@ def predicted_against_real(frame: pd.DataFrame) -> Chart:
     return _finish(equal.encode(x=x, y=y) + across + upright + point)
 
 
+def errors_of_plans(frame: pd.DataFrame) -> Chart:
+    """The error that each plan predicts, with its interval."""
+    base = alt.Chart(frame).encode(
+        y=alt.Y("plan:N", title=None, sort=None, axis=alt.Axis(labelLimit=260))
+    )
+    x = alt.X("value:Q", title="predicted error", axis=alt.Axis(format="%"))
+    low = alt.X("low:Q", title="predicted error", axis=alt.Axis(format="%"))
+    bars = base.mark_rule(strokeWidth=2, color=_BLUE).encode(x=low, x2="high:Q")
+    point = base.mark_point(filled=True, size=90, color=_BLUE).encode(
+        x=x,
+        tooltip=[
+            alt.Tooltip("plan:N"),
+            alt.Tooltip("value:Q", title="predicted error", format=".2%"),
+            alt.Tooltip("low:Q", title="95 % from", format=".2%"),
+            alt.Tooltip("high:Q", title="to", format=".2%"),
+        ],
+    )
+    return _finish(bars + point).properties(height=alt.Step(34))
+
+
 def risks_over_n(frame: pd.DataFrame, n: int) -> Chart:
     """Several kinds of error and risk of the recommended setting against n."""
     names = list(dict.fromkeys(frame["quantity"]))
-    colors = ["#0f172a", "#2563eb", "#16a34a", "#7c3aed", "#d97706", "#dc2626"]
+    colors = ["#7788a0", "#2563eb", "#16a34a", "#7c3aed", "#d97706", "#dc2626"]
     base = alt.Chart(frame).encode(
         x=_samples_axis(frame),
         color=alt.Color(

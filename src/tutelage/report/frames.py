@@ -26,6 +26,15 @@ def one_epoch(curves: xr.Dataset, epoch: int | None) -> xr.Dataset:
     return curves if epoch is None else curves.sel(epoch=epoch)
 
 
+def plans_frame(plans: dict[str, dict[str, Any]], names: list[str]) -> pd.DataFrame:
+    """What plans predict of the settings that they recommend, with intervals, in this order."""
+    found = [plans[name]["recommended"] for name in names]
+    columns = {"plan": names, **{k: [r[k] for r in found] for k in ("error", "error_se")}}
+    return _with_interval(
+        pd.DataFrame(columns).rename(columns={"error": "value"}), "value", "error_se"
+    )
+
+
 def settings_frame(data: xr.Dataset) -> pd.DataFrame:
     """Error and correction angles of every setting at every n, with intervals."""
     names = [v for v in ("error", "transfer_risk", "data_inefficiency") if v in data]

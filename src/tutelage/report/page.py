@@ -13,11 +13,36 @@ from tutelage.data.checks import NOT_LABELLED
 from tutelage.data.task import Taught
 from tutelage.decisions.teacher import error_flip_ratios
 from tutelage.report import charts, frames
+from tutelage.report.compare import compared, least, not_alike
+from tutelage.report.explain import sure
 from tutelage.report.pictures import thumbnail
 from tutelage.report.vega import bundle
+from tutelage.report.words import percent
+from tutelage.version import __version__
 
 _LONGEST = 200  # characters of a text
-_SHOWN = 24  # samples per list; all of them are in plan.json
+_SHOWN, _DOWNLOADED = 24, 2000  # samples per list; all of them are in plan.json
+LISTS = {
+    "label_corrects_teacher": (
+        "The label corrects the teacher",
+        "Students that have not seen the sample side with its label.",
+    ),
+    "teacher_corrects_label": (
+        "The teacher corrects the label",
+        "Labels to look at: students that have not seen the sample side with the teacher.",
+    ),
+    "undecided": (
+        "Undecided",
+        "Students at low and at high soft ratio vote differently, or for a third class.",
+    ),
+    "label_next": (
+        "To be labelled next",
+        (
+            "Samples without a label of which the teacher is least sure, the least sure first;"
+            " all are in label_next.csv."
+        ),
+    ),
+}
 
 Document = dict[str, Any]
 
@@ -40,25 +65,60 @@ def render(
     -------
     str
     """
-    environment = Environment(
-        loader=PackageLoader("tutelage.report"), autoescape=True, undefined=StrictUndefined
-    )
-    environment.filters |= {"percent": _percent, "number": _number, "brief": "{:g}".format}
     specs = {
         name: chart.to_dict()
         for name, chart in _charts(document, curves, task, verification).items()
     }
-    return environment.get_template("page.html").render(
-        plan=document,
-        verified=verification,
-        charts=specs,
-        specs=_script_json(specs),
-        sizes=document["samples"]["sizes"],
-        table=_script_json(_at_sizes(document["samples"])),
-        lists=_lists(document, task),
-        shown=_SHOWN,
-        script=_script(bundle()),
+    return (
+        _environment()
+        .get_template("page.html")
+        .render(
+            plan=document,
+            verified=verification,
+            charts=specs,
+            specs=_script_json(specs),
+            sizes=document["samples"]["sizes"],
+            table=_script_json(_at_sizes(document["samples"])),
+            lists=_lists(document, task),
+            listed=_script_json(_listed(document, task)),
+            sure=sure(document),
+            shown=_SHOWN,
+            script=_script(bundle()),
+        )
     )
+
+
+def render_comparison(plans: dict[str, Document]) -> str:
+    """Give several plans side by side as one HTML page that needs nothing but itself.
+
+    Parameters
+    ----------
+    plans : dict
+        plan.json by the name of each plan; with labels.
+    """
+    rows, titles = compared(plans)
+    spec = charts.errors_of_plans(frames.plans_frame(plans, [row.name for row in rows])).to_dict()
+    return (
+        _environment()
+        .get_template("compare.html")
+        .render(
+            rows=rows,
+            titles=titles,
+            said=least(plans),
+            warnings=not_alike(plans),
+            spec=_script_json(spec),
+            script=_script(bundle()),
+            version=__version__,
+        )
+    )
+
+
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("tutelage.report"), autoescape=True, undefined=StrictUndefined
+    )
+    made.filters |= {"percent": percent, "number": _number, "brief": "{:g}".format}
+    return made
 
 
 def _charts(
@@ -110,32 +170,12 @@ def _epoch_index(document: Document, task: Taught) -> int:
 
 
 def _lists(document: Document, task: Taught) -> list[dict[str, Any]]:
-    titles = {
-        "label_corrects_teacher": (
-            "The label corrects the teacher",
-            "Students that have not seen the sample side with its label.",
-        ),
-        "teacher_corrects_label": (
-            "The teacher corrects the label",
-            "Labels to look at: students that have not seen the sample side with the teacher.",
-        ),
-        "undecided": (
-            "Undecided",
-            "Students at low and at high soft ratio vote differently, or for a third class.",
-        ),
-        "label_next": (
-            "To be labelled next",
-            (
-                "Samples without a label of which the teacher is least sure, the least sure first;"
-                " all are in label_next.csv."
-            ),
-        ),
-    }
     index = _epoch_index(document, task)
     given = task.teacher_decisions("train")[index]
     of = document["teacher"]
     return [
         {
+            "key": key,
             "title": title,
             "note": note,
             "count": len(of.get(key, [])),
@@ -150,8 +190,18 @@ def _lists(document: Document, task: Taught) -> list[dict[str, Any]]:
                 for i in of.get(key, [])[:_SHOWN]
             ],
         }
-        for key, (title, note) in titles.items()
+        for key, (title, note) in LISTS.items()
     ]
+
+
+def _listed(document: Document, task: Taught) -> dict[str, list[list[str]]]:
+    """What a list's download holds: samples, with what the teacher takes them for and labels."""
+    given = task.teacher_decisions("train")[_epoch_index(document, task)]
+    return {
+        key: [[str(i), _class(task, given[i]), _label(task, i)] for i in of[:_DOWNLOADED]]
+        for key, of in document["teacher"].items()
+        if key in LISTS
+    }
 
 
 def _label(task: Taught, i: int) -> str:
@@ -193,10 +243,6 @@ def _script_json(value: Any) -> Markup:
 
 def _scalar(value: Any) -> Any:
     return value.item()
-
-
-def _percent(value: float | None, digits: int = 1) -> str:
-    return "not known" if value is None else f"{100 * value:.{digits}f} %"
 
 
 def _number(value: float | None, digits: int = 2) -> str:

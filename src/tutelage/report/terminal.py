@@ -6,6 +6,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tutelage.report.words import beyond, count
+
 _ROWS = 6
 _COLUMNS = {
     "error": "error",
@@ -109,11 +111,10 @@ def _cost_lines(cost: dict[str, Any]) -> list[str]:
 def _sample_lines(samples: dict[str, Any]) -> list[str]:
     lines = []
     if (target := samples["target"]) is not None:
-        low, high = (_count(target[k]) for k in ("n_low", "n_high"))
-        beyond = "; beyond the pool, extrapolated" if target["extrapolated"] else ""
+        low, high = (count(target[k]) for k in ("n_low", "n_high"))
         lines.append(
-            f"For an error of {_percent(target['error'])}: {_count(target['n'])} samples (90 %:"
-            f" {low} to {high}{beyond})."
+            f"For an error of {_percent(target['error'])}: {count(target['n'])} samples (90 %:"
+            f" {low} to {high}{beyond(target)})."
         )
     if (ahead := samples["next_1000"]) is not None:
         low, high = _percent(ahead["error_low"]), _percent(ahead["error_high"])
@@ -134,7 +135,3 @@ def _number(value: float | None) -> str:
 
 def _percent(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def _count(n: int | None) -> str:
-    return "out of reach" if n is None else f"{n:,}"

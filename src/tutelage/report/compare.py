@@ -1,0 +1,105 @@
+"""Several plans side by side: of several students, teachers or pools."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from tutelage.report.words import percent, points
+
+Document = dict[str, Any]
+_SAME = ("n_test", "n_classes", "majority_error")  # of test parts, if they are the same one
+
+
+@dataclass(frozen=True)
+class Row:
+    """One plan.
+
+    Attributes
+    ----------
+    name : str
+    cells : tuple of str
+        As the titles name them.
+    """
+
+    name: str
+    cells: tuple[str, ...]
+
+
+def compared(plans: dict[str, Document]) -> tuple[list[Row], tuple[str, ...]]:
+    """Give a row for each plan, the least predicted error first, and the columns' titles.
+
+    Parameters
+    ----------
+    plans : dict
+        plan.json by the name of each plan; with labels.
+    """
+    titles = (
+        "plan", "student", "samples", "soft ratio", "temperature", "epoch", "error", "± 1 s.e.",
+        "teacher's error", "verdict", "cost in trainings",
+    )  # fmt: skip
+    order = sorted(plans, key=lambda name: plans[name]["recommended"]["error"])
+    return [Row(name, _cells(name, plans[name])) for name in order], titles
+
+
+def _cells(name: str, plan: Document) -> tuple[str, ...]:
+    best, task, cost = plan["recommended"], plan["task"], plan["cost"]["trainings"]
+    epoch, known = plan["teacher"]["recommended_epoch"], task["teacher_accuracy_test"]
+    return (
+        name,
+        plan["student"],
+        f"{task['n_train']:,}",
+        f"{best['soft_ratio']:g}",
+        f"{best['temperature']:g}",
+        "–" if epoch is None else str(epoch),
+        percent(best["error"]),
+        percent(best["error_se"]),
+        "–" if known is None else percent(1 - known),
+        best["verdict"],
+        "–" if cost is None else f"{cost:.2f}",
+    )
+
+
+def least(plans: dict[str, Document]) -> str:
+    """Say which plan's student is predicted to err least, and how surely."""
+    first, *others = [row.name for row in compared(plans)[0]]
+    best = plans[first]["recommended"]
+    said = f"{first}: {percent(best['error'])} predicted error, the least of the {len(plans)} plans"
+    if not others:
+        return f"{said}."
+    second = plans[others[0]]["recommended"]
+    apart = second["error"] - best["error"]
+    spread = (best["error_se"] ** 2 + second["error_se"] ** 2) ** 0.5
+    sure = "" if apart > 2 * spread else "; too little to tell them apart"
+    return f"{said}. {others[0]} is {100 * apart:.1f} ± {points(spread)} worse{sure}."
+
+
+def not_alike(plans: dict[str, Document]) -> list[str]:
+    """Say where plans cannot be set side by side as they are."""
+    first, *others = plans.items()
+    name, plan = first
+    return [
+        f"{other} and {name} are evaluated on different samples ({_of(plan_of)} and {_of(plan)}),"
+        " so that their errors differ by chance, too."
+        for other, plan_of in others
+        if any(plan_of["task"][key] != plan["task"][key] for key in _SAME)
+        or plan_of["error_from"] != plan["error_from"]
+    ]
+
+
+def _of(plan: Document) -> str:
+    return f"{plan['task']['n_test'] or plan['task']['n_train']:,} of the {plan['error_from']}"
+
+
+def comparison_summary(plans: dict[str, Document]) -> RenderableType:
+    """Give the rows as a table, ready to print."""
+    rows, titles = compared(plans)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    for k, title in enumerate(titles):
+        table.add_column(title, justify="left" if k < 2 else "right")
+    for k, row in enumerate(rows):
+        table.add_row(*row.cells, style=None if k else "bold")
+    warnings = [Text(f"warning: {sentence}", style="yellow") for sentence in not_alike(plans)]
+    return Group(table, Text(least(plans)), *warnings)

@@ -1,0 +1,163 @@
+"""A plan in about ten plain sentences."""
+
+from typing import Any
+
+from tutelage.report.words import beyond, count, percent, points
+
+Document = dict[str, Any]
+_VERDICTS = {
+    "clear": "The choice matters: other settings of the grid are clearly worse.",
+    "flat": "The choice hardly matters: do not spend time on tuning it.",
+    "labels suffice": (
+        "The labels do most of the work: a small weight on the teacher is as good as a large one."
+    ),
+}
+_EQUALS = 4  # settings that are named beside the recommended one
+
+
+def explain(document: Document) -> list[str]:
+    """Say what a plan found and why, in sentences.
+
+    Parameters
+    ----------
+    document : dict
+        plan.json.
+
+    Returns
+    -------
+    list of str
+        About ten sentences, the most important first.
+    """
+    parts = (_use, _means, _why, _error, _gain, _equal, sure, _more, _samples, _next)
+    return [sentence for part in parts if (sentence := part(document))]
+
+
+def _use(document: Document) -> str:
+    best, epoch = document["recommended"], document["teacher"]["recommended_epoch"]
+    of = "" if epoch is None else f", and the teacher's checkpoint of epoch {epoch}"
+    return (
+        f"Use a soft ratio of {best['soft_ratio']:g} and a temperature of"
+        f" {best['temperature']:g}{of}."
+    )
+
+
+def _means(document: Document) -> str:
+    rho, t = (document["recommended"][name] for name in ("soft_ratio", "temperature"))
+    if rho == 1:
+        return "The student then learns from the teacher's soft outputs alone, not from labels."
+    softened = "as they are" if t == 1 else f"softened by dividing its logits by {t:g}"
+    return (
+        f"The loss then weighs the teacher's outputs, {softened}, by {100 * rho:g} % and the labels"
+        f" by {100 * (1 - rho):g} %."
+    )
+
+
+def _why(document: Document) -> str:
+    return _VERDICTS[document["recommended"]["verdict"]]
+
+
+def _error(document: Document) -> str:
+    best, task = document["recommended"], document["task"]
+    if best["error"] is None:
+        return (
+            "The task has no labels, so that no error is predicted; the student is predicted to"
+            f" differ from the teacher on {percent(best['transfer_risk'])} of samples."
+        )
+    known = task["teacher_accuracy_test"]
+    own = "" if known is None else f"; the teacher itself is wrong on {percent(1 - known)}"
+    return (
+        f"The student is predicted to be wrong on {percent(best['error'])} of samples (standard"
+        f" error {points(best['error_se'])}){own}."
+    )
+
+
+def _gain(document: Document) -> str | None:
+    gain = document["recommended"]["gain_over_labels"]
+    if not gain or gain["error_reduction"] == 0:
+        return None
+    better = "less" if gain["error_reduction"] > 0 else "more"
+    return (
+        f"That is {100 * abs(gain['error_reduction']):.1f} ± {points(gain['se'])} {better} than"
+        f" with almost nothing but labels (soft ratio {gain['soft_ratio']:g}, temperature"
+        f" {gain['temperature']:g})."
+    )
+
+
+def _equal(document: Document) -> str:
+    best = document["recommended"]
+    own = [best["soft_ratio"], best["temperature"]]
+    others = [list(pair) for pair in best["equally_good"] if list(pair) != own]
+    if not others:
+        return "No other setting of the grid is as good within its uncertainty."
+    said = ", ".join(f"ρ = {rho:g} with T = {t:g}" for rho, t in others[:_EQUALS])
+    more = len(others) - _EQUALS
+    rest = f" and {more} more" if more > 0 else ""
+    verb = "are" if len(others) > 1 else "is"
+    return (
+        f"As good, within what can be told, {verb} {said}{rest} (ρ is the soft ratio, T the"
+        " temperature)."
+    )
+
+
+def sure(document: Document) -> str:
+    """Say how sure the choice is, and what it would cost to be wrong."""
+    cost = document["cost"]
+    if cost["expected_regret"] is None:
+        return (
+            f"The plan is computed for {_wide(document['student'])}; no real student was trained,"
+            " and your network may differ."
+        )
+    pilots = len(cost["pilots"])
+    return (
+        f"The recommended setting is expected to err {cost['expected_regret']:.2f} points more than"
+        f" the best of the grid; the plan trained {pilots} real"
+        f" student{'' if pilots == 1 else 's'} briefly and cost as much as"
+        f" {cost['trainings']:.2g} trainings."
+    )
+
+
+def _wide(student: str) -> str:
+    return f"an infinitely wide network ({student})" if "width=inf" in student else student
+
+
+def _more(document: Document) -> str | None:
+    samples = document["samples"]
+    target, ahead, rest = (samples.get(k) for k in ("target", "next_1000", "labelled"))
+    if target is not None:
+        return (
+            f"For an error of {percent(target['error'])} it takes {count(target['n'])} samples (90"
+            f" %: {count(target['n_low'])} to {count(target['n_high'])}{beyond(target)})."
+        )
+    if rest is not None:
+        return (
+            "Labels for all samples would take"
+            f" {points(rest['error_reduction'])} ± {points(rest['se'])} off the error."
+        )
+    if ahead is not None:
+        return (
+            f"With 1,000 more samples the error would be {percent(ahead['error'])} (90 %:"
+            f" {percent(ahead['error_low'])} to {percent(ahead['error_high'])})."
+        )
+    return None
+
+
+def _samples(document: Document) -> str | None:
+    teacher = document["teacher"]
+    label, mended, open_ = (
+        len(teacher[name])
+        for name in ("label_corrects_teacher", "teacher_corrects_label", "undecided")
+    )
+    if not document["task"]["labels"] or label + mended + open_ == 0:
+        return None
+    return (
+        f"Teacher and label differ on {label + mended + open_:,} samples of the pool: the teacher"
+        f" seems wrong on {label:,}, the label on {mended:,}, and {open_:,} are open."
+    )
+
+
+def _next(document: Document) -> str:
+    warned = len(document["warnings"])
+    first = ""
+    if warned:
+        first = f"First read the plan's {warned} warning{'' if warned == 1 else 's'}. "
+    return f"{first}To check the plan with real students, run tutelage verify on its folder."

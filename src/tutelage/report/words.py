@@ -1,0 +1,23 @@
+"""Numbers as people read them, in the terminal and on pages."""
+
+from typing import Any
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    """A share, such as 12.3 %."""
+    return "not known" if value is None else f"{100 * value:.{digits}f} %"
+
+
+def points(value: float, digits: int = 1) -> str:
+    """A difference of shares, such as 1.2 points."""
+    return f"{100 * value:.{digits}f} points"
+
+
+def count(n: int | None) -> str:
+    """How many, or that no number is enough."""
+    return "out of reach" if n is None else f"{n:,}"
+
+
+def beyond(target: dict[str, Any]) -> str:
+    """That a number of samples is more than there are."""
+    return "; beyond the pool, extrapolated" if target["extrapolated"] else ""

@@ -1,0 +1,101 @@
+import copy
+
+import pytest
+
+import tutelage as tu
+from problems import task
+from tutelage import cli
+from tutelage.report import render_comparison
+from tutelage.report.compare import compared, least, not_alike
+
+GRID = {"soft_ratio": [0.1, 1.0], "temperature": [1.0], "orderings": 2}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root, problem = tmp_path_factory.mktemp("plans"), task(n=150, m=200, noise=1.5)
+    for depth in (1, 3):
+        made = tu.plan(problem, student=tu.kernels.mlp(depth=depth), **GRID)
+        made.save(root / f"depth-{depth}")
+    tu.plan(task(labels=False), student=tu.kernels.mlp(depth=1), **GRID).save(root / "bare")
+    return root
+
+
+@pytest.fixture(scope="module")
+def plans(folders):
+    problem = task(n=150, m=200, noise=1.5)
+    return {
+        f"depth-{depth}": tu.Plan.load(folders / f"depth-{depth}", task=problem).as_dict()
+        for depth in (1, 3)
+    }
+
+
+def changed(plan, **values):
+    found = copy.deepcopy(plan)
+    found["recommended"] |= values
+    return found
+
+
+def test_the_least_error_comes_first_and_is_told_apart_only_where_it_can_be(plans):
+    one = plans["depth-1"]
+    plans = {
+        "worse": changed(one, error=0.30, error_se=0.01),
+        "better": changed(one, error=0.20, error_se=0.01),
+    }
+    assert [row.name for row in compared(plans)[0]] == ["better", "worse"]
+    assert (
+        least(plans)
+        == "better: 20.0 % predicted error, the least of the 2 plans. worse is 10.0 ± 1.4 points"
+        " worse."
+    )
+    plans["worse"] = changed(one, error=0.22, error_se=0.01)
+    assert least(plans).endswith("2.0 ± 1.4 points worse; too little to tell them apart.")
+
+
+def test_plans_of_different_test_parts_are_said_to_be(plans):
+    assert not_alike(plans) == []
+    other = copy.deepcopy(plans["depth-3"])
+    other["task"]["n_test"] = 50
+    assert not_alike({"a": plans["depth-1"], "b": other}) == [
+        "b and a are evaluated on different samples (50 of the test part and 200 of the test part),"
+        " so that their errors differ by chance, too."
+    ]
+
+
+def test_names_are_escaped(plans):
+    odd = "<script>alert(1)</script>"
+    text = render_comparison({odd: plans["depth-1"], "b": plans["depth-3"]})
+    assert odd not in text
+    assert "&lt;script&gt;alert(1)" in text
+
+
+def test_the_command_writes_one_report(folders, capsys, monkeypatch):
+    monkeypatch.chdir(folders)
+    assert cli.run(["compare", "depth-1", "depth-3/plan.json", "--out", "both.html"]) == 0
+    said = capsys.readouterr().out
+    assert "predicted error, the least of the 2 plans" in said.replace("\n", " ")
+    text = (folders / "both.html").read_text(encoding="utf-8")
+    assert "depth-1" in text
+    assert "depth-3" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (["depth-1"], "One plan was given (depth-1); expected two or more."),
+        (["depth-1", "depth-1"], "depth-1 is given twice; expected different plans."),
+        (["depth-1", "nothing"], "nothing holds no plan.json; give the folder"),
+        (
+            ["depth-1", "bare"],
+            (
+                "The plan bare is of a task without labels, so that it predicts no error; plans are"
+                " compared by their errors."
+            ),
+        ),
+    ],
+)
+def test_what_cannot_be_compared_is_said(folders, capsys, monkeypatch, given, sentence):
+    monkeypatch.chdir(folders)
+    assert cli.run(["compare", *given, "--out", "no.html"]) == 2
+    assert capsys.readouterr().err.startswith(sentence)
+    assert not (folders / "no.html").exists()
