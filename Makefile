@@ -1,7 +1,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: demo test soak lint check system clean
+.PHONY: demo test soak lint docs check system clean
 
 demo: .venv/demo ## a real teacher on real digits, planned
 	$(BIN)/tutelage demo
@@ -16,14 +16,19 @@ lint: .venv/dev ## format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+	$(BIN)/python scripts/prose.py
 
-check: lint test
+docs: .venv/dev ## the site, tutorials executed: build/site/index.html
+	NO_MKDOCS_2_WARNING=1 OMP_NUM_THREADS=1 $(BIN)/mkdocs build -q
+	@echo "Open build/site/index.html"
+
+check: lint test docs
 
 system: ## what tests and benchmarks take from Debian: a browser, and Fashion-MNIST
 	scripts/system-packages
 
 clean:
-	rm -rf .venv tutelage-demo tutelage-plan benchmarks/cache benchmarks/envs
+	rm -rf .venv build .cache tutelage-demo tutelage-plan benchmarks/cache benchmarks/envs
 
 .venv/bin/python:
 	$(PYTHON) -m venv .venv

@@ -1,10 +1,16 @@
 """The one call and what it gives: plan(task, student=...), load, save, summary, predict."""
 
+import ast
 import dataclasses
+import doctest
+import importlib
+import inspect
+import itertools
 import json
 import re
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -308,3 +314,39 @@ def test_importing_loads_little():
     with pytest.raises(ModuleNotFoundError):
         import tutelage.curves  # noqa: F401
     assert json.dumps(sorted(tu.__all__, key=str.lower))
+
+
+def public():
+    """Every public class, function and union of classes, by its full name."""
+    for path in ("tutelage", "tutelage.lab", "tutelage.kernels", "tutelage.students"):
+        module = importlib.import_module(path)
+        yield from ((f"{path}.{name}", getattr(module, name)) for name in module.__all__)
+    for path in ("hf", "lightning", "datasets", "exceptions"):
+        module = importlib.import_module(f"tutelage.{path}")
+        for name, value in vars(module).items():
+            if getattr(value, "__module__", None) == module.__name__ and name[0] != "_":
+                yield f"{module.__name__}.{name}", value
+
+
+def under_layer():
+    """What stands under `Layer`, a union, which has no docstring that pytest would run."""
+    body = ast.parse(inspect.getsource(tu.kernels.layers)).body
+    [said] = [
+        after.value.value
+        for node, after in itertools.pairwise(body)
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "Layer"
+    ]
+    return said
+
+
+def test_every_public_name_has_an_example_that_runs():
+    """Those of docstrings are run by pytest itself."""
+    said = {
+        name: under_layer() if value is tu.kernels.Layer else value.__doc__ or ""
+        for name, value in public()
+        if inspect.isclass(value) or inspect.isroutine(value) or isinstance(value, types.UnionType)
+    }
+    assert len(said) > 80
+    assert [name for name, text in said.items() if ">>>" not in text] == []
+    example = doctest.DocTestParser().get_doctest(under_layer(), {}, "Layer", None, None)
+    assert doctest.DocTestRunner().run(example) == (0, len(example.examples))

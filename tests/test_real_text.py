@@ -1,4 +1,4 @@
-"""The README's second example: lines of text, parquet, a plan for a small BERT, Trainer."""
+"""docs/how-to/text.md: lines of text, parquet, a plan for a small BERT, Trainer."""
 
 import json
 import subprocess

@@ -496,13 +496,17 @@ def test_a_stream_of_tokens_is_the_task_in_parts(tmp_path):
 
 
 def test_a_stream_of_tokens_is_planned_for(tmp_path):
-    source = open_source(sentences(tmp_path / "t", n=700))
+    given = {"labels": "label", "x": ["input_ids"]}
+    source = open_source(sentences(tmp_path / "t", n=700), columns=given)
     student = tu.lab.TorchStudent(lambda *_: Words(), "words", epochs=4, training=Training(4, 0.5))
     found = tu.plan(source, student=student, soft_ratio=[0.5, 1.0], temperature=[1.0], sizes=[600],
                     features=150)  # fmt: skip
     assert found.recommended.error < 0.1
     assert "Labels are text" in found.notes[0]
     found.save(tmp_path / "o")
+    assert found.task["columns"] == given
+    again = tu.Plan.load(tmp_path / "o")
+    assert again.recommended == found.recommended
     assert "=no" in (tmp_path / "o" / "report.html").read_text(encoding="utf-8")
 
 

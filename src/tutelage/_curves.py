@@ -425,6 +425,17 @@ def save_curves(data: xr.Dataset, path: str | Path) -> None:
     ------
     OutputError
         If the file cannot be written.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile, tutelage as tu
+    >>> x = np.random.default_rng(0).normal(size=(30, 3))
+    >>> task = tu.Task(x_train=x, teacher_logits_train=x[:, 0])
+    >>> found = tu.curves(task, "mlp:depth=1", soft_ratio=[1.0], orderings=1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_curves(found, f"{folder}/curves.nc")
+    ...     sorted(path.name for path in Path(folder).iterdir())
+    ['curves.nc']
     """
     whole = io.BytesIO()  # on a full disk HDF5 would end in tracebacks of its own, or in a crash
     data.to_netcdf(whole, engine="h5netcdf")
@@ -439,6 +450,18 @@ def load_curves(path: str | Path) -> xr.Dataset:
     ------
     TaskError
         If the file is missing or does not hold curves.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile, tutelage as tu
+    >>> x = np.random.default_rng(0).normal(size=(30, 3))
+    >>> task = tu.Task(x_train=x, teacher_logits_train=x[:, 0])
+    >>> found = tu.curves(task, "mlp:depth=1", soft_ratio=[1.0], orderings=1)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     tu.save_curves(found, f"{folder}/curves.nc")
+    ...     again = load_curves(f"{folder}/curves.nc")
+    >>> again.identical(found)
+    True
     """
     try:
         data = xr.load_dataset(path, engine="h5netcdf")
@@ -624,6 +647,21 @@ def stream(source: Source, kernel: Any, *arguments: Any, **options: Any) -> xr.D
 
     .. deprecated:: 0.2
         Call ``tutelage.curves(source, kernel, features=4096)``.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile, tutelage as tu, warnings
+    >>> x = np.random.default_rng(0).normal(size=(200, 3)).astype("float32")
+    >>> y = (x[:, 0] > 0).astype(int)
+    >>> arrays = {"x_train": x, "teacher_logits_train": x[:, 0], "y_train": y}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name, array in arrays.items():
+    ...         np.save(f"{folder}/{name}.npy", array)
+    ...     source = tu.open_source(folder)
+    ...     with warnings.catch_warnings(action="ignore"):
+    ...         found = stream(source, tu.kernels.mlp(depth=1), features=20)
+    >>> found.attrs["features"]
+    20
     """
     warn(
         "tutelage.stream is tutelage.curves(source, student, features=D) now, and goes with the"

@@ -139,7 +139,22 @@ class Recommended(Setting):
 
 @dataclass(frozen=True, repr=False)
 class Plan:
-    """The decisions of one task, in the fields of plan.json."""
+    """The decisions of one task, in the fields of plan.json.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile, tutelage as tu
+    >>> x = np.random.default_rng(0).normal(size=(60, 3))
+    >>> y = (x[:, 0] > 0).astype(int)
+    >>> task = tu.Task(x_train=x, teacher_logits_train=3 * x[:, 0], y_train=y)
+    >>> made = tu.plan(task, student="mlp:depth=1", soft_ratio=[1.0], temperature=[2.0])
+    >>> made.recommended.soft_ratio, made.recommended.temperature
+    (1.0, 2.0)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     made.save(folder)
+    ...     Plan.load(folder, task=task) == made
+    True
+    """
 
     tutelage: str
     task: dict[str, Any]
@@ -710,8 +725,8 @@ def _describe(task: Taught, epoch: int, evidence: Evidence) -> dict[str, Any]:
         "n_labelled": 0 if task.y_train is None else int((task.y_train != NOT_LABELLED).sum()),
         "source": task.source,
         "streamed": isinstance(task, StreamTask),
-        "columns": getattr(task, "columns", None),
-        "classes": getattr(task, "classes", None),
+        "columns": task.columns,
+        "classes": task.classes,
         "majority_error": evidence.majority_error if evidence.against_labels else None,
         "teacher_accuracy_train": None if train is None else float(train[epoch]),
         "teacher_accuracy_test": None if test is None else float(test[epoch]),

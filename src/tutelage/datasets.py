@@ -29,6 +29,12 @@ class Dataset:
     x_test, y_test : array
         Empty where the data set has no test part of its own.
     classes : tuple of str
+
+    Examples
+    --------
+    >>> threes_and_eights = digits().pair(3, 8)
+    >>> threes_and_eights.name, threes_and_eights.classes, len(threes_and_eights.x)
+    ('digits 3/8', ('3', '8'), 357)
     """
 
     name: str
@@ -81,6 +87,19 @@ def fashion_mnist(folder: str | Path = FASHION_MNIST_FOLDER) -> Dataset:
     ------
     TaskError
         If a file is missing or is not in idx format.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> x, y = np.zeros((5, 28, 28), np.uint8), np.arange(5, dtype=np.uint8)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for part in ("train", "t10k"):
+    ...         for kind, of in (("images-idx3", x), ("labels-idx1", y)):
+    ...             head = bytes([0, 0, 8, of.ndim]) + np.array(of.shape, ">i4").tobytes()
+    ...             _ = Path(folder, f"{part}-{kind}-ubyte").write_bytes(head + of.tobytes())
+    ...     data = fashion_mnist(folder)
+    >>> data.x.shape, [data.classes[k] for k in data.y[:2]]
+    ((5, 28, 28), ['t-shirt', 'trouser'])
     """
     parts = [
         _idx(Path(folder), f"{part}-{kind}-ubyte")
@@ -122,6 +141,17 @@ def cifar10(folder: str | Path | None = None) -> Dataset:
         If the folder holds no such files, one is cut short, or it cannot be downloaded.
     MissingExtraError
         If there is no folder, and pooch is not installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> record = bytes([6]) + bytes(3 * 32 * 32)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name in ("data_batch_1.bin", "test_batch.bin"):
+    ...         _ = Path(folder, name).write_bytes(2 * record)
+    ...     data = cifar10(folder)
+    >>> data.x.shape, [data.classes[k] for k in data.y]
+    ((2, 32, 32, 3), ['frog', 'frog'])
     """
     folder = _downloaded() if folder is None else Path(folder)
     for pattern, test, read in (
@@ -219,6 +249,12 @@ def waves(n: int = 4000, n_test: int = 1000, *, noise: float = 0.2, seed: int = 
 
     Each class is a smooth shape; a sample is the shape stretched, moved along and scaled, under
     noise.
+
+    Examples
+    --------
+    >>> data = waves(n=100, n_test=20)
+    >>> data.x.shape, data.x_test.shape, len(data.classes)
+    ((100, 40), (20, 40), 10)
     """
     shapes, rng = np.random.default_rng(1).normal(size=(10, 4)), np.random.default_rng(seed)
     y = rng.integers(0, 10, n + n_test)
@@ -242,6 +278,12 @@ class Split:
     x_test, y_test : array
     in_sample : bool
         Whether the pool is a part of what the teacher was taught.
+
+    Examples
+    --------
+    >>> found = split(digits(), teacher=900, pool=400, test=400, in_sample=True)
+    >>> set(found.pool) <= set(found.taught), len(found.x_test), sorted(found.as_dict())
+    (True, 400, ['in_sample', 'pool', 'taught'])
     """
 
     taught: np.ndarray
@@ -320,6 +362,11 @@ def load(name: str, folder: str | Path | None = None) -> Dataset:
     ------
     TaskError
         If there is none of that name, or its files are not installed.
+
+    Examples
+    --------
+    >>> load("digits").x.shape
+    (1797, 8, 8)
     """
     if name not in NAMES:
         raise TaskError(

@@ -38,17 +38,6 @@ class Stored(Protocol):
     def n(self) -> int:
         """Samples of the pool."""
 
-    @property
-    def class_names(self) -> tuple[str, ...] | None:
-        """Of the classes, where labels are text."""
-
-    @property
-    def notes(self) -> tuple[str, ...]:
-        """What is done when it is read."""
-
-    def text(self, index: int) -> str | None:
-        """What a sample of the pool says, where it is a text."""
-
     def rows(self, names: Sequence[str], start: int, stop: int | None) -> list[Any]:
         """Arrays by name, of some samples; None for those that are not there."""
 
@@ -136,17 +125,11 @@ class Arrays:
 
     path: Path
     zarr: bool
-    class_names: None = None
-    notes: tuple[str, ...] = ()
 
     @property
     def n(self) -> int:
         """See `Stored`."""
         return int(self._array("x_train").shape[0])
-
-    def text(self, index: int) -> None:
-        """See `Stored`."""
-        return
 
     def rows(self, names: Sequence[str], start: int, stop: int | None) -> list[Any]:
         """See `Stored`."""
@@ -183,12 +166,14 @@ class Tables:
     path: Path
     tables: dict[str, Table]
     reader: TableRows
+    columns: Given | None = None
+    classes: int | None = None
 
     @classmethod
     def of(cls, path: Path, columns: Given | None = None, classes: int | None = None) -> "Tables":
         """Look at what the tables say of themselves."""
         tables = tables_at(path)
-        return cls(path, tables, rows_of(tables, columns, classes))
+        return cls(path, tables, rows_of(tables, columns, classes), columns, classes)
 
     @property
     def n(self) -> int:
@@ -197,16 +182,16 @@ class Tables:
 
     @property
     def class_names(self) -> tuple[str, ...] | None:
-        """See `Stored`."""
+        """Of the classes, where labels are text."""
         return None if self.reader.names is None else tuple(self.reader.names)
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """See `Stored`."""
+        """What is done when they are read."""
         return tuple(self.reader.notes)
 
     def text(self, index: int) -> str | None:
-        """See `Stored`."""
+        """What a sample of the pool says, where it is a text."""
         return self.reader.text(self.tables["train"], index)
 
     def rows(self, names: Sequence[str], start: int, stop: int | None) -> list[Any]:
@@ -248,6 +233,19 @@ def open_source(
         If it cannot be read so.
     MissingExtraError
         If what reads it is not installed.
+
+    Examples
+    --------
+    >>> import numpy as np, tempfile, tutelage as tu
+    >>> x = np.random.default_rng(0).normal(size=(200, 3)).astype("float32")
+    >>> y = (x[:, 0] > 0).astype(int)
+    >>> arrays = {"x_train": x, "teacher_logits_train": x[:, 0], "y_train": y}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     for name, array in arrays.items():
+    ...         np.save(f"{folder}/{name}.npy", array)
+    ...     source = open_source(folder)
+    ...     tu.curves(source, "mlp:depth=1", soft_ratio=[1.0], features=20).attrs["features"]
+    20
     """
     path = Path(path).absolute()  # the workers of a cluster stand elsewhere
     try:
@@ -371,7 +369,11 @@ class StreamTask(Taught):
         self.y_train = np.concatenate(known) if known else None
         self.teacher_epochs, (_, self.teacher_logits_test, self.y_test) = None, self.test
         self.stored, self.source = source, str(source.stored.path)
-        self.class_names, self.notes = source.stored.class_names, source.stored.notes
+        self._tables = source.stored if isinstance(source.stored, Tables) else None
+        self.class_names, self.columns, self.classes, self.notes = None, None, None, ()
+        if self._tables is not None:
+            self.class_names, self.notes = self._tables.class_names, self._tables.notes
+            self.columns, self.classes = self._tables.columns, self._tables.classes
         self._first = parts[0][0]
 
     @property
@@ -409,7 +411,7 @@ class StreamTask(Taught):
 
     def text(self, index: int) -> str | None:
         """See `Taught`."""
-        return self.stored.stored.text(index)
+        return None if self._tables is None else self._tables.text(index)
 
 
 def held_out(source: Source, most: int) -> tuple[Rows, int]:

@@ -36,6 +36,8 @@ class Taught:
         Of the classes, where labels were text.
     notes : tuple of str
         What was done when it was read.
+    columns, classes
+        With which it was read.
     """
 
     teacher_logits_train: np.ndarray
@@ -46,6 +48,8 @@ class Taught:
     source: str | None
     class_names: tuple[str, ...] | None
     notes: tuple[str, ...]
+    columns: Given | None
+    classes: int | None
 
     @property
     def n_train(self) -> int:

@@ -38,6 +38,20 @@ class Activation:
 
     A new one is one class, ``class Name(Activation, name="its name in SPECs")``, with a `formula`
     and a `__call__`; see CONTRIBUTING.md.
+
+    Examples
+    --------
+    One that squares, which no SPEC needs a name for:
+
+    >>> import torch
+    >>> class Square(Activation):
+    ...     @staticmethod
+    ...     def formula(k, q1, q2, *_):
+    ...         return q1 * q2 + 2.0 * k * k, 4.0 * k
+    >>> one, half = torch.ones(1, dtype=torch.float64), torch.full((1,), 0.5, dtype=torch.float64)
+    >>> value, derivative = Square().dual(half, one, one)
+    >>> value.item(), derivative.item()
+    (1.5, 2.0)
     """
 
     several: ClassVar[bool] = False
@@ -176,7 +190,14 @@ class _Bent(Activation):
 
 @dataclass(frozen=True)
 class Relu(_Bent, name="relu"):
-    """max(x, 0)."""
+    """max(x, 0).
+
+    Examples
+    --------
+    >>> import torch
+    >>> Relu()(torch.tensor([-1.0, 2.0]))
+    tensor([0., 2.])
+    """
 
     @property
     def _parts(self) -> tuple[float, float]:
@@ -189,7 +210,14 @@ class Relu(_Bent, name="relu"):
 
 @dataclass(frozen=True)
 class LeakyRelu(_Bent, name="leaky_relu"):
-    """max(x, 0) + slope · min(x, 0), with a slope below 1."""
+    """max(x, 0) + slope · min(x, 0), with a slope below 1.
+
+    Examples
+    --------
+    >>> import torch
+    >>> LeakyRelu(slope=0.1)(torch.tensor([-1.0, 2.0]))
+    tensor([-0.1000,  2.0000])
+    """
 
     slope: float = 0.01
 
@@ -208,7 +236,14 @@ class LeakyRelu(_Bent, name="leaky_relu"):
 
 @dataclass(frozen=True)
 class Abs(_Bent, name="abs"):
-    """|x|."""
+    """|x|.
+
+    Examples
+    --------
+    >>> import torch
+    >>> Abs()(torch.tensor([-1.0, 2.0]))
+    tensor([1., 2.])
+    """
 
     @property
     def _parts(self) -> tuple[float, float]:
@@ -221,7 +256,14 @@ class Abs(_Bent, name="abs"):
 
 @dataclass(frozen=True)
 class Erf(Activation, name="erf"):
-    """The error function."""
+    """The error function.
+
+    Examples
+    --------
+    >>> import torch
+    >>> Erf()(torch.tensor([-1.0, 2.0]))
+    tensor([-0.8427,  0.9953])
+    """
 
     @property
     def constants(self) -> tuple[float, float]:
@@ -252,7 +294,14 @@ class Erf(Activation, name="erf"):
 
 @dataclass(frozen=True)
 class Gelu(Activation, name="gelu"):
-    """x Φ(x), the exact one, with the error function."""
+    """x Φ(x), the exact one, with the error function.
+
+    Examples
+    --------
+    >>> import torch
+    >>> Gelu()(torch.tensor([-1.0, 2.0]))
+    tensor([-0.1587,  1.9545])
+    """
 
     @property
     def constants(self) -> tuple[float, float]:
@@ -292,7 +341,14 @@ class Gelu(Activation, name="gelu"):
 
 @dataclass(frozen=True)
 class Sin(Activation, name="sin"):
-    """sin x: e^(-(q1+q2)/2) sinh k."""
+    """sin x: e^(-(q1+q2)/2) sinh k.
+
+    Examples
+    --------
+    >>> import torch
+    >>> Sin()(torch.tensor([0.0, 1.0]))
+    tensor([0.0000, 0.8415])
+    """
 
     @staticmethod
     def formula(k: Tensor, q1: Tensor, q2: Tensor, *_: float) -> Duals:
@@ -308,7 +364,14 @@ class Sin(Activation, name="sin"):
 
 @dataclass(frozen=True)
 class Identity(Activation, name="identity"):
-    """x."""
+    """x.
+
+    Examples
+    --------
+    >>> import torch
+    >>> Identity()(torch.tensor([-1.0, 2.0]))
+    tensor([-1.,  2.])
+    """
 
     @staticmethod
     def formula(k: Tensor, *_: Tensor | float) -> Duals:
@@ -322,7 +385,14 @@ class Identity(Activation, name="identity"):
 
 @dataclass(frozen=True)
 class Gaussian(Activation, name="gaussian"):
-    """e^(-x²): ((1+2q1)(1+2q2) - 4k²)^(-1/2)."""
+    """e^(-x²): ((1+2q1)(1+2q2) - 4k²)^(-1/2).
+
+    Examples
+    --------
+    >>> import torch
+    >>> Gaussian()(torch.tensor([0.0, 1.0]))
+    tensor([1.0000, 0.3679])
+    """
 
     @staticmethod
     def formula(k: Tensor, q1: Tensor, q2: Tensor, *_: float) -> Duals:
@@ -338,7 +408,14 @@ class Gaussian(Activation, name="gaussian"):
 
 @dataclass(frozen=True)
 class Rbf(Activation, name="rbf"):
-    """√2 sin(√2 x + π/4), whose dual is the squared-exponential kernel e^(-(q1+q2-2k))."""
+    """√2 sin(√2 x + π/4), whose dual is the squared-exponential kernel e^(-(q1+q2-2k)).
+
+    Examples
+    --------
+    >>> import torch
+    >>> Rbf()(torch.tensor([0.0, 1.0]))
+    tensor([1.0000, 1.1437])
+    """
 
     @staticmethod
     def formula(k: Tensor, q1: Tensor, q2: Tensor, *_: float) -> Duals:

@@ -18,6 +18,20 @@ class Kernel(Protocol):
 
     Anything callable on (x1, x2=None), with a `.diag`, is a kernel; `spec`, if it has one, names it
     in results; `gram(x, progress=)`, if it has one, is used for a pool against itself.
+
+    Examples
+    --------
+    A kernel of your own:
+
+    >>> class Dot:
+    ...     spec = "dot"
+    ...     def __call__(self, x1, x2=None):
+    ...         return x1 @ (x1 if x2 is None else x2).mT
+    ...     def diag(self, x):
+    ...         return x.square().sum(1)
+    >>> gram(Dot(), torch.tensor([[1.0, 0.0], [1.0, 2.0]]))
+    tensor([[1., 1.],
+            [1., 5.]])
     """
 
     def __call__(self, x1: Any, x2: Any = None) -> Float[Tensor, "n1 n2"]:
@@ -40,6 +54,14 @@ def gram(kernel: Kernel, x: Inputs, *, progress: Progress = silent) -> Float[Ten
     Returns
     -------
     Tensor of shape (N, N)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from tutelage.kernels import mlp
+    >>> theta = gram(mlp(depth=1), torch.eye(4))
+    >>> theta.shape, torch.equal(theta, theta.mT)
+    (torch.Size([4, 4]), True)
     """
     own = getattr(kernel, "gram", None)
     if own is not None:
@@ -79,6 +101,14 @@ def cross(
     Returns
     -------
     Tensor of shape (n1, n2)
+
+    Examples
+    --------
+    >>> import torch
+    >>> from tutelage.kernels import mlp
+    >>> kernel, x = mlp(depth=1), torch.eye(4)
+    >>> torch.allclose(cross(kernel, x, x[:2]), kernel(x)[:, :2])
+    True
     """
     own = getattr(kernel, "cross", None)
     if own is None:

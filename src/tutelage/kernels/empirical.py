@@ -30,7 +30,19 @@ Outputs = Literal["mean", "full"] | int
 
 @dataclass(frozen=True)
 class EmpiricalKernel:
-    """Neural tangent kernel of a finite network at given weights; see `empirical`."""
+    """Neural tangent kernel of a finite network at given weights; see `empirical`.
+
+    Examples
+    --------
+    A linear network's is that of its inputs and of the bias:
+
+    >>> kernel, x = empirical(nn.Linear(3, 2)), torch.tensor([[1.0, 0.0, 0.0], [1.0, 2.0, 0.0]])
+    >>> kernel(x)
+    tensor([[2., 2.],
+            [2., 6.]])
+    >>> kernel.diag(x)
+    tensor([2., 6.])
+    """
 
     network: Network
     outputs: Outputs = "mean"

@@ -18,7 +18,19 @@ PADDINGS = ("same", "valid", "circular")
 
 @dataclass(frozen=True)
 class Dense:
-    """A fully-connected layer: K → σ_w² K + σ_b², Θ → its new K + σ_w² Θ."""
+    """A fully-connected layer: K → σ_w² K + σ_b², Θ → its new K + σ_w² Θ.
+
+    Examples
+    --------
+    Alone, it gives the kernel of a linear model:
+
+    >>> import torch
+    >>> from tutelage.kernels import Sequential
+    >>> linear, x = Sequential(Dense(1.0, bias_var=0.0)), torch.tensor([[3.0, 1.0], [1.0, -1.0]])
+    >>> linear(x).round(decimals=4)
+    tensor([[5., 1.],
+            [1., 1.]])
+    """
 
     weight_var: float = 2.0
     bias_var: float = 0.1
@@ -39,6 +51,17 @@ class Conv:
         `circular` is `Conv2d(padding_mode="circular", padding=(kernel_size - 1) // 2)`.
     weight_var, bias_var : float
         σ_w² and σ_b².
+
+    Examples
+    --------
+    With circular padding it does not matter where in an image something stands:
+
+    >>> import torch
+    >>> from tutelage.kernels import Relu, Sequential
+    >>> network = Sequential(Conv(3, padding="circular"), Relu(), GlobalAvgPool(), Dense())
+    >>> x = torch.arange(48.0).reshape(1, 3, 4, 4)
+    >>> torch.allclose(network(x), network(x, x.roll(1, dims=3)))
+    True
     """
 
     kernel_size: int = 3
@@ -74,6 +97,17 @@ class Conv:
 class AvgPool:
     """The mean over windows of pixels, side by side; as PyTorch's, it leaves out pixels that fill
     no window.
+
+    Examples
+    --------
+    Where in a window a pixel stands does not matter:
+
+    >>> import torch
+    >>> from tutelage.kernels import Relu, Sequential
+    >>> network = Sequential(Conv(1), Relu(), AvgPool(2), Flatten(), Dense())
+    >>> x = torch.arange(12.0).reshape(1, 3, 2, 2)
+    >>> torch.allclose(network(x), network(x, x.flip(3)))
+    True
     """
 
     window: int = 2
@@ -87,18 +121,52 @@ class AvgPool:
 
 @dataclass(frozen=True)
 class GlobalAvgPool:
-    """The mean over all pixels. It costs the square of the pixels for each pair of images."""
+    """The mean over all pixels. It costs the square of the pixels for each pair of images.
+
+    Examples
+    --------
+    Where in the image a pixel stands does not matter:
+
+    >>> import torch
+    >>> from tutelage.kernels import Relu, Sequential
+    >>> network = Sequential(Conv(1), Relu(), GlobalAvgPool(), Dense())
+    >>> x = torch.arange(48.0).reshape(1, 3, 4, 4)
+    >>> torch.allclose(network(x), network(x, x.mT))
+    True
+    """
 
 
 @dataclass(frozen=True)
 class Flatten:
-    """All pixels of all channels as one vector."""
+    """All pixels of all channels as one vector.
+
+    Examples
+    --------
+    Images go to a fully-connected network as vectors:
+
+    >>> import torch
+    >>> from tutelage.kernels import Relu, Sequential
+    >>> images, layers = torch.ones(2, 3, 4, 4), (Dense(), Relu(), Dense())
+    >>> torch.equal(Sequential(Flatten(), *layers)(images), Sequential(*layers)(images.flatten(1)))
+    True
+    """
 
 
 @dataclass(frozen=True)
 class Normalise:
     """Each input, divided by the root of its mean square; a zero input stays zero. Only at the
     beginning.
+
+    Examples
+    --------
+    The scale of an input does not matter:
+
+    >>> import torch
+    >>> from tutelage.kernels import Relu, Sequential
+    >>> x = torch.tensor([[3.0, 4.0]])
+    >>> network = Sequential(Normalise(), Dense(), Relu(), Dense())
+    >>> torch.allclose(network(x), network(x, 10 * x))
+    True
     """
 
 
@@ -113,6 +181,14 @@ class Residual:
         uncorrelated.
     shortcut : sequence of layers
         By default x itself.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from tutelage.kernels import Relu, Sequential
+    >>> block = Residual(Relu(), Dense(), shortcut=(Dense(),))
+    >>> Sequential(Dense(), block, Relu(), Dense())(torch.eye(3)).shape
+    torch.Size([3, 3])
     """
 
     branch: tuple["Layer", ...]
@@ -134,6 +210,17 @@ class Residual:
 
 
 Layer = Dense | Conv | AvgPool | GlobalAvgPool | Flatten | Normalise | Residual | Activation
+"""What a `Sequential` is made of, for annotations.
+
+Examples
+--------
+>>> import torch
+>>> from tutelage.kernels import Dense, Layer, Relu, Sequential
+>>> def block(depth: int) -> list[Layer]:
+...     return [Dense(), Relu()] * depth
+>>> Sequential(*block(2), Dense())(torch.eye(3)).shape
+torch.Size([3, 3])
+"""
 
 
 def check_layers(layers: tuple[Any, ...]) -> tuple[Layer, ...]:

@@ -30,6 +30,12 @@ class Linearity:
         network that is linear in its weights, 1 a linearisation that tells nothing of the change.
     decision_agreement : float
         Share of the inputs that the linearised network decides as the real one.
+
+    Examples
+    --------
+    >>> found = Linearity(kernel_change=0.05, prediction_error=0.12, decision_agreement=0.98)
+    >>> found.words[:75]
+    'In a further short training the linearised student follows the real one wel'
     """
 
     kernel_change: float

@@ -43,6 +43,15 @@ class Cost:
         From a short run on this machine.
     bytes : int
         Of the result and of what is held beside it.
+
+    Examples
+    --------
+    >>> from tutelage.kernels import mlp
+    >>> cost = mlp(depth=1).cost((10,), n=1000)
+    >>> cost.pairs, cost.bytes >= 8 * 1000**2
+    (500500, True)
+    >>> str(Cost(pairs=500_500, seconds=2.0, bytes=1_500_000_000))
+    '500,500 pairs, about 2 s, 1.5 GB'
     """
 
     pairs: int

@@ -76,6 +76,19 @@ def distil(
         If the task has no test part, or a setting cannot be trained.
     StudentError
         If training diverges.
+
+    Examples
+    --------
+    >>> import numpy as np, tutelage as tu
+    >>> x = np.random.default_rng(0).normal(size=(90, 3))
+    >>> y = (x[:, 0] > 0).astype(int)
+    >>> task = tu.Task(
+    ...     x_train=x[:60], teacher_logits_train=3 * x[:60, 0], y_train=y[:60],
+    ...     x_test=x[60:], teacher_logits_test=3 * x[60:, 0], y_test=y[60:])
+    >>> student = tu.lab.student("mlp:width=8,depth=1", epochs=1)
+    >>> found = distil(task, student, [(0.0, 1.0), (0.9, 4.0)], seeds=2)
+    >>> dict(found.error.sizes)
+    {'setting': 2, 'n': 1, 'seed': 2}
     """
     _check(task, student, settings, seeds, sizes)
     pool, test = task.inputs(torch.float32, standardise=standardise, ids=student.takes_ids)

@@ -64,6 +64,19 @@ class Verification:
         Real students trained, what they took, and what the plan took.
     epochs, learning_rate : int, float
         Of the real students.
+
+    Examples
+    --------
+    >>> import numpy as np, tutelage as tu
+    >>> x = np.random.default_rng(0).normal(size=(90, 3))
+    >>> y = (x[:, 0] > 0).astype(int)
+    >>> task = tu.Task(
+    ...     x_train=x[:60], teacher_logits_train=3 * x[:60, 0], y_train=y[:60],
+    ...     x_test=x[60:], teacher_logits_test=3 * x[60:, 0], y_test=y[60:])
+    >>> made = tu.plan(task, student="mlp:width=8,depth=1", epochs=1, orderings=1)
+    >>> found, _ = verify(task, made, seeds=1)
+    >>> found.regret >= 0, found.best == (found.rows[0].soft_ratio, found.rows[0].temperature)
+    (True, True)
     """
 
     rows: list[Row]
@@ -133,6 +146,19 @@ def verify(
         If the task has no labelled test part, or is not the plan's.
     StudentError
         If training diverges.
+
+    Examples
+    --------
+    >>> import numpy as np, tutelage as tu
+    >>> x = np.random.default_rng(0).normal(size=(90, 3))
+    >>> y = (x[:, 0] > 0).astype(int)
+    >>> task = tu.Task(
+    ...     x_train=x[:60], teacher_logits_train=3 * x[:60, 0], y_train=y[:60],
+    ...     x_test=x[60:], teacher_logits_test=3 * x[60:, 0], y_test=y[60:])
+    >>> made = tu.plan(task, student="mlp:width=8,depth=1", epochs=1, orderings=1)
+    >>> found, students = verify(task, made, seeds=1)
+    >>> found.students == len(found.rows) == students.sizes["setting"]
+    True
     """
     if task.y_test is None:
         raise SettingError(
@@ -188,6 +214,16 @@ def trained_as_planned(
     ------
     StudentError
         If the plan does not say how its student is made.
+
+    Examples
+    --------
+    >>> import numpy as np, tutelage as tu
+    >>> x = np.random.default_rng(0).normal(size=(60, 3))
+    >>> task = tu.Task(x_train=x, teacher_logits_train=x[:, 0])
+    >>> made = tu.plan(task, student="mlp:width=8,depth=1", epochs=2, batch_size=16, orderings=1)
+    >>> student = trained_as_planned(made.made_for)
+    >>> student.epochs, student.training.batch_size
+    (2, 16)
     """
     plain = Training()
     known = made_for.optimiser or plain.optimiser

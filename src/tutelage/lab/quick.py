@@ -34,6 +34,12 @@ def quick_task(name: str, *, seed: int = 0, progress: Progress = silent) -> Task
     ------
     TaskError
         If the data set is unknown or not installed.
+
+    Examples
+    --------
+    >>> task = quick_task("digits")
+    >>> task.n_train, task.n_test, task.teacher_epochs
+    (400, 497, array([ 1,  2,  4,  8, 16, 32]))
     """
     data, order = load(name), np.random.default_rng(seed)
     n_teacher, n_pool, n_test = _COUNTS[name]

@@ -102,6 +102,16 @@ class Scale:
     memory : float, optional
         Bytes that may be used; by default four fifths of what is free. Beyond it tiles lie in
         files.
+
+    Examples
+    --------
+    >>> import numpy as np, tutelage as tu
+    >>> x = np.random.default_rng(0).normal(size=(40, 3))
+    >>> task = tu.Task(x_train=x, teacher_logits_train=x[:, 0])
+    >>> scale = Scale(memory=1e9)
+    >>> found = tu.curves(task, "mlp:depth=1", soft_ratio=[1.0], orderings=1, scale=scale)
+    >>> scale.room, found.sizes["n"]
+    (1000000000.0, 16)
     """
 
     path: str = "auto"

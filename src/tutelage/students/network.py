@@ -71,6 +71,17 @@ class TorchStudent:
         of all; the time of the student's training is counted as if it were the whole.
     judged : bool
         Whether to train a little on from a warm start, and say how linear the network is there.
+
+    Examples
+    --------
+    >>> import numpy as np, tutelage as tu
+    >>> x = np.random.default_rng(0).normal(size=(60, 3))
+    >>> task = tu.Task(x_train=x, teacher_logits_train=x[:, 0])
+    >>> own = TorchStudent(
+    ...     lambda input_shape, n_outputs: nn.Linear(*input_shape, n_outputs), "linear",
+    ...     training=Training(epochs=1, learning_rate=0.1), epochs=2)
+    >>> tu.plan(task, student=own, temperature=[2.0], orderings=1).student
+    'linear'
     """
 
     factory: Factory

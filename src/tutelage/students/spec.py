@@ -182,6 +182,14 @@ def from_dict(
     ------
     StudentError
         If the data does not say how it is made.
+
+    Examples
+    --------
+    >>> known = student("mlp:depth=2")
+    >>> from_dict(to_dict(known)) == known
+    True
+    >>> from_dict({"family": "mlp", "width": 64, "depth": 1}, epochs=5).epochs
+    5
     """
     if "layers" in data:
         return Sequential(*map(_layer_from_dict, data["layers"]), spec=data.get("name"))

@@ -35,6 +35,15 @@ class Start:
         until it has converged.
     notes : tuple of str
         What was done to bring it there.
+
+    Examples
+    --------
+    Where an infinitely wide MLP starts, for the first ordering:
+
+    >>> from tutelage.kernels import mlp
+    >>> start = Start(mlp(depth=1), serves=(0,))
+    >>> start.seen, start.time_per_sample
+    (0, inf)
     """
 
     kernel: Kernel
@@ -47,7 +56,16 @@ class Start:
 
 @runtime_checkable
 class Student(Protocol):
-    """A student as its starts."""
+    """A student as its starts.
+
+    Examples
+    --------
+    >>> from tutelage.students import as_student
+    >>> closed: Student = as_student("mlp:depth=1")
+    >>> network: Student = as_student("mlp:width=64,depth=1")
+    >>> [(s.learns_features, s.seen(100)) for s in (closed, network)]
+    [(False, 0), (True, 25)]
+    """
 
     @property
     def spec(self) -> str:
@@ -91,6 +109,15 @@ class Given:
     Attributes
     ----------
     only : Start
+
+    Examples
+    --------
+    >>> import numpy as np, tutelage as tu
+    >>> x = np.random.default_rng(0).normal(size=(30, 3))
+    >>> task = tu.Task(x_train=x, teacher_logits_train=x[:, 0])
+    >>> start = Start(tu.kernels.mlp(depth=1), serves=(0,))
+    >>> tu.curves(task, Given(start), soft_ratio=[1.0], orderings=1).attrs["student"]
+    'a start'
     """
 
     only: Start
@@ -119,6 +146,15 @@ class ClosedForm:
     Attributes
     ----------
     kernel : Kernel
+
+    Examples
+    --------
+    >>> from tutelage.kernels import mlp
+    >>> student = ClosedForm(mlp(depth=1))
+    >>> student.spec
+    'mlp:depth=1,activation=relu,weight_var=2,bias_var=0.1,width=inf'
+    >>> student.seen(1000), student.learns_features
+    (0, False)
     """
 
     kernel: Kernel

@@ -37,6 +37,11 @@ class Teaching:
     epochs : int
     keep : sequence of int
         Epochs whose logits are kept; the last one always is.
+
+    Examples
+    --------
+    >>> Teaching(epochs=8, keep=(1, 2, 4)).kept
+    [1, 2, 4, 8]
     """
 
     epochs: int = 20
@@ -119,6 +124,19 @@ def teach(
     SettingError
         If there are fewer devices than were asked for, or a batch has fewer than two samples for
         each.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from tutelage import datasets
+    >>> data = datasets.digits()
+    >>> split = datasets.split(data, teacher=200, pool=50, test=50)
+    >>> def linear(input_shape, n_outputs):
+    ...     return nn.Sequential(nn.Flatten(), nn.Linear(64, n_outputs))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     task = teach(data, split, linear, "linear", Teaching(epochs=2), folder=Path(folder))
+    >>> task.teacher_epochs, task.teacher_logits_train.shape
+    (array([2]), (1, 50, 10))
     """
     teaching = teaching or Teaching()
     _check_devices(devices, teaching.batch_size)

@@ -47,6 +47,13 @@ class Audit:
         Of the teacher's term as a whole, ``scale * soft_ratio * T**t_power``, and of the label's.
     remarks : tuple of str
         What else is to be said of it: what it is, if it is no mixture; what is probably not meant.
+
+    Examples
+    --------
+    >>> from tutelage.lab import DistillationLoss
+    >>> found = audit(DistillationLoss(soft_ratio=0.9, temperature=4.0))
+    >>> found.mixture, round(found.soft_ratio, 4), round(found.temperature, 4)
+    (True, 0.9, 4.0)
     """
 
     mixture: bool

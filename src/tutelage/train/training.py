@@ -95,6 +95,15 @@ class Training:
     until : float
         The share of a longer training that this one is the beginning of, above 0 to 1: its learning
         rate is that one's, but for the last quarter, in which it falls to 0.
+
+    Examples
+    --------
+    >>> from tutelage.lab import student
+    >>> brief = Training(epochs=2, learning_rate=0.1, batch_size=32)
+    >>> student("mlp:width=64,depth=1", training=brief).training.learning_rate
+    0.1
+    >>> Training(annealed=True).schedule(0.5)
+    0.5
     """
 
     epochs: int = 20

@@ -41,6 +41,12 @@ def reproduce(
         If there is no such claim.
     TaskError
         If it needs Fashion-MNIST, which is not installed.
+
+    Examples
+    --------
+    >>> found = reproduce("perfect-teacher", fast=True)
+    >>> found.says, found.held
+    ('With a perfect teacher the best soft ratio is high.', True)
     """
     if claim not in CLAIMS:
         raise SettingError(
