@@ -20,7 +20,7 @@ lint: .venv/dev ## format, lint and types
 
 docs: .venv/dev ## the site, tutorials executed: build/site/index.html
 	NO_MKDOCS_2_WARNING=1 OMP_NUM_THREADS=1 $(BIN)/mkdocs build -q
-	@echo "Open build/site/index.html"
+	@echo "Open build/site/index.html; with search: $(BIN)/python -m http.server -d build/site 8000"
 
 check: lint test docs
 

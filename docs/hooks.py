@@ -14,6 +14,11 @@ from tutelage.cli.app import app
 from tutelage.variables import SCHEMA
 
 ROOT = Path(__file__).parent
+EXITS = """Exit codes
+
+0: done. 2: the input or the command is wrong, and one sentence on stderr says what to do. 130:
+interrupted. 1: a defect of tutelage.
+"""
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -30,14 +35,9 @@ def commands() -> str:
     command = typer.main.get_command(app)
     text = get_docs_for_click(obj=command, ctx=typer.Context(command), name="tutelage")
     before, *parts = re.split(r"(?m)^## ", text)
+    before = before.partition("**Commands**")[0].replace("# `tutelage`", "# Command line", 1)
     parts = [part for part in parts if not part.startswith("`tutelage stream`")]
-    listed = "\n".join(line for line in before.splitlines() if "`stream`" not in line)
-    body = "## ".join([listed.replace("# `tutelage`", "# Command line", 1) + "\n", *parts])
-    return (
-        body
-        + "\n\nExit codes: 0 done; 2 the input or the command is wrong, and one sentence on stderr"
-        " says what and what to do; 130 interrupted; 1 a defect of tutelage.\n"
-    )
+    return "## ".join([before, *parts, EXITS])
 
 
 def plan_json() -> str:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 
 import jsonschema
@@ -63,6 +64,13 @@ def test_a_plan_with_pilots_and_some_labels_is_valid():
     document["recommended"]["verdicts"] = "clear"
     with pytest.raises(jsonschema.ValidationError, match="verdicts"):
         VALIDATOR.validate(document)
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_lead_somewhere(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    links = re.findall(r"\]\(([^)#]+)", text)
+    assert all(link.startswith("https://") or (ROOT / link).exists() for link in links), links
 
 
 def test_prose_that_is_hard_to_read_is_refused(tmp_path):

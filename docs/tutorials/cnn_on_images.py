@@ -24,9 +24,13 @@ import tutelage as tu
 
 digits = tu.lab.quick_task("digits", seed=0)  # a quick teacher on digits
 task = tu.Task(
-    digits.x_train[..., None], digits.teacher_logits_train[-1], digits.y_train,
-    digits.x_test[..., None], digits.teacher_logits_test[-1], digits.y_test,
-)  # fmt: skip
+    digits.x_train[..., None],
+    digits.teacher_logits_train[-1],
+    digits.y_train,
+    digits.x_test[..., None],
+    digits.teacher_logits_test[-1],
+    digits.y_test,
+)
 task.input_shape  # images with their channels last
 
 # %% [markdown]
@@ -38,10 +42,14 @@ task.input_shape  # images with their channels last
 def small_cnn(input_shape, n_outputs):
     channels, height, width = input_shape
     return nn.Sequential(
-        nn.Conv2d(channels, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.Flatten(),
+        nn.Conv2d(channels, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(8, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.Flatten(),
         nn.Linear(16 * (height // 2) * (width // 2), n_outputs),
-    )  # fmt: skip
+    )
 
 
 # %% [markdown]

@@ -47,9 +47,13 @@ plan.samples.next_1000
 # %%
 y = np.where(np.arange(task.n_train) % 4 == 0, task.y_train, -100)
 partly = tu.Task(
-    task.x_train, task.teacher_logits_train[-1], y,
-    task.x_test, task.teacher_logits_test[-1], task.y_test,
-)  # fmt: skip
+    task.x_train,
+    task.teacher_logits_train[-1],
+    y,
+    task.x_test,
+    task.teacher_logits_test[-1],
+    task.y_test,
+)
 plan = tu.plan(partly, soft_ratio=[0.1, 0.5, 1.0], temperature=[2.0])
 plan.samples.labelled
 

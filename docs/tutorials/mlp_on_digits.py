@@ -40,9 +40,13 @@ print(f"The teacher is wrong on {(logits[test].argmax(1) != y[test]).mean():.1%}
 
 # %%
 task = tu.Task(
-    x_train=x[pool], teacher_logits_train=logits[pool], y_train=y[pool],
-    x_test=x[test], teacher_logits_test=logits[test], y_test=y[test],
-)  # fmt: skip
+    x_train=x[pool],
+    teacher_logits_train=logits[pool],
+    y_train=y[pool],
+    x_test=x[test],
+    teacher_logits_test=logits[test],
+    y_test=y[test],
+)
 task
 
 # %% [markdown]

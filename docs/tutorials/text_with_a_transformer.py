@@ -33,18 +33,24 @@ weights = rng.normal(size=(200, 3))  # what each word says of each of three topi
 def sentences(n):
     ids = [rng.integers(1, 200, size=rng.integers(4, 12)).tolist() for _ in range(n)]
     topic = np.stack([weights[i].mean(0) for i in ids]) * 3
-    return pd.DataFrame({
-        "text": [" ".join(f"word{k}" for k in i) for i in ids],
-        "input_ids": ids,
-        "label": np.array(["news", "science", "sport"])[topic.argmax(1)],
-        "teacher_logits": list(topic + rng.normal(size=topic.shape)),
-    })  # fmt: skip
+    return pd.DataFrame(
+        {
+            "text": [" ".join(f"word{k}" for k in i) for i in ids],
+            "input_ids": ids,
+            "label": np.array(["news", "science", "sport"])[topic.argmax(1)],
+            "teacher_logits": list(topic + rng.normal(size=topic.shape)),
+        }
+    )
 
 
 BertConfig(
-    vocab_size=200, hidden_size=32, num_hidden_layers=1, num_attention_heads=2,
-    intermediate_size=64, max_position_embeddings=16,
-).save_pretrained(folder / "student")  # fmt: skip
+    vocab_size=200,
+    hidden_size=32,
+    num_hidden_layers=1,
+    num_attention_heads=2,
+    intermediate_size=64,
+    max_position_embeddings=16,
+).save_pretrained(folder / "student")
 task = tu.Task.of(sentences(600), sentences(400))
 task.notes
 
@@ -55,9 +61,10 @@ task.notes
 
 # %%
 student = tu.lab.student(
-    f"hf:{folder / 'student'}", epochs=6,
+    f"hf:{folder / 'student'}",
+    epochs=6,
     training=tu.lab.Training(learning_rate=2e-3, optimiser="adamw", batch_size=32),
-)  # fmt: skip
+)
 plan = tu.plan(task, student=student, soft_ratio=[0.1, 0.5, 1.0], temperature=[1.0, 4.0])
 print(plan.summary())
 

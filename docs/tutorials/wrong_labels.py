@@ -27,9 +27,13 @@ spoilt = rng.permutation(clean.n_train)[: clean.n_train // 8]
 y = clean.y_train.copy()
 y[spoilt] = (y[spoilt] + rng.integers(1, 10, size=len(spoilt))) % 10
 task = tu.Task(
-    clean.x_train, clean.teacher_logits_train[-1], y,
-    clean.x_test, clean.teacher_logits_test[-1], clean.y_test,
-)  # fmt: skip
+    clean.x_train,
+    clean.teacher_logits_train[-1],
+    y,
+    clean.x_test,
+    clean.teacher_logits_test[-1],
+    clean.y_test,
+)
 plan = tu.plan(task, soft_ratio=[0.1, 0.3, 0.6, 1.0], temperature=[1.0, 4.0])
 print(plan.summary())
 
