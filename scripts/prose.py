@@ -14,7 +14,8 @@ from textwrap import shorten
 
 ROOT = Path(__file__).parents[1]
 FOR_USERS = (
-    "README.md", "docs/index.md", "docs/glossary.md", "docs/trust.md", "docs/start/*.md", "docs/how-to/*.md",
+    "README.md", "docs/index.md", "docs/glossary.md", "docs/trust.md", "docs/start/*.md",
+    "docs/how-to/*.md",
     "docs/tutorials/*.py",
 )  # fmt: skip
 EXPLAIN = ("docs/*.md",)

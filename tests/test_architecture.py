@@ -78,7 +78,8 @@ def test_exports_are_sorted_and_exist():
 def test_version_changelog_and_project_agree():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     latest = re.search(r"^## (\d+\.\d+\.\d+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
-    assert tutelage.__version__ == project["version"] == latest[1]
+    cited = re.search(r"(?m)^version: (.*)$", (ROOT / "CITATION.cff").read_text())
+    assert tutelage.__version__ == project["version"] == latest[1] == cited[1]
 
 
 def test_every_dependency_has_its_reason():
