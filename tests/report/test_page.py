@@ -9,6 +9,7 @@ import pytest
 import tutelage as tu
 from needed import needed
 from problems import task
+from tutelage.report import render_comparison
 from tutelage.report.pictures import thumbnail
 
 CHROMIUM = "/usr/bin/chromium"
@@ -75,6 +76,8 @@ def test_the_page_opens_offline_draws_everything_and_follows_n(report, browser, 
     ):
         assert page.locator(f"#{chart} svg path").count() > 3, chart
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    beyond = "[...document.querySelectorAll('.wide')].map(e => e.scrollWidth - e.clientWidth)"
+    assert max(page.evaluate(beyond)) <= 0
 
     def points():
         return page.locator("#error_by_soft_ratio svg .mark-symbol path").evaluate_all(
@@ -113,6 +116,24 @@ def test_the_page_can_be_used_by_everyone(report, browser, width, scheme):
     page = context.new_page()
     page.goto(report[0].as_uri())
     page.wait_for_selector("body[data-ready]", timeout=30_000)
+    found = Axe().run(page).response["violations"]
+    assert [(v["id"], v["nodes"][0]["html"]) for v in found] == []
+    context.close()
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_a_comparison_fits_and_can_be_used_by_everyone(report, browser, width, tmp_path):
+    from axe_playwright_python.sync_playwright import Axe
+
+    document = report[1].as_dict()
+    (tmp_path / "c.html").write_text(render_comparison({"one": document, "another": document}))
+    context = browser.new_context(viewport={"width": width, "height": 900}, offline=True)
+    page = context.new_page()
+    page.goto((tmp_path / "c.html").as_uri())
+    page.wait_for_selector("body[data-ready]", timeout=30_000)
+    beyond = "[...document.querySelectorAll('.wide')].map(e => e.scrollWidth - e.clientWidth)"
+    assert max(page.evaluate(beyond)) <= 0
+    assert page.locator("#errors svg path").count() > 3
     found = Axe().run(page).response["violations"]
     assert [(v["id"], v["nodes"][0]["html"]) for v in found] == []
     context.close()

@@ -10,6 +10,13 @@ from rich.text import Text
 from tutelage.report.words import percent, points
 
 Document = dict[str, Any]
+MINOR = (
+    "samples",
+    "epoch",
+    "teacher's error",
+    "verdict",
+    "cost in trainings",
+)  # on a narrow screen
 _SAME = ("n_test", "n_classes", "majority_error")  # of test parts, if they are the same one
 
 

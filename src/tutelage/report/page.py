@@ -13,7 +13,7 @@ from tutelage.data.checks import NOT_LABELLED
 from tutelage.data.task import Taught
 from tutelage.decisions.teacher import error_flip_ratios
 from tutelage.report import charts, frames
-from tutelage.report.compare import compared, least, not_alike
+from tutelage.report.compare import MINOR, compared, least, not_alike
 from tutelage.report.explain import sure
 from tutelage.report.pictures import thumbnail
 from tutelage.report.vega import bundle
@@ -104,6 +104,7 @@ def render_comparison(plans: dict[str, Document]) -> str:
         .render(
             rows=rows,
             titles=titles,
+            minor=MINOR,
             said=least(plans),
             warnings=not_alike(plans),
             spec=_script_json(spec),
