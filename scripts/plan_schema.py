@@ -71,6 +71,7 @@ SAYS = {
     "next_1000": "forecast of the error with 1,000 more samples",
     "labelled": "what labels of all samples would bring",
     "expected_regret": "points that the choice is expected to err more than the best of the grid",
+    "regret_high": "the same at most in nine cases of ten",
     "trainings": "cost as a number of trainings of the student",
     "pilots": "real students that were briefly trained",
     "predicted": "error that theory predicts of it",

@@ -199,6 +199,8 @@ COMMANDS = [
     ("plan task.npz --out file", "a file stands where a folder should"),
     ("plan task.npz --out /proc/none", "cannot be"),
     ("plan task.npz --outt x", "No such option"),
+    ("plan task.npz --alpha 1", "No such option: --alpha; it is called --soft-ratio here."),
+    ("plan task.npz --lr 1", "No such option: --lr; it is called --learning-rate here."),
     ("plan", "Missing argument"),
     ("plann task.npz", "No such command"),
     ("plan task.npz --seed -1", "Invalid value for '--seed'"),

@@ -86,8 +86,9 @@ class Spent:
         budget.
     features : int or str
         D, or `exact`.
-    expected_regret : float, optional
-        Points that the recommended setting is expected to err more than the best of the grid.
+    expected_regret, regret_high : float, optional
+        Points that the recommended setting is expected to err more than the best of the grid, and
+        what it errs more at most in nine cases of ten.
     pilots : list of Pilot
     """
 
@@ -97,6 +98,7 @@ class Spent:
     features: int | str
     expected_regret: float | None
     pilots: list["Pilot"]
+    regret_high: float | None = None
 
 
 @dataclass(frozen=True)
@@ -670,6 +672,7 @@ def _spent(curves: xr.Dataset, since: float) -> Spent:
         int(attrs["features"]) if "features" in attrs else "exact",
         known("expected_regret"),
         pilots,
+        known("regret_high"),
     )
 
 

@@ -44,6 +44,7 @@ def test_the_same_plan_comes_out_twice_and_says_what_it_cost():
     assert cost.trainings <= 1
     assert cost.features == "exact"
     assert cost.expected_regret >= 0
+    assert cost.regret_high >= 0
     assert cost.predicted_seconds > 0
     for pilot in cost.pilots:
         assert pilot.soft_ratio in GRID["soft_ratio"]

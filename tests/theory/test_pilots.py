@@ -17,6 +17,7 @@ from tutelage.theory.pilots import (
     memorised,
     noise,
     places,
+    regrets,
     scale,
 )
 
@@ -156,6 +157,15 @@ def test_expected_regret_of_two_settings():
     density = math.exp(-(z**2) / 2) / math.sqrt(2 * math.pi)
     expected = spread * density - apart * 0.5 * math.erfc(z / math.sqrt(2))
     assert found == pytest.approx(expected, rel=0.1)
+
+
+def test_regrets_are_those_of_the_chosen_one_and_seldom_above_their_quantile():
+    drawn = regrets(np.array([0.1, 0.11]), 0.02**2 * np.eye(2))
+    assert drawn.min() == 0
+    difference = 0.01 / (math.sqrt(2) * 0.02)
+    worse = 0.5 * math.erfc(difference / math.sqrt(2))
+    assert (drawn > 0).mean() == pytest.approx(worse, abs=0.03)
+    assert expected_regret(np.array([0.1, 0.11]), 0.02**2 * np.eye(2)) == drawn.mean()
 
 
 def test_there_is_no_regret_where_settings_are_known_or_move_alike():

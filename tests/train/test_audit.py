@@ -266,7 +266,9 @@ def test_the_command(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert cli.run(["audit", "own_losses:kd"]) == 0
     out = capsys.readouterr().out
-    assert out.startswith("own_losses:kd: It is a mixture with a soft ratio of 0.3, a temperature")
+    assert out.startswith(
+        "own_losses:kd, for 10 classes: It is a mixture with a soft ratio of 0.3,"
+    )
     assert cli.run(["audit", "own_losses:kd", "--json", "--classes", "3", "--t-power", "0"]) == 0
     assert json.loads(capsys.readouterr().out)["t_power"] == 0
     for arguments, message in (

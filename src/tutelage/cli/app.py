@@ -22,6 +22,10 @@ tutelage says which soft ratio, temperature and checkpoint a distillation should
   tutelage explain tutelage-plan    say in ten sentences what a plan found
 
 tutelage --help lists all commands, and tutelage plan --help the options of one."""
+_THEIRS = {
+    "--alpha": "--soft-ratio", "--kd-weight": "--soft-ratio", "--tau": "--temperature",
+    "--lr": "--learning-rate", "--optimizer": "--optimiser", "--model": "--student",
+}  # fmt: skip
 _NO_MEMORY = (
     "The memory does not suffice for this plan; use fewer samples, settings or classes, or --dtype"
     " float32."
@@ -40,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
     except TutelageError as error:
         return _complain(str(error), 2)
     except TyperException as error:
-        sentence = error.format_message().rstrip(".")
+        sentence = _ours(error.format_message().rstrip("."))
         return _complain(f"{sentence}. See tutelage --help.", 2) if sentence else 2
     except (KeyboardInterrupt, typer.Abort):
         return _complain(INTERRUPTED, 130)
@@ -55,6 +59,14 @@ def run(arguments: Sequence[str]) -> int:
             " above.",
             1,
         )
+
+
+def _ours(sentence: str) -> str:
+    """Name our option where another tool's was given."""
+    for theirs, ours in _THEIRS.items():
+        if f"No such option: {theirs}" in sentence:
+            return f"No such option: {theirs}; it is called {ours} here"
+    return sentence
 
 
 def _version(asked: bool) -> None:

@@ -48,5 +48,9 @@ def audit_command(
                 " the module, kd = MyLoss(…), and name that."
             ) from error
     made = audit(found, classes=classes, t_power=t_power)
-    text = json.dumps(asdict(made), indent=1) if as_json else f"{loss}: {made.words}"
+    text = (
+        json.dumps(asdict(made), indent=1)
+        if as_json
+        else f"{loss}, for {classes} classes: {made.words}"
+    )
     to_stdout(text + "\n")

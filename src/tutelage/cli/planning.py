@@ -329,6 +329,7 @@ def demo(out: Out = None, seed: Seed = 0, as_json: AsJson = False, quiet: Quiet 
 
 
 def _deliver(made: Plan, folder: Path | None, *, as_json: bool, quiet: bool) -> None:
+    earlier = folder is not None and (folder / "plan.json").exists()
     if folder is not None:
         made.save(folder)
     if as_json:
@@ -338,6 +339,8 @@ def _deliver(made: Plan, folder: Path | None, *, as_json: bool, quiet: bool) -> 
         console.print(summary(made.as_dict()))
         if folder is not None:
             console.print(f"Report: {(folder / 'report.html').resolve()}", soft_wrap=True)
+            if earlier:
+                console.print("It replaces an earlier plan there; --out keeps both.")
 
 
 def _repeats(

@@ -7,6 +7,7 @@ import numpy as np
 from tutelage.decisions.evidence import Evidence
 
 VERDICTS = ("clear", "flat", "labels suffice")
+_NAMED = 4  # equally good settings, before it is said where they lie
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ def _why(evidence: Evidence, equal: list[int], chosen: int, worst: int, verdict:
         ("error" if evidence.against_labels else "disagreement with the teacher"),
     )
     count, total = len(equal), len(error)
-    low, high = _range(evidence.soft_ratio[equal])
+    low = float(evidence.soft_ratio[equal].min())
     if not evidence.against_labels:
         return (
             "Without labels only a soft ratio of 1 can be analysed, and there the temperature does"
@@ -117,17 +118,26 @@ def _why(evidence: Evidence, equal: list[int], chosen: int, worst: int, verdict:
         )
     if count == 1:
         return lead + "no other setting of the grid is within one standard error."
-    cold, hot = _range(evidence.temperature[equal])
     return (
         lead
-        + f"{count} of {total} settings are as good, with soft ratios from {low:g} to {high:g} and"
-        f" temperatures from {cold:g} to {hot:g}, and of those this one"
-        f" {'is the easiest to learn' if evidence.expected is None else 'should err least'}."
+        + f"{count} of {total} settings are as good ({_among(evidence, equal)}), and of those this"
+        f" one {'is the easiest to learn' if evidence.expected is None else 'should err least'}."
     )
 
 
-def _range(values: np.ndarray) -> tuple[float, float]:
-    return float(values.min()), float(values.max())
+def _among(evidence: Evidence, equal: list[int]) -> str:
+    """Name settings, or where they lie if they are many."""
+    if len(equal) <= _NAMED:
+        pairs = sorted(
+            zip(evidence.soft_ratio[equal], evidence.temperature[equal], equal, strict=True)
+        )
+        return "; ".join(_name(evidence, s) for *_, s in pairs)
+    return f"{_range('ρ', evidence.soft_ratio[equal])}, {_range('T', evidence.temperature[equal])}"
+
+
+def _range(name: str, values: np.ndarray) -> str:
+    low, high = float(values.min()), float(values.max())
+    return f"{name} = {low:g}" if low == high else f"{name} from {low:g} to {high:g}"
 
 
 def _name(evidence: Evidence, s: int) -> str:

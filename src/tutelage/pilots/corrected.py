@@ -27,7 +27,7 @@ from tutelage.pilots.runs import Pilot, Runs
 from tutelage.pilots.surface import Surface
 from tutelage.progress import Progress, remark, silent
 from tutelage.students import TorchStudent
-from tutelage.theory.pilots import WIDE, expected_regret, places
+from tutelage.theory.pilots import WIDE, places, regrets
 from tutelage.variables import SCHEMA
 
 _UNTOLD = (
@@ -219,14 +219,15 @@ def _described(data: xr.Dataset, surface: Surface, runs: Runs, found: list[Pilot
         data[name] = ("pilot", np.asarray(values), SCHEMA[name].attributes)
     mean = data.error.isel(n=-1).mean("ordering")
     mean = mean.isel(epoch=runs.epoch) if "epoch" in data.dims else mean
-    regret = expected_regret(mean.values.ravel(), data.error_covariance.values)
+    drawn = regrets(mean.values.ravel(), data.error_covariance.values)
     said = _words(surface, runs, found, mean.values.ravel())
     notes = [*json.loads(data.attrs["notes"]), said]
     return data.assign_attrs(
         budget=runs.budget.trainings,
         taught_by=runs.epoch,
         trainings=runs.spent,
-        expected_regret=100 * regret,
+        expected_regret=100 * float(drawn.mean()),
+        regret_high=100 * float(np.quantile(drawn, 0.9)),
         notes=json.dumps(notes),
         warnings=json.dumps(json.loads(data.attrs["warnings"]) + runs.lost),
     )

@@ -104,9 +104,10 @@ def comparison_summary(plans: dict[str, Document]) -> RenderableType:
     """Give the rows as a table, ready to print."""
     rows, titles = compared(plans)
     table = Table(box=None, pad_edge=False, header_style="dim")
-    for k, title in enumerate(titles):
-        table.add_column(title, justify="left" if k < 2 else "right")
-    for k, row in enumerate(rows):
-        table.add_row(*row.cells, style=None if k else "bold")
+    shown = [k for k, title in enumerate(titles) if title not in MINOR]
+    for k in shown:
+        table.add_column(titles[k], justify="left" if k < 2 else "right", no_wrap=k > 1)
+    for at, row in enumerate(rows):
+        table.add_row(*(row.cells[k] for k in shown), style=None if at else "bold")
     warnings = [Text(f"warning: {sentence}", style="yellow") for sentence in not_alike(plans)]
     return Group(table, Text(least(plans)), *warnings)

@@ -28,7 +28,7 @@ def explain(document: Document) -> list[str]:
     list of str
         About ten sentences, the most important first.
     """
-    parts = (_use, _means, _why, _error, _gain, _equal, sure, _more, _samples, _next)
+    parts = (_use, means, _why, _error, _gain, _equal, sure, _more, _samples, _next)
     return [sentence for part in parts if (sentence := part(document))]
 
 
@@ -41,7 +41,8 @@ def _use(document: Document) -> str:
     )
 
 
-def _means(document: Document) -> str:
+def means(document: Document) -> str:
+    """Say what the recommended setting does to the loss."""
     rho, t = (document["recommended"][name] for name in ("soft_ratio", "temperature"))
     if rho == 1:
         return "The student then learns from the teacher's soft outputs alone, not from labels."
@@ -107,10 +108,11 @@ def sure(document: Document) -> str:
             f"The plan is computed for {_wide(document['student'])}; no real student was trained,"
             " and your network may differ."
         )
-    pilots = len(cost["pilots"])
+    pilots, most = len(cost["pilots"]), cost.get("regret_high")
+    high = "" if most is None else f" (in nine cases of ten {most:.2f} at most)"
     return (
         f"The recommended setting is expected to err {cost['expected_regret']:.2f} points more than"
-        f" the best of the grid; the plan trained {pilots} real"
+        f" the best of the grid{high}; the plan trained {pilots} real"
         f" student{'' if pilots == 1 else 's'} briefly and cost as much as"
         f" {cost['trainings']:.2g} trainings."
     )

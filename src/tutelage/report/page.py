@@ -14,10 +14,11 @@ from tutelage.data.task import Taught
 from tutelage.decisions.teacher import error_flip_ratios
 from tutelage.report import charts, frames
 from tutelage.report.compare import MINOR, compared, least, not_alike
-from tutelage.report.explain import sure
+from tutelage.report.explain import means, sure
 from tutelage.report.pictures import thumbnail
 from tutelage.report.vega import bundle
-from tutelage.report.words import percent
+from tutelage.report.verified import conclusion
+from tutelage.report.words import percent, points
 from tutelage.version import __version__
 
 _LONGEST = 200  # characters of a text
@@ -82,6 +83,9 @@ def render(
             lists=_lists(document, task),
             listed=_script_json(_listed(document, task)),
             sure=sure(document),
+            means=means(document),
+            infinite="width=inf" in document["student"],
+            checked=None if verification is None else conclusion(verification),
             shown=_SHOWN,
             script=_script(bundle()),
         )
@@ -118,7 +122,12 @@ def _environment() -> Environment:
     made = Environment(
         loader=PackageLoader("tutelage.report"), autoescape=True, undefined=StrictUndefined
     )
-    made.filters |= {"percent": percent, "number": _number, "brief": "{:g}".format}
+    made.filters |= {
+        "percent": percent,
+        "number": _number,
+        "points": points,
+        "brief": "{:g}".format,
+    }
     return made
 
 

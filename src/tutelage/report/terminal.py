@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tutelage.report.verified import conclusion
 from tutelage.report.words import beyond, count
 
 _ROWS = 6
@@ -58,13 +59,8 @@ def verification_summary(verified: dict[str, Any]) -> RenderableType:
         table.add_row(
             f"{row['soft_ratio']:g}", f"{row['temperature']:g}", *numbers, row["role"], style=style
         )
-    rho, t = verified["best"]
     lines = [
-        (
-            f"The recommended setting errs {100 * verified['regret']:.2f} ±"
-            f" {100 * verified['regret_se']:.2f} points more than the best of those trained (soft"
-            f" ratio {rho:g}, temperature {t:g})."
-        ),
+        conclusion(verified),
         (
             f"{verified['students']} students took {verified['seconds']:.0f} s, the plan"
             f" {verified['plan_seconds']:.0f} s."
@@ -102,9 +98,9 @@ def _cost_lines(cost: dict[str, Any]) -> list[str]:
         return []
     pilots = len(cost["pilots"])
     return [
-        f"Expected to err {cost['expected_regret']:.2f} points more than the best of these"
-        f" settings; found with {pilots} pilot{'' if pilots == 1 else 's'}, at the cost of"
-        f" {cost['trainings']:.2g} trainings of the student."
+        f"Expected to err {cost['expected_regret']:.2f} points more than the best of these settings"
+        f" (90 %: {_at_most(cost)}); found with {pilots} pilot{'' if pilots == 1 else 's'}, at the"
+        f" cost of {cost['trainings']:.2g} trainings of the student."
     ]
 
 
@@ -127,6 +123,11 @@ def _sample_lines(samples: dict[str, Any]) -> list[str]:
             f" {100 * rest['se']:.1f} points off the error; label_next.csv says which come first."
         )
     return lines
+
+
+def _at_most(cost: dict[str, Any]) -> str:
+    high = cost.get("regret_high")
+    return "not known" if high is None else f"at most {high:.2f}"
 
 
 def _number(value: float | None) -> str:

@@ -145,7 +145,14 @@ def _near(a: Places, b: Places) -> Float[ndarray, "a b"]:
 
 
 def expected_regret(mean: np.ndarray, covariance: np.ndarray, seed: int = 0) -> float:
-    """Give how much more the setting of the least mean is expected to err than the best one.
+    """Give how much more the setting of the least mean is expected to err than the best one: the
+    mean of `regrets`.
+    """
+    return float(regrets(mean, covariance, seed).mean())
+
+
+def regrets(mean: np.ndarray, covariance: np.ndarray, seed: int = 0) -> Float[ndarray, " draws"]:
+    """Draw how much more the setting of the least mean may err than the best one.
 
     Parameters
     ----------
@@ -159,7 +166,7 @@ def expected_regret(mean: np.ndarray, covariance: np.ndarray, seed: int = 0) -> 
     spread = vectors * np.sqrt(np.clip(values, 0, None))
     normal = np.random.default_rng(seed).standard_normal((_DRAWS, len(mean)))
     drawn = mean + normal @ spread.T
-    return float((drawn[:, mean.argmin()] - drawn.min(1)).mean())
+    return np.asarray(drawn[:, mean.argmin()] - drawn.min(1))
 
 
 def gains(
