@@ -123,7 +123,7 @@ def _environment() -> Environment:
         loader=PackageLoader("tutelage.report"), autoescape=True, undefined=StrictUndefined
     )
     made.filters |= {
-        "percent": percent,
+        "percent": lambda *given: percent(*given).replace(" ", "\u00a0"),  # on one line
         "number": _number,
         "points": points,
         "brief": "{:g}".format,
