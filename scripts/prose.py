@@ -15,7 +15,7 @@ from textwrap import shorten
 ROOT = Path(__file__).parents[1]
 FOR_USERS = (
     "README.md", "docs/index.md", "docs/glossary.md", "docs/trust.md", "docs/start/*.md",
-    "docs/how-to/*.md",
+    "docs/how-to/*.md", "docs/data.md",
     "docs/tutorials/*.py",
 )  # fmt: skip
 EXPLAIN = ("docs/*.md",)
