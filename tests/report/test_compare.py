@@ -53,10 +53,12 @@ def test_the_least_error_comes_first_and_is_told_apart_only_where_it_can_be(plan
 
 
 def test_plans_of_different_test_parts_are_said_to_be(plans):
-    assert not_alike(plans) == []
+    same = {name: plan | {"student": "mine"} for name, plan in plans.items()}
+    assert not_alike(same) == []
+    assert [sentence.split(" is of")[0] for sentence in not_alike(plans)] == list(plans)
     other = copy.deepcopy(plans["depth-3"])
     other["task"]["n_test"] = 50
-    assert not_alike({"a": plans["depth-1"], "b": other}) == [
+    assert not_alike({"a": same["depth-1"], "b": other | {"student": "mine"}}) == [
         "b and a are evaluated on different samples (50 of the test part and 200 of the test part),"
         " so that their errors differ by chance, too."
     ]

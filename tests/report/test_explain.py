@@ -44,6 +44,16 @@ def test_equally_good_settings_are_named_and_counted(document):
     assert any(s.startswith("No other") for s in explain(document | {"recommended": alone}))
 
 
+def test_a_setting_is_not_compared_with_itself(document):
+    gain = {"soft_ratio": 0.1, "temperature": 1.0, "error_reduction": 0.0, "se": 0.0}
+    best = document["recommended"] | {
+        "soft_ratio": 0.1, "temperature": 1.0, "gain_over_labels": gain
+    }  # fmt: skip
+    said = explain(document | {"recommended": best})
+    assert any("smallest soft ratio of the grid" in sentence for sentence in said)
+    assert not any("0.0 ± 0.0" in sentence for sentence in said)
+
+
 def test_warnings_come_before_the_next_step(document):
     last = explain(document | {"warnings": ["a", "b"]})[-1]
     assert last.startswith("First read the plan's 2 warnings. To check")

@@ -29,7 +29,9 @@ def compare_command(
     planned: Annotated[list[Path], typer.Argument(metavar="PLAN PLAN …", help="Folders of plans.")],
     out: Annotated[
         Path,
-        typer.Option("--out", metavar="FILE", help="The report.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--out", metavar="FILE", help="The report, or a folder for it.", rich_help_panel=OUTPUT
+        ),
     ] = Path("comparison.html"),
     quiet: Quiet = False,
 ) -> None:
@@ -50,6 +52,7 @@ def compare_command(
             f"The plan {bare} is of a task without labels, so that it predicts no error; plans are"
             " compared by their errors."
         )
+    out = out if out.suffix == ".html" else out / "comparison.html"
     with written(out) as partial:
         partial.write_text(render_comparison(plans), encoding="utf-8")
     if not quiet:

@@ -99,7 +99,7 @@ def errors_of_plans(frame: pd.DataFrame) -> Chart:
             alt.Tooltip("high:Q", title="to", format=".2%"),
         ],
     )
-    return _finish(bars + point).properties(height=alt.Step(34))
+    return _finish(bars + point).properties(height=34 * len(frame))
 
 
 def risks_over_n(frame: pd.DataFrame, n: int) -> Chart:

@@ -93,6 +93,11 @@ def not_alike(plans: dict[str, Document]) -> list[str]:
         for other, plan_of in others
         if any(plan_of["task"][key] != plan["task"][key] for key in _SAME)
         or plan_of["error_from"] != plan["error_from"]
+    ] + [
+        f"{wide} is of an infinitely wide network, which cannot be trained as it is; a practical"
+        " one may err more or less."
+        for wide, plan_of in plans.items()
+        if "width=inf" in plan_of["student"] and len({p["student"] for p in plans.values()}) > 1
     ]
 
 

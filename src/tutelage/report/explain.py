@@ -74,7 +74,13 @@ def _error(document: Document) -> str:
 
 def _gain(document: Document) -> str | None:
     gain = document["recommended"]["gain_over_labels"]
-    if not gain or gain["error_reduction"] == 0:
+    best = document["recommended"]
+    if gain and all(gain[name] == best[name] for name in ("soft_ratio", "temperature")):
+        return (
+            "This is the smallest soft ratio of the grid: the student learns from labels nearly"
+            " alone."
+        )
+    if not gain:
         return None
     better = "less" if gain["error_reduction"] > 0 else "more"
     return (
@@ -133,7 +139,7 @@ def _more(document: Document) -> str | None:
     if rest is not None:
         return (
             "Labels for all samples would take"
-            f" {points(rest['error_reduction'])} ± {points(rest['se'])} off the error."
+            f" {100 * rest['error_reduction']:.1f} ± {points(rest['se'])} off the error."
         )
     if ahead is not None:
         return (
@@ -152,14 +158,16 @@ def _samples(document: Document) -> str | None:
     if not document["task"]["labels"] or label + mended + open_ == 0:
         return None
     return (
-        f"Teacher and label differ on {label + mended + open_:,} samples of the pool: the teacher"
-        f" seems wrong on {label:,}, the label on {mended:,}, and {open_:,} are open."
+        f"Teacher and label differ on {label + mended + open_:,} samples of the pool: by the vote"
+        f" of this plan's students the teacher is wrong on {label:,}, the label on {mended:,}, and"
+        f" {open_:,} are open."
     )
 
 
 def _next(document: Document) -> str:
-    warned = len(document["warnings"])
-    first = ""
+    warned, first = len(document["warnings"]), ""
     if warned:
         first = f"First read the plan's {warned} warning{'' if warned == 1 else 's'}. "
+    if document["teacher"]["label_next"]:
+        first += "label_next.csv says which samples to label next. "
     return f"{first}To check the plan with real students, run tutelage verify on its folder."

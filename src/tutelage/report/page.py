@@ -25,12 +25,15 @@ _LONGEST = 200  # characters of a text
 _SHOWN, _DOWNLOADED = 24, 2000  # samples per list; all of them are in plan.json
 LISTS = {
     "label_corrects_teacher": (
-        "The label corrects the teacher",
+        "The teacher seems wrong",
         "Students that have not seen the sample side with its label.",
     ),
     "teacher_corrects_label": (
-        "The teacher corrects the label",
-        "Labels to look at: students that have not seen the sample side with the teacher.",
+        "Labels to check: the teacher seems right",
+        (
+            "Students that have not seen the sample side with the teacher. Look before you change a"
+            " label: they may be wrong together."
+        ),
     ),
     "undecided": (
         "Undecided",

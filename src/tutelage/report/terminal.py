@@ -37,6 +37,8 @@ def summary(document: dict[str, Any]) -> RenderableType:
     ]
     parts += [Text(line) for line in _cost_lines(document["cost"])]
     parts += [Text(line) for line in _sample_lines(document["samples"])]
+    if document["teacher"]["label_next"]:
+        parts.append(Text("label_next.csv says which samples to label next."))
     parts += [Text(f"note: {sentence}", style="dim") for sentence in document["notes"]]
     parts += [Text(f"warning: {sentence}", style="yellow") for sentence in document["warnings"]]
     return Group(*parts)
@@ -120,7 +122,7 @@ def _sample_lines(samples: dict[str, Any]) -> list[str]:
     if (rest := samples.get("labelled")) is not None:
         lines.append(
             f"Labels of all samples would take {100 * rest['error_reduction']:.1f} ±"
-            f" {100 * rest['se']:.1f} points off the error; label_next.csv says which come first."
+            f" {100 * rest['se']:.1f} points off the error."
         )
     return lines
 
