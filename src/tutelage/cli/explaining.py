@@ -8,7 +8,7 @@ from rich.console import Console
 
 from tutelage._plan import read_document
 from tutelage.cli.app import app
-from tutelage.cli.options import OUTPUT, Quiet, to_stdout
+from tutelage.cli.options import OUTPUT, Quiet, folder_of, to_stdout
 from tutelage.exceptions import SettingError
 from tutelage.outputs import written
 from tutelage.report import comparison_summary, explain, render_comparison
@@ -21,7 +21,7 @@ def explain_command(
     ],
 ) -> None:
     """Say in about ten sentences what a plan found, and why."""
-    to_stdout("".join(f"{sentence}\n" for sentence in explain(read_document(_folder(planned)))))
+    to_stdout("".join(f"{sentence}\n" for sentence in explain(read_document(folder_of(planned)))))
 
 
 @app.command("compare", rich_help_panel="Plans")
@@ -36,7 +36,7 @@ def compare_command(
     quiet: Quiet = False,
 ) -> None:
     """Set plans of several students or teachers side by side, in one report."""
-    folders = [_folder(path) for path in planned]
+    folders = [folder_of(path) for path in planned]
     names = [str(folder) for folder in folders]
     twice = next((name for name in names if names.count(name) > 1), None)
     if twice is not None:
@@ -59,7 +59,3 @@ def compare_command(
         console = Console(highlight=False)
         console.print(comparison_summary(plans))
         console.print(f"Report: {out.resolve()}", soft_wrap=True)
-
-
-def _folder(planned: Path) -> Path:
-    return planned.parent if planned.suffix == ".json" else planned

@@ -107,7 +107,7 @@ def task_of(
 
 def plan_of(planned: Path, task: str | None, progress: Reports) -> tuple[Plan, Task]:
     """A plan that was saved, and its task, which may have moved."""
-    folder = planned.parent if planned.suffix == ".json" else planned
+    folder = folder_of(planned)
     document = read_document(folder)
     source = task or document["task"]["source"]
     if source is None:
@@ -122,6 +122,11 @@ def plan_of(planned: Path, task: str | None, progress: Reports) -> tuple[Plan, T
             " one (.npz, .safetensors, a folder of .npy files, or parquet without --features)."
         )
     return Plan.load(folder, task=loaded), loaded
+
+
+def folder_of(planned: Path) -> Path:
+    """Give the folder of a plan, which may be named by its plan.json."""
+    return planned.parent if planned.suffix == ".json" else planned
 
 
 def to_stdout(text: str) -> None:

@@ -23,7 +23,7 @@ _NUMBERS = ("id", "idx", "index", "guid", "__index_level_0__")  # that samples a
 IDS, MASK = "input_ids", "attention_mask"
 _SUM = {2: 0.03, 4: 0.003, 8: 0.003}  # how far probabilities may miss 1, by bytes of a number
 _SEVERAL = ("x", "teacher_logits", "teacher_log_probs")  # roles of which there may be several
-_READ = 8192  # samples at a time
+CHUNK = 8192  # samples at a time
 Given = Mapping[str, str | Sequence[str] | Mapping[str, float]]
 
 
@@ -342,7 +342,7 @@ def rows_of(tables: Mapping[str, Table], given: Given | None, classes: int | Non
 
 def _chunks(table: Table, names: Sequence[str]) -> Iterator[Any]:
     """All rows of some columns, some at a time, as the table may be larger than memory."""
-    return (table.arrow(names, at, at + _READ) for at in range(0, max(1, table.n), _READ))
+    return (table.arrow(names, at, at + CHUNK) for at in range(0, max(1, table.n), CHUNK))
 
 
 def _texts(table: Table, label: str) -> set[str] | None:

@@ -1,6 +1,6 @@
 """What an input looks like: a tensor, or a dict of tensors, samples first."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sized
 
 import torch
 from torch import Tensor
@@ -9,9 +9,9 @@ Inputs = Tensor | dict[str, Tensor]
 """One tensor, or one for each argument of a network's `forward`, by name; samples first."""
 
 
-def length(x: Inputs) -> int:
+def length(x: Sized | Mapping[str, Sized]) -> int:
     """Number of samples."""
-    return len(next(iter(x.values()))) if isinstance(x, dict) else len(x)
+    return len(next(iter(x.values()))) if isinstance(x, Mapping) else len(x)
 
 
 def rows(x: Inputs, part: slice | Tensor) -> Inputs:

@@ -9,9 +9,9 @@ from typing import Any, Protocol
 import numpy as np
 
 from tutelage.data import checks as check
-from tutelage.data.columns import Given, rows_of
+from tutelage.data.columns import CHUNK, Given, rows_of
 from tutelage.data.columns import Rows as TableRows
-from tutelage.data.inputs import Shape
+from tutelage.data.inputs import Shape, length
 from tutelage.data.preprocessing import channels_first, tensor_of
 from tutelage.data.tables import Table, is_table, tables_at
 from tutelage.data.task import Task, Taught
@@ -21,7 +21,6 @@ from tutelage.lazy import extra
 POOL = ("x_train", "teacher_logits_train", "y_train")
 TEST = ("x_test", "teacher_logits_test", "y_test")
 Rows = tuple[check.Arrays, np.ndarray, np.ndarray | None]
-_READ = 8192  # samples at a time
 _LEAST, _FIRST = 100, 1024  # samples of a stream, and those that are looked at as a task's are
 
 
@@ -84,9 +83,9 @@ class Source:
         """
         x, z, y = self.stored.rows(POOL, 0, _FIRST)
         known = check.inputs(x, POOL[0])
-        logits = check.teacher_logits(z, POOL[1], samples(known), None)
+        logits = check.teacher_logits(z, POOL[1], length(known), None)
         if y is not None:
-            check.labels(y, POOL[2], samples(known), _classes(logits))
+            check.labels(y, POOL[2], length(known), _classes(logits))
 
     def _checked(self, names: Sequence[str], start: int, stop: int | None) -> Rows:
         try:
@@ -99,7 +98,7 @@ class Source:
             key.partition(".")[2]: self._laid(check.features(array, key, start))
             for key, array in check.named(x, names[0]).items()
         }
-        n = samples(inputs)
+        n = length(inputs)
         logits = check.scores(z, names[1], n, start=start)
         labels = None if y is None else check.labels(y, names[2], n, _classes(logits), start)
         if names is TEST:
@@ -108,11 +107,6 @@ class Source:
 
     def _laid(self, x: np.ndarray) -> np.ndarray:
         return channels_first(tensor_of(x), self.image_layout).numpy()
-
-
-def samples(x: check.Arrays) -> int:
-    """How many there are of inputs, which may go by name."""
-    return len(next(iter(check.named(x, "").values())))
 
 
 def _classes(logits: np.ndarray) -> int:
@@ -362,8 +356,8 @@ class StreamTask(Taught):
 
     def __init__(self, source: Source, most: int) -> None:
         self.test, self._n_train = held_out(source, most)
-        cuts = range(0, self._n_train, _READ)
-        parts = [source.rows(at, min(at + _READ, self._n_train)) for at in cuts]
+        cuts = range(0, self._n_train, CHUNK)
+        parts = [source.rows(at, min(at + CHUNK, self._n_train)) for at in cuts]
         known = [y for *_, y in parts if y is not None]
         self.teacher_logits_train = np.concatenate([z for _, z, _ in parts])
         self.y_train = np.concatenate(known) if known else None

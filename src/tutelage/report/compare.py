@@ -7,7 +7,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tutelage.report.words import percent, points
+from tutelage.report.words import infinite, percent, points
 
 Document = dict[str, Any]
 MINOR = (
@@ -97,7 +97,7 @@ def not_alike(plans: dict[str, Document]) -> list[str]:
         f"{wide} is of an infinitely wide network, which cannot be trained as it is; a practical"
         " one may err more or less."
         for wide, plan_of in plans.items()
-        if "width=inf" in plan_of["student"] and len({p["student"] for p in plans.values()}) > 1
+        if infinite(plan_of) and len({p["student"] for p in plans.values()}) > 1
     ]
 
 

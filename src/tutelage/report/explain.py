@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tutelage.report.words import beyond, count, percent, points
+from tutelage.report.words import beyond, count, infinite, percent, points
 
 Document = dict[str, Any]
 _VERDICTS = {
@@ -111,7 +111,7 @@ def sure(document: Document) -> str:
     cost = document["cost"]
     if cost["expected_regret"] is None:
         return (
-            f"The plan is computed for {_wide(document['student'])}; no real student was trained,"
+            f"The plan is computed for {_student(document)}; no real student was trained,"
             " and your network may differ."
         )
     pilots, most = len(cost["pilots"]), cost.get("regret_high")
@@ -124,8 +124,9 @@ def sure(document: Document) -> str:
     )
 
 
-def _wide(student: str) -> str:
-    return f"an infinitely wide network ({student})" if "width=inf" in student else student
+def _student(document: Document) -> str:
+    name: str = document["student"]
+    return f"an infinitely wide network ({name})" if infinite(document) else name
 
 
 def _more(document: Document) -> str | None:

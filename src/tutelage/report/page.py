@@ -18,7 +18,7 @@ from tutelage.report.explain import means, sure
 from tutelage.report.pictures import thumbnail
 from tutelage.report.vega import bundle
 from tutelage.report.verified import conclusion
-from tutelage.report.words import percent, points
+from tutelage.report.words import infinite, percent, points
 from tutelage.version import __version__
 
 _LONGEST = 200  # characters of a text
@@ -87,7 +87,7 @@ def render(
             listed=_script_json(_listed(document, task)),
             sure=sure(document),
             means=means(document),
-            infinite="width=inf" in document["student"],
+            infinite=infinite(document),
             checked=None if verification is None else conclusion(verification),
             shown=_SHOWN,
             script=_script(bundle()),

@@ -18,6 +18,11 @@ def count(n: int | None) -> str:
     return "out of reach" if n is None else f"{n:,}"
 
 
+def infinite(document: dict[str, Any]) -> bool:
+    """Whether a plan is of an infinitely wide network."""
+    return "width=inf" in document["student"]
+
+
 def beyond(target: dict[str, Any]) -> str:
     """That a number of samples is more than there are."""
     return "; beyond the pool, extrapolated" if target["extrapolated"] else ""
