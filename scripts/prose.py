@@ -14,7 +14,8 @@ from textwrap import shorten
 
 ROOT = Path(__file__).parents[1]
 FOR_USERS = (
-    "README.md", "docs/index.md", "docs/glossary.md", "docs/trust.md", "docs/start/*.md",
+    "README.md", "docs/index.md", "docs/glossary.md", "docs/trust.md", "docs/students.md",
+    "docs/scale.md", "docs/costs.md", "docs/kernels.md", "docs/evidence.md", "docs/start/*.md",
     "docs/how-to/*.md", "docs/data.md",
     "docs/tutorials/*.py",
 )  # fmt: skip

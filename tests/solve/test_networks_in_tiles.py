@@ -84,6 +84,7 @@ def test_a_plan_of_a_network_that_is_killed_goes_on(tmp_path):
     task(n=500, m=50).save(tmp_path / "task.npz")
     options = ["--student", "mlp:width=8,depth=1", "--warm-starts", "1", "--warm-epochs", "2"]
     options += ["--learning-rate", "0.05", "--epochs", "3", "--soft-ratio", "0.2,1"]
+    options += ["--budget", "0"]
     code = "from _tutelage_entry import main; main()"
 
     def command(folder):

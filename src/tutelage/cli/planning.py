@@ -201,7 +201,7 @@ def plan_command(
     checkpoint: Annotated[
         Path | None,
         typer.Option(
-            metavar="DIR", help="Keep finished tiles, to go on from.", rich_help_panel=WORK
+            metavar="DIR", help="Keep what is done, to go on after a kill.", rich_help_panel=WORK
         ),
     ] = None,
     memory: Annotated[

@@ -184,6 +184,9 @@ def cannot(task: Any, student: Any, options: dict[str, Any]) -> str | None:
         return "pilots need labels, and a labelled test part"
     if task.n_train < SMALLEST:
         return f"the pool has {task.n_train} samples, where pilots need {SMALLEST}"
+    scale = options.get("scale")
+    if isinstance(scale, Scale):  # pilots go on from a checkpoint, too
+        options = options | {"scale": replace(scale, checkpoint=None)}
     given = [name for name, plain in WHOLE.items() if not _plain(options.get(name, plain), plain)]
     return f"{' and '.join(given)} ask for theory on the whole pool" if given else None
 

@@ -23,9 +23,11 @@ from tutelage.decisions.settings import choose
 from tutelage.decisions.teacher import choose_epoch
 from tutelage.devices import found_device
 from tutelage.pilots.budget import PROBES, WHOLE, Budget, priced
+from tutelage.pilots.kept import Kept
 from tutelage.pilots.runs import Pilot, Runs
 from tutelage.pilots.surface import Surface
 from tutelage.progress import Progress, remark, silent
+from tutelage.solve import Scale
 from tutelage.students import TorchStudent
 from tutelage.theory.pilots import WIDE, places, regrets
 from tutelage.variables import SCHEMA
@@ -74,6 +76,11 @@ def within(
     searched = student.training.learning_rate is None
     student = replace(student, training=training).settled(whole, seed=seed, progress=progress)
     settings = len(ratios) * len(heats)
+    fingerprint = {
+        "task": task.fingerprint, "t_power": t_power, "seed": seed, "standardised": standardise,
+        **given,
+    }  # fmt: skip
+    kept = Kept.of(options.get("scale", Scale()).checkpoint, fingerprint, student, whole)
     student, prices = priced(
         student, whole, task.n_test, budget, orderings,
         t_power=t_power, settings=settings, found=searched,
@@ -92,16 +99,18 @@ def within(
         f" {spent:.2g} trainings of the student; with pilots {most:.2g} at"
         f" most, about {prices.seconds * most:.0f} s",
     )
-    data = linearised(
-        task, student, used, orderings=count, t_power=t_power, seed=seed, standardise=standardise,
-        device=device, progress=progress, **given,
-    )  # fmt: skip
+
+    def theory(of: Task, starts: int) -> xr.Dataset:
+        return linearised(
+            of, student, used, orderings=starts, t_power=t_power, seed=seed,
+            standardise=standardise, device=device, progress=progress, **given,
+        )  # fmt: skip
+
+    named = f"theory-{used}-{student.last}"
+    data = kept.curves(f"{named}-{count}", lambda: theory(task, count))
     epoch = _epoch(task, data)
     if fewer is not None:
-        beside = linearised(
-            fewer, student, used, orderings=1, t_power=t_power, seed=seed, standardise=standardise,
-            device=device, progress=progress, **given,
-        )  # fmt: skip
+        beside = kept.curves(f"{named}-fewer", lambda: theory(fewer, 1))
         both = [d.isel(epoch=epoch) if "epoch" in d.dims else d for d in (data, beside)]
         data.attrs["labelling"] = json.dumps(asdict(labelling(task, *both)))
     if untold:
@@ -111,7 +120,7 @@ def within(
     order = torch.as_tensor(np.random.default_rng([seed, 0]).permutation(task.n_train))
     assert whole.teacher is not None
     taught = Part(whole.x, whole.teacher[:, [epoch]], whole.labels).rows(order)
-    runs = Runs(task, student, epoch, taught, test, t_power, seed, budget, spent, progress)
+    runs = Runs(task, student, epoch, taught, test, t_power, seed, budget, spent, progress, kept)
     found = runs.pilots(surface)
     corrected = _with_votes(data, task, epoch, order, found, surface)
     corrected = _corrected(corrected, "error", surface, runs, found)

@@ -12,6 +12,7 @@ from tutelage.data.part import Part
 from tutelage.data.task import Task
 from tutelage.exceptions import StudentError
 from tutelage.pilots.budget import Budget
+from tutelage.pilots.kept import Kept
 from tutelage.pilots.surface import Surface
 from tutelage.progress import Progress
 from tutelage.students import TorchStudent
@@ -84,6 +85,8 @@ class Runs:
     ----------
     spent : float
         In trainings of the student.
+    kept : Kept
+        Pilots of a run that was killed.
     lost : list of str
         What is to be said of pilots that diverged.
     """
@@ -98,6 +101,7 @@ class Runs:
     budget: Budget
     spent: float
     progress: Progress
+    kept: Kept = field(default_factory=Kept)
     lost: list[str] = field(default_factory=list)
 
     def pilots(self, surface: Surface) -> list[Pilot]:
@@ -186,27 +190,39 @@ class Runs:
         """Train one, which leaves out the fold of its number; None if it diverges."""
         rho, t = float(surface.soft_ratio[s]), float(surface.temperature[s])
         others = left_out(len(self.taught), kind, number)
-        seen = torch.ones(len(self.taught), dtype=torch.bool)
-        seen[others] = False
-        n, own = kind.n, self.taught.rows(seen.nonzero()[:, 0])
-        loss = DistillationLoss(rho, t, self.t_power)
-        named = f"A pilot of {n:,} samples at a soft ratio of {rho:g} and a temperature of {t:g}"
+        named = (
+            f"A pilot of {kind.n:,} samples at a soft ratio of {rho:g} and a temperature of {t:g}"
+        )
+        known_as = f"pilot-{rho:g}-{t:g}-{kind.n}-{kind.epochs}-{number}-{self.epoch}"
         try:
-            network, done = self.student.trained(
-                own, loss, seed=_SEED + 100 * self.seed, epochs=kind.epochs
-            )
+            shown = self.kept.array(known_as, lambda: self._trained(rho, t, kind, others))
         except StudentError as error:
             self.lost.append(f"{named} came to nothing: {error}")
             return None
-        rate = self.student.training.learning_rate
-        attempts = 1 if rate is None else 1 + round(math.log(rate / done.learning_rate, 3))
+        attempts, tested = int(shown[0]), 1 + self.task.n_test
         if attempts > 1:
+            rate = self.student.training.learning_rate
+            assert rate is not None
             self.lost.append(
                 f"{named} diverged at a learning rate of {rate:.2g}, and was trained at"
-                f" {done.learning_rate:.2g}."
+                f" {rate / 3 ** (attempts - 1):.2g}."
             )
+        decided, voted = torch.as_tensor(shown[1:tested]), torch.as_tensor(shown[tested:])
+        return Pilot(s, kind, others, decided, voted, attempts)
+
+    def _trained(self, rho: float, t: float, kind: Kind, others: Tensor) -> np.ndarray:
+        """Give the trainings that it took, and its decisions on the test part and on `others`."""
+        seen = torch.ones(len(self.taught), dtype=torch.bool)
+        seen[others] = False
+        network, done = self.student.trained(
+            self.taught.rows(seen.nonzero()[:, 0]), DistillationLoss(rho, t, self.t_power),
+            seed=_SEED + 100 * self.seed, epochs=kind.epochs,
+        )  # fmt: skip
+        rate = self.student.training.learning_rate
+        attempts = 1 if rate is None else 1 + round(math.log(rate / done.learning_rate, 3))
+        decided = decisions(network, self.test)
         voted = decisions(network, self.taught.rows(others).x)
-        return Pilot(s, kind, others, decisions(network, self.test), voted, attempts)
+        return torch.cat([torch.tensor([attempts]), decided.cpu(), voted.cpu()]).numpy()
 
 
 def kinds_of(n: int, epochs: int, tested: int) -> list[Kind]:

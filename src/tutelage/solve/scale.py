@@ -98,7 +98,8 @@ class Scale:
     scheduler : str, optional
         Address of a running Dask cluster.
     checkpoint : path, optional
-        Folder that tiles are kept in, for a run that is killed to go on from.
+        Folder of what is done, from which a run that is killed goes on: tiles, or theory and pilots
+        of a plan within a budget.
     memory : float, optional
         Bytes that may be used; by default four fifths of what is free. Beyond it tiles lie in
         files.
