@@ -64,6 +64,16 @@ SAYS = {
     "teacher_corrects_label": "positions where the teacher seems right, the label wrong",
     "undecided": "positions where students disagree",
     "flip_ratio_quantiles": "soft ratios below which labels overrule the teacher's errors",
+    "suspect_labels": (
+        "positions where teacher and label differ, the most suspicious label first (6.3)"
+    ),
+    "wrong_labels": (
+        "share of the pool's labels that are wrong (6.2), if those of the test part are right; null"
+        " where it cannot be told"
+    ),
+    "share": "the estimate",
+    "low": "lower end of the 90 % interval",
+    "high": "upper end of the 90 % interval",
     "label_next": "samples without a label, the one to label first first",
     "sizes": "numbers of samples n",
     "agreement": "share of decisions that are the teacher's",

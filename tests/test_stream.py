@@ -538,7 +538,7 @@ def test_a_pool_of_any_size_is_planned_for_with_a_report(tmp_path, capsys):
     assert cli.run([str(a) for a in plan]) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert {p.name for p in (tmp_path / "o").iterdir()} == {
-        "plan.json", "curves.nc", "report.html",
+        "plan.json", "curves.nc", "report.html", "suspect_labels.csv",
     }  # fmt: skip
     document = json.loads((tmp_path / "o" / "plan.json").read_text())
     found = tu.load_curves(tmp_path / "o" / "curves.nc")

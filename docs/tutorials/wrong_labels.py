@@ -38,7 +38,24 @@ plan = tu.plan(task, soft_ratio=[0.1, 0.3, 0.6, 1.0], temperature=[1.0, 4.0])
 print(plan.summary())
 
 # %% [markdown]
-# `teacher_corrects_label` are labels to look at. How many of them are really wrong, and how many of
+# How many labels are wrong? The plan compares how often the teacher agrees with the labels of the
+# pool and with those of the test part.
+
+# %%
+told = plan.teacher.wrong_labels
+print(f"{told.share:.1%} of the labels are wrong (90 %: {told.low:.1%} to {told.high:.1%}).")
+print(f"Really: {len(spoilt) / task.n_train:.1%}.")
+
+# %% [markdown]
+# Which ones? `suspect_labels` starts with the most suspicious label.
+
+# %%
+first = np.array(plan.teacher.suspect_labels[: len(spoilt)])
+print(f"{np.isin(first, spoilt).mean():.0%} of the first {len(first)} are really wrong.")
+
+# %% [markdown]
+# `teacher_corrects_label` are those among them on which students that have not seen the sample side
+# with the teacher. How many of them are really wrong, and how many of
 # the wrong ones are among them?
 
 # %%

@@ -332,8 +332,8 @@ class Plan:
         return [int(i) for i in np.argsort(margin_of(self.predict(x)), kind="stable")[:most]]
 
     def save(self, folder: str | Path) -> None:
-        """Write plan.json, curves.nc and report.html; and label_next.csv, where there are samples
-        without a label.
+        """Write plan.json, curves.nc and report.html; label_next.csv, where there are samples
+        without a label, and suspect_labels.csv, where teacher and label differ.
 
         Raises
         ------
@@ -343,24 +343,40 @@ class Plan:
         save_curves(self._curves, Path(folder) / "curves.nc")
         self.to_html(Path(folder) / "report.html")
         if self.teacher.label_next:
-            self._write_label_next(Path(folder) / "label_next.csv")
+            self._write_samples(Path(folder) / "label_next.csv", self.teacher.label_next)
+        if self.teacher.suspect_labels:
+            self._write_samples(Path(folder) / "suspect_labels.csv", self.teacher.suspect_labels)
         self.to_json(Path(folder) / "plan.json")
 
-    def _write_label_next(self, path: Path) -> None:
-        """Samples to label, with what the teacher takes them for and how sure it is."""
-        chosen = self.teacher.label_next
+    def _write_samples(self, path: Path, chosen: list[int]) -> None:
+        """Samples, with what the teacher takes them for, how sure it is, and what they are labelled
+        as.
+        """
         logits = self._task.teacher_logits("train")[self._epoch][chosen].astype(np.float64)
-        names = self._task.class_names
-        classes = [str(k) if names is None else names[k] for k in decide(logits)]
         columns: dict[str, Any] = {
             "sample": chosen,
-            "teacher": [_no_formula(name) for name in classes],
+            "teacher": self._named(decide(logits)),
             "margin": margin_of(logits).round(6),
         }
+        labels = self._task.y_train
+        if labels is not None and (labels[chosen] != NOT_LABELLED).all():
+            columns["label"] = self._named(labels[chosen])
+            columns["students"] = self._sides(chosen)
         if self._task.text(0) is not None:
             columns["text"] = [_no_formula(self._task.text(i) or "") for i in chosen]
         with written(path) as partial:
             pd.DataFrame(columns).to_csv(partial, index=False)
+
+    def _sides(self, chosen: list[int]) -> list[str]:
+        """Whose side students take that have not seen the samples."""
+        of = dict.fromkeys(self.teacher.teacher_corrects_label, "teacher")
+        of |= dict.fromkeys(self.teacher.label_corrects_teacher, "label")
+        return [of.get(i, "undecided") for i in chosen]
+
+    def _named(self, classes: np.ndarray) -> list[str]:
+        """Classes by their names, as a spreadsheet takes them."""
+        names = self._task.class_names
+        return [_no_formula(str(k) if names is None else names[k]) for k in classes]
 
     @property
     def _epoch(self) -> int:

@@ -1,4 +1,7 @@
+from dataclasses import replace
+
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -6,7 +9,13 @@ import tutelage as tu
 from problems import task
 from tutelage.decisions.evidence import Evidence
 from tutelage.decisions.settings import Choice
-from tutelage.decisions.teacher import QUANTILES, choose_epoch, disagreements
+from tutelage.decisions.teacher import (
+    QUANTILES,
+    choose_epoch,
+    disagreements,
+    share_of_wrong,
+    suspects,
+)
 
 RATIOS, TEMPERATURES = [0.1, 0.5, 1.0], [1.0, 4.0]
 KERNEL = tu.kernels.mlp(depth=1)
@@ -47,7 +56,7 @@ def test_disagreements_are_split_by_votes_at_the_temperature_and_of_the_epoch():
     }
     for name, part in parts.items():
         assert part.any()
-        assert found[name] == np.flatnonzero(part).tolist()
+        assert sorted(found[name]) == np.flatnonzero(part).tolist()
     flips = tu.flip_ratio(
         problem.teacher_logits_train[1][differ], labels[differ], temperature=4.0, t_power=0
     )
@@ -75,3 +84,55 @@ def test_an_epoch_is_described_as_if_its_teacher_had_been_given_alone():
             assert made.recommended.data_inefficiency == pytest.approx(best.data_inefficiency)
     errors = [epoch.error for epoch in made.teacher.epochs]
     assert errors == sorted(errors)
+
+
+def noisy(share, **changes):
+    """A task of which a share of the pool's labels, and no other's, was moved to the next class."""
+    given = task(**{"n": 400, "m": 300, "noise": 0.3} | changes)
+    moved = np.random.default_rng(0).random(400) < share
+    return replace(given, y_train=np.where(moved, (given.y_train + 1) % 3, given.y_train)), moved
+
+
+def test_wrong_labels_are_counted_and_come_first():
+    problem, moved = noisy(0.2)
+    votes = np.asarray(problem.teacher_decisions("train")[0])
+    order = suspects(problem, 0, votes)
+    differ = problem.teacher_decisions("train")[0] != problem.y_train
+    assert sorted(order) == np.flatnonzero(differ).tolist()
+    assert moved[order[:40]].mean() > moved[order[-10:]].mean()
+    found = share_of_wrong(problem, 0)
+    assert found.low <= moved.mean() <= found.high
+    assert share_of_wrong(noisy(0)[0], 0).low == 0
+    assert share_of_wrong(task(n=100, m=0, test=False), 0) is None
+
+
+def test_a_student_that_contradicts_a_label_makes_it_more_suspicious():
+    problem, _ = noisy(0.2)
+    silent = np.full(400, -1)
+    order = suspects(problem, 0, silent).tolist()
+    last = order[-1]
+    against = silent.copy()
+    against[last] = (problem.y_train[last] + 1) % 3
+    assert suspects(problem, 0, against).tolist().index(last) < len(order) - 1
+    with_label = silent.copy()
+    with_label[last] = problem.y_train[last]
+    assert suspects(problem, 0, with_label).tolist() == order
+
+
+def test_lists_keep_that_order_and_go_to_a_table(tmp_path):
+    problem, _ = noisy(0.2)
+    made = tu.plan(problem, soft_ratio=[0.1, 1.0], temperature=[1.0])
+    made.save(tmp_path)
+    order = made.teacher.suspect_labels
+    for name in ("label_corrects_teacher", "teacher_corrects_label", "undecided"):
+        places = [order.index(i) for i in getattr(made.teacher, name)]
+        assert places == sorted(places)
+    table = pd.read_csv(tmp_path / "suspect_labels.csv")
+    assert list(table.columns) == ["sample", "teacher", "margin", "label", "students"]
+    assert table["sample"].tolist() == order
+    assert (table["label"] == problem.y_train[order]).all()
+    sides = table.set_index("sample")["students"]
+    assert (sides[made.teacher.teacher_corrects_label] == "teacher").all()
+    assert (sides[made.teacher.label_corrects_teacher] == "label").all()
+    assert (sides[made.teacher.undecided] == "undecided").all()
+    assert tu.Plan.load(tmp_path, task=problem) == made

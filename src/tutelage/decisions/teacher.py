@@ -12,6 +12,7 @@ from tutelage.decisions.evidence import Evidence, within_one_se
 from tutelage.decisions.settings import Choice
 from tutelage.theory.effective_logits import flip_ratio
 from tutelage.theory.imperfect_teacher import split_disagreements
+from tutelage.theory.wrong_labels import WrongLabels, suspicion, wrong_labels
 
 QUANTILES = (0.1, 0.25, 0.5, 0.75, 0.9)
 
@@ -35,7 +36,9 @@ class Teacher:
 
     `flip_ratio_quantiles` are those of the teacher's errors on the pool, at the recommended
     temperature: the soft ratios under which a label would overrule it. `label_next` are samples
-    without a label, the one that deserves it most first.
+    without a label, the one that deserves it most first. `suspect_labels` are all samples on which
+    teacher and label differ, the label that is most probably wrong first, as in the three lists
+    before; `wrong_labels` is the share of wrong labels, None where it cannot be told.
     """
 
     epochs: list[Epoch] | None
@@ -45,6 +48,8 @@ class Teacher:
     undecided: list[int]
     flip_ratio_quantiles: dict[str, float]
     label_next: list[int] = field(default_factory=list)
+    suspect_labels: list[int] = field(default_factory=list)
+    wrong_labels: WrongLabels | None = None
 
 
 def choose_epoch(evidences: list[Evidence], choices: list[Choice]) -> int:
@@ -91,19 +96,51 @@ def disagreements(
             "flip_ratio_quantiles": {},
         }
     votes = data.decision_loo.sel(temperature=temperature)
-    given, labels = task.teacher_decisions("train")[epoch], task.y_train
+    low, high = (np.asarray(votes.isel(soft_ratio=k)) for k in (0, -1))
+    given, labels = task.teacher_decisions("train")[epoch], np.asarray(task.y_train)
+    order = suspects(task, epoch, low)
     split = split_disagreements(
-        *(
-            torch.as_tensor(np.asarray(v))
-            for v in (given, labels, votes.isel(soft_ratio=0), votes.isel(soft_ratio=-1))
-        )
+        *(torch.as_tensor(np.asarray(v)[order]) for v in (given, labels, low, high))
     )
     return {
-        "label_corrects_teacher": split.label_corrects_teacher.tolist(),
-        "teacher_corrects_label": split.teacher_corrects_label.tolist(),
-        "undecided": split.undecided.tolist(),
+        "label_corrects_teacher": order[split.label_corrects_teacher.numpy()].tolist(),
+        "teacher_corrects_label": order[split.teacher_corrects_label.numpy()].tolist(),
+        "undecided": order[split.undecided.numpy()].tolist(),
         "flip_ratio_quantiles": _quantiles(error_flip_ratios(task, epoch, temperature, t_power)),
+        "suspect_labels": order.tolist(),
+        "wrong_labels": None if "held_out" in data else share_of_wrong(task, epoch),
     }
+
+
+def suspects(task: Taught, epoch: int, votes: np.ndarray) -> np.ndarray:
+    """Give the samples on which teacher and label differ, the most suspicious label first, (6.3).
+
+    Parameters
+    ----------
+    task : Taught
+    epoch : int
+        Of the teacher, by its number.
+    votes : integer array of shape (N,)
+        Of the student of the smallest soft ratio, which has not seen the sample; negative where it
+        does not say.
+    """
+    given, labels = task.teacher_decisions("train")[epoch], np.asarray(task.y_train)
+    found = np.flatnonzero((given != labels) & (labels != NOT_LABELLED))
+    against = (votes != labels) & (votes >= 0)
+    logits = task.teacher_logits("train")[epoch]
+    score = suspicion(logits[found], labels[found], against[found])
+    return found[np.argsort(-score, kind="stable")]
+
+
+def share_of_wrong(task: Taught, epoch: int) -> WrongLabels | None:
+    """Give the share of the pool's labels that are wrong, (6.2); None without a test part."""
+    pool, test = (task.teacher_accuracy(part) for part in ("train", "test"))
+    if pool is None or test is None or task.y_train is None:
+        return None
+    labelled = int((np.asarray(task.y_train) != NOT_LABELLED).sum())
+    return wrong_labels(
+        float(pool[epoch]), labelled, float(test[epoch]), task.n_test, task.n_classes
+    )
 
 
 def error_flip_ratios(task: Taught, epoch: int, temperature: float, t_power: int) -> np.ndarray:

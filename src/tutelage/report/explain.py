@@ -158,10 +158,21 @@ def _samples(document: Document) -> str | None:
     )
     if not document["task"]["labels"] or label + mended + open_ == 0:
         return None
+    wrong = teacher.get("wrong_labels")
+    about = (
+        ""
+        if wrong is None
+        else (
+            f" About {percent(wrong['share'])} of the pool's labels are wrong (90 %:"
+            f" {percent(wrong['low'])} to {percent(wrong['high'])}), if those of the test part are"
+            " right."
+        )
+    )
     return (
         f"Teacher and label differ on {label + mended + open_:,} samples of the pool: by the vote"
         f" of this plan's students the teacher is wrong on {label:,}, the label on {mended:,}, and"
-        f" {open_:,} are open."
+        f" {open_:,} are open.{about} suspect_labels.csv lists them, the most suspicious label"
+        " first."
     )
 
 

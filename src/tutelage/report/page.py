@@ -31,8 +31,8 @@ LISTS = {
     "teacher_corrects_label": (
         "Labels to check: the teacher seems right",
         (
-            "Students that have not seen the sample side with the teacher. Look before you change a"
-            " label: they may be wrong together."
+            "Students that have not seen the sample side with the teacher. The most suspicious"
+            " label comes first. Look before you change a label: they may be wrong together."
         ),
     ),
     "undecided": (
