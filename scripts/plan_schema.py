@@ -107,6 +107,8 @@ SAYS = {
     "batch_size": "of training",
     "weight_decay": "of training",
     "warmup": "share of steps in which the learning rate grows from 0",
+    "parameters": "of a network: how many numbers it learns from",
+    "operations": "of a network: floating-point operations for one input",
     "target_error": "for which samples were asked for",
     "predicted_seconds": "that were announced, where there was a budget",
 }

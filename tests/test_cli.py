@@ -36,7 +36,7 @@ def run(capsys, *arguments):
     return code, *capsys.readouterr()
 
 
-def test_plan_writes_its_three_files_and_prints_the_decision(capsys, task_file, tmp_path):
+def test_plan_writes_its_files_and_prints_the_decision(capsys, task_file, tmp_path):
     code, out, err = run(
         capsys, "plan", task_file, *FAST, "--out", tmp_path / "found", "--target-error", "0.2"
     )
@@ -45,6 +45,7 @@ def test_plan_writes_its_three_files_and_prints_the_decision(capsys, task_file, 
         "curves.nc",
         "plan.json",
         "report.html",
+        "suspect_labels.csv",
     ]
     document, said = (
         json.loads((tmp_path / "found" / "plan.json").read_text()),

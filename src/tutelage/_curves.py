@@ -22,6 +22,7 @@ from tutelage._request import DTYPES, Request
 from tutelage._stream import HELD_OUT, Streamed, cost_of, streamed
 from tutelage.data.checks import NOT_LABELLED, pairs
 from tutelage.data.inputs import Inputs, shape
+from tutelage.data.part import Part
 from tutelage.data.source import Source, StreamTask
 from tutelage.data.task import Task, Taught
 from tutelage.devices import found_device
@@ -223,7 +224,7 @@ def _by_factors(task: Task, asked: Request) -> xr.Dataset:
     data = _labelled(found, grid, labels, task.teacher_epochs)
     copied = _copies(found)
     return data.assign_attrs(
-        _attributes(asked, found, task),
+        _attributes(asked, found, task, problem.pool),
         error_from="test part" if problem.error_from_test else "pool",
         notes=json.dumps(notes + list(found.notes)),
         warnings=json.dumps(warnings + copied + singular),
@@ -312,7 +313,7 @@ def _in_features(task: Task | StreamTask, asked: Request) -> xr.Dataset:
         )
     apart, in_order = _apart(given, solver.start, found), isinstance(task, StreamTask)
     return data.assign_attrs(
-        _attributes(asked, found, task, stream.features),
+        _attributes(asked, found, task, problem.pool, stream.features),
         error_from="test part",
         features=stream.features,
         n_test=len(problem.test or ()),
@@ -375,7 +376,7 @@ def _agreement(n: int, apart: dict[str, float]) -> str:
 
 
 def _attributes(
-    asked: Request, found: Found, task: Taught, features: int | None = None
+    asked: Request, found: Found, task: Taught, pool: Part, features: int | None = None
 ) -> dict[str, Any]:
     """The provenance of a data set."""
     return {
@@ -387,12 +388,13 @@ def _attributes(
         "seed": asked.seed,
         "finite": int(asked.student.seen(1000) > 0),
         "learns_features": int(asked.student.learns_features),
-        "made_for": _made_for(found.student, asked, len(found.orderings), features).to_json(),
+        "made_for": _made_for(found, asked, pool, features).to_json(),
     }
 
 
-def _made_for(student: Student, asked: Request, orderings: int, features: int | None) -> MadeFor:
+def _made_for(found: Found, asked: Request, pool: Part, features: int | None) -> MadeFor:
     """What was computed, for those who train students as it was predicted of."""
+    student, orderings = found.student, len(found.orderings)
     plain = MadeFor(
         to_dict(student),
         asked.seed,
@@ -404,8 +406,11 @@ def _made_for(student: Student, asked: Request, orderings: int, features: int | 
     if not isinstance(student, TorchStudent):
         return plain
     training = student.training
+    parameters, operations = student.size(pool.rows(torch.arange(min(4, len(pool)))))
     return replace(
         plain,
+        parameters=parameters,
+        operations=operations,
         linearise=student.linearise,
         warm_epochs=training.epochs,
         optimiser=training.optimiser,

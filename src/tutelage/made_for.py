@@ -38,6 +38,8 @@ class MadeFor:
         See `tutelage.lab.Training`.
     target_error : float, optional
         That samples were asked for.
+    parameters, operations : int and float, optional
+        Of a network: how many numbers it learns from, and floating-point operations for one input.
     """
 
     student: dict[str, Any]
@@ -56,6 +58,8 @@ class MadeFor:
     weight_decay: float = 0.0
     warmup: float = 0.0
     target_error: float | None = None
+    parameters: int | None = None
+    operations: float | None = None
 
     def to_json(self) -> str:
         """As text, for an attribute of a netCDF file."""

@@ -84,7 +84,10 @@ def test_the_command_writes_one_report(folders, capsys, monkeypatch):
 @pytest.mark.parametrize(
     ("given", "sentence"),
     [
-        (["depth-1"], "One plan was given (depth-1); expected two or more."),
+        (
+            ["depth-1"],
+            "One plan was given (depth-1); expected two or more, or a task with --students.",
+        ),
         (["depth-1", "depth-1"], "depth-1 is given twice; expected different plans."),
         (["depth-1", "nothing"], "nothing holds no plan.json; give the folder"),
         (
@@ -101,3 +104,51 @@ def test_what_cannot_be_compared_is_said(folders, capsys, monkeypatch, given, se
     assert cli.run(["compare", *given, "--out", "no.html"]) == 2
     assert capsys.readouterr().err.startswith(sentence)
     assert not (folders / "no.html").exists()
+
+
+STUDENTS = ["--students", "mlp:width=8,depth=1,mlp:width=64,depth=1"]
+BRIEF = ["--epochs", "3", "--learning-rate", "0.05", "--quiet"]
+
+
+def test_students_are_compared_before_any_is_trained(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    task(n=200, m=100, noise=1.5).save("task.npz")
+    assert cli.run(["compare", "task.npz", *STUDENTS, *BRIEF]) == 0
+    names = ["mlp-width=64-depth=1", "mlp-width=8-depth=1"]
+    folder = tmp_path / "tutelage-comparison"
+    assert sorted(p.name for p in folder.iterdir()) == ["comparison.html", *names]
+    made = [tu.Plan.load(folder / name).made_for for name in names]
+    assert [of.parameters for of in made] == [64 * 6 + 3 * 65, 8 * 6 + 3 * 9]
+    assert [of.operations for of in made] == [2 * 64 * 8, 2 * 8 * 8]
+    assert made[0].epochs == 3
+    assert made[0].learning_rate == 0.05
+    text = (folder / "comparison.html").read_text(encoding="utf-8")
+    assert "Predicted error by the size of the student" in text
+    assert '<th scope="col">parameters</th>' in text
+    assert "579</td>" in text
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (["a.npz", "b.npz", *STUDENTS], "--students makes plans for one task, and 2 were given."),
+        (["a.npz", "--students", "mlp"], "--students names 1 student(s); expected two or more"),
+        (["a.npz", "--students", "mlp,mlp"], "--students names 1 student(s)"),
+        (["a.npz", "--students", "mlp,nlp:width=3"], "The student 'nlp' is not known"),
+        (["a.npz", *STUDENTS], "There is no task at a.npz"),
+    ],
+)
+def test_students_that_cannot_be_compared(tmp_path, capsys, monkeypatch, given, sentence):
+    monkeypatch.chdir(tmp_path)
+    assert cli.run(["compare", *given]) == 2
+    assert sentence in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_columns_that_say_nothing_are_left_out(plans):
+    rows, titles = compared(plans)
+    assert "epoch" not in titles
+    assert "student" in titles
+    alike = {plan["student"]: plan for plan in plans.values()}
+    assert "student" not in compared(alike)[1]
+    assert all(len(row.cells) == len(titles) for row in rows)

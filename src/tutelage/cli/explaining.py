@@ -1,17 +1,32 @@
 """`tutelage explain` and `tutelage compare`: what plans say, in sentences and side by side."""
 
+import re
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from tutelage._plan import read_document
+from tutelage._plan import plan, read_document
 from tutelage.cli.app import app
-from tutelage.cli.options import OUTPUT, Quiet, folder_of, to_stdout
+from tutelage.cli.options import (
+    OUTPUT,
+    STUDENT,
+    WORK,
+    Quiet,
+    Seed,
+    bars,
+    epochs_of,
+    folder_of,
+    pool_of,
+    to_stdout,
+)
 from tutelage.exceptions import SettingError
-from tutelage.outputs import written
+from tutelage.outputs import check_writable, written
+from tutelage.progress import remark
 from tutelage.report import comparison_summary, explain, render_comparison
+from tutelage.students import EPOCHS, TorchStudent, student
+from tutelage.students.spec import specs
 
 
 @app.command("explain", rich_help_panel="Plans")
@@ -26,24 +41,115 @@ def explain_command(
 
 @app.command("compare", rich_help_panel="Plans")
 def compare_command(
-    planned: Annotated[list[Path], typer.Argument(metavar="PLAN PLAN …", help="Folders of plans.")],
-    out: Annotated[
-        Path,
-        typer.Option(
-            "--out", metavar="FILE", help="The report, or a folder for it.", rich_help_panel=OUTPUT
+    given: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="PLAN PLAN …", help="Folders of plans; with --students, a task in their place."
         ),
-    ] = Path("comparison.html"),
+    ],
+    students: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SPEC,SPEC,…",
+            help="Make a plan of each of these students first.",
+            rich_help_panel=STUDENT,
+        ),
+    ] = None,
+    epochs: Annotated[
+        str, typer.Option(metavar="N", help="With --students, as of plan.", rich_help_panel=STUDENT)
+    ] = f"{EPOCHS:g}",
+    learning_rate: Annotated[
+        float | None,
+        typer.Option(metavar="LR", help="With --students, as of plan.", rich_help_panel=STUDENT),
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            metavar="TRAININGS",
+            help="With --students, of each plan. (default: 1)",
+            rich_help_panel=WORK,
+        ),
+    ] = None,
+    seed: Seed = 0,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="FILE",
+            help="The report, or a folder for it. (default: comparison.html)",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Set plans of several students or teachers side by side, in one report."""
-    folders = [folder_of(path) for path in planned]
-    names = [str(folder) for folder in folders]
-    twice = next((name for name in names if names.count(name) > 1), None)
+    """Set plans of several students or teachers side by side, in one report.
+
+    With --students: which of them, before any is trained?
+    """
+    if students is None:
+        folders = {str(folder): folder for folder in _different(list(map(folder_of, given)))}
+        file = Path("comparison.html") if out is None else _file(out)
+    else:
+        file = _file(out or Path("tutelage-comparison"))
+        folders = _planned(
+            given, specs(students), file.parent, seed, quiet=quiet, epochs=epochs_of(epochs),
+            learning_rate=learning_rate, budget=budget,
+        )  # fmt: skip
+    plans = _read(folders)
+    with written(file) as partial:
+        partial.write_text(render_comparison(plans), encoding="utf-8")
+    if not quiet:
+        console = Console(highlight=False)
+        console.print(comparison_summary(plans))
+        console.print(f"Report: {file.resolve()}", soft_wrap=True)
+
+
+def _file(out: Path) -> Path:
+    return out if out.suffix == ".html" else out / "comparison.html"
+
+
+def _planned(
+    given: list[Path], chosen: list[str], folder: Path, seed: int, *, quiet: bool, epochs: float,
+    learning_rate: float | None, budget: float | None,
+) -> dict[str, Path]:  # fmt: skip
+    """Make a plan of each student, in a folder of its name."""
+    if len(given) != 1:
+        raise SettingError(f"--students makes plans for one task, and {len(given)} were given.")
+    chosen = list(dict.fromkeys(chosen))
+    if len(chosen) < 2:
+        raise SettingError(
+            f"--students names {len(chosen)} student(s); expected two or more, such as"
+            " mlp:width=64,cnn:width=16."
+        )
+    trained = {spec: isinstance(student(spec), TorchStudent) for spec in chosen}
+    check_writable(folder)
+    folders = {spec: folder / re.sub(r"[^\w.=-]+", "-", spec) for spec in chosen}
+    with bars(quiet) as progress:
+        loaded = pool_of(str(given[0]), seed, progress, features="auto")
+        for spec, into in folders.items():
+            remark(progress, f"Student {spec}")
+            made = plan(
+                loaded, student=spec, epochs=epochs, learning_rate=learning_rate,
+                budget=budget if trained[spec] else None, seed=seed, progress=progress,
+            )  # fmt: skip
+            made.save(into)
+    return folders
+
+
+def _different(folders: list[Path]) -> list[Path]:
+    """At least two, and none of them twice."""
+    twice = next((folder for folder in folders if folders.count(folder) > 1), None)
     if twice is not None:
         raise SettingError(f"{twice} is given twice; expected different plans.")
     if len(folders) < 2:
-        raise SettingError(f"One plan was given ({names[0]}); expected two or more.")
-    plans = {name: read_document(folder) for name, folder in zip(names, folders, strict=True)}
+        raise SettingError(
+            f"One plan was given ({folders[0]}); expected two or more, or a task with --students."
+        )
+    return folders
+
+
+def _read(folders: dict[str, Path]) -> dict[str, dict[str, Any]]:
+    plans = {name: read_document(folder) for name, folder in folders.items()}
     bare = next(
         (name for name, plan in plans.items() if plan["recommended"]["error"] is None), None
     )
@@ -52,10 +158,4 @@ def compare_command(
             f"The plan {bare} is of a task without labels, so that it predicts no error; plans are"
             " compared by their errors."
         )
-    out = out if out.suffix == ".html" else out / "comparison.html"
-    with written(out) as partial:
-        partial.write_text(render_comparison(plans), encoding="utf-8")
-    if not quiet:
-        console = Console(highlight=False)
-        console.print(comparison_summary(plans))
-        console.print(f"Report: {out.resolve()}", soft_wrap=True)
+    return plans

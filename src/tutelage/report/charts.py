@@ -102,6 +102,32 @@ def errors_of_plans(frame: pd.DataFrame) -> Chart:
     return _finish(bars + point).properties(height=34 * len(frame))
 
 
+def errors_by_size(frame: pd.DataFrame) -> Chart:
+    """The error that each plan predicts, by the size of its student."""
+    known = frame[frame["parameters"].notna()]
+    x = alt.X(
+        "parameters:Q", title="parameters", scale=alt.Scale(type="log", nice=False, padding=110)
+    )
+    base = alt.Chart(known).encode(x=x)
+    title = "predicted error"
+    low = alt.Y("low:Q", title=title, axis=alt.Axis(format="%"), scale=alt.Scale(zero=False))
+    bars = base.mark_rule(strokeWidth=2, color=_BLUE).encode(y=low, y2="high:Q")
+    point = base.mark_point(filled=True, color=_BLUE, opacity=1).encode(
+        y=alt.Y("value:Q", title=title),
+        size=alt.Size("operations:Q", scale=alt.Scale(type="log", range=[60, 500]), legend=None),
+        tooltip=[
+            alt.Tooltip("plan:N"),
+            alt.Tooltip("value:Q", title="predicted error", format=".2%"),
+            alt.Tooltip("parameters:Q", format=",d"),
+            alt.Tooltip("operations:Q", title="operations for one input", format=".3s"),
+        ],
+    )
+    name = base.mark_text(align="left", dx=14, dy=-8, color=_BLUE).encode(
+        y="value:Q", text="plan:N"
+    )
+    return _finish(bars + point + name)
+
+
 def risks_over_n(frame: pd.DataFrame, n: int) -> Chart:
     """Several kinds of error and risk of the recommended setting against n."""
     names = list(dict.fromkeys(frame["quantity"]))

@@ -1,9 +1,10 @@
 """Several plans side by side: of several students, teachers or pools."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -16,6 +17,7 @@ MINOR = (
     "teacher's error",
     "verdict",
     "cost in trainings",
+    "operations for one input",
 )  # on a narrow screen
 _SAME = ("n_test", "n_classes", "majority_error")  # of test parts, if they are the same one
 
@@ -36,7 +38,8 @@ class Row:
 
 
 def compared(plans: dict[str, Document]) -> tuple[list[Row], tuple[str, ...]]:
-    """Give a row for each plan, the least predicted error first, and the columns' titles.
+    """Give a row for each plan, the least predicted error first, and the columns' titles. Columns
+    that say nothing are left out.
 
     Parameters
     ----------
@@ -45,10 +48,18 @@ def compared(plans: dict[str, Document]) -> tuple[list[Row], tuple[str, ...]]:
     """
     titles = (
         "plan", "student", "samples", "soft ratio", "temperature", "epoch", "error", "± 1 s.e.",
-        "teacher's error", "verdict", "cost in trainings",
+        "teacher's error", "verdict", "cost in trainings", "parameters", "operations for one input",
     )  # fmt: skip
     order = sorted(plans, key=lambda name: plans[name]["recommended"]["error"])
-    return [Row(name, _cells(name, plans[name])) for name in order], titles
+    rows = [Row(name, _cells(name, plans[name])) for name in order]
+    named = all(plan["student"].startswith(name) for name, plan in plans.items())
+    kept = [
+        k
+        for k, title in enumerate(titles)
+        if any(row.cells[k] != "–" for row in rows) and not (title == "student" and named)
+    ]
+    shown = [Row(row.name, tuple(row.cells[k] for k in kept)) for row in rows]
+    return shown, tuple(titles[k] for k in kept)
 
 
 def _cells(name: str, plan: Document) -> tuple[str, ...]:
@@ -66,7 +77,16 @@ def _cells(name: str, plan: Document) -> tuple[str, ...]:
         "–" if known is None else percent(1 - known),
         best["verdict"],
         "–" if cost is None else f"{cost:.2f}",
+        *(_size(plan["made_for"].get(key)) for key in ("parameters", "operations")),
     )
+
+
+def _size(value: float | None) -> str:
+    """Such as 12.3 M; an infinitely wide network has none."""
+    if value is None:
+        return "–"
+    power = min(int(math.log10(max(value, 1)) // 3), 4)
+    return f"{value / 1000**power:.3g}{['', ' k', ' M', ' G', ' T'][power]}"
 
 
 def least(plans: dict[str, Document]) -> str:
@@ -111,7 +131,8 @@ def comparison_summary(plans: dict[str, Document]) -> RenderableType:
     table = Table(box=None, pad_edge=False, header_style="dim")
     shown = [k for k, title in enumerate(titles) if title not in MINOR]
     for k in shown:
-        table.add_column(titles[k], justify="left" if k < 2 else "right", no_wrap=k > 1)
+        justify: JustifyMethod = "left" if titles[k] in ("plan", "student") else "right"
+        table.add_column(titles[k], justify=justify, no_wrap=justify == "right", overflow="fold")
     for at, row in enumerate(rows):
         table.add_row(*(row.cells[k] for k in shown), style=None if at else "bold")
     warnings = [Text(f"warning: {sentence}", style="yellow") for sentence in not_alike(plans)]

@@ -30,6 +30,8 @@ def plans_frame(plans: dict[str, dict[str, Any]], names: list[str]) -> pd.DataFr
     """What plans predict of the settings that they recommend, with intervals, in this order."""
     found = [plans[name]["recommended"] for name in names]
     columns = {"plan": names, **{k: [r[k] for r in found] for k in ("error", "error_se")}}
+    sizes = [plans[name]["made_for"] for name in names]
+    columns |= {k: [of.get(k) for of in sizes] for k in ("parameters", "operations")}
     return _with_interval(
         pd.DataFrame(columns).rename(columns={"error": "value"}), "value", "error_se"
     )

@@ -104,7 +104,10 @@ def render_comparison(plans: dict[str, Document]) -> str:
         plan.json by the name of each plan; with labels.
     """
     rows, titles = compared(plans)
-    spec = charts.errors_of_plans(frames.plans_frame(plans, [row.name for row in rows])).to_dict()
+    frame = frames.plans_frame(plans, [row.name for row in rows])
+    specs = {"errors": charts.errors_of_plans(frame).to_dict()}
+    if frame["parameters"].nunique() > 1:
+        specs["sizes"] = charts.errors_by_size(frame).to_dict()
     return (
         _environment()
         .get_template("compare.html")
@@ -114,7 +117,8 @@ def render_comparison(plans: dict[str, Document]) -> str:
             minor=MINOR,
             said=least(plans),
             warnings=not_alike(plans),
-            spec=_script_json(spec),
+            sized="sizes" in specs,
+            specs=_script_json(specs),
             script=_script(bundle()),
             version=__version__,
         )

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from tutelage.data.inputs import Inputs, floating, length, rows, shape, split
 from tutelage.data.part import Part, decide
@@ -288,6 +289,16 @@ class TorchStudent:
                 f"The network of {self.spec} has {found} output(s); the task needs {n_outputs}."
             )
         return own.train()
+
+    def size(self, part: Part) -> tuple[int, float]:
+        """Give the number of parameters, and of floating-point operations for one input."""
+        network = self.fresh(part, 0).eval()
+        few = rows(part.floating(_dtype(network)).x, slice(0, _TRIED))
+        own = Network.of(network)
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            own(few)
+        count = sum(p.numel() for p in own.module.parameters())  # lazy ones are made by now
+        return count, counter.get_total_flops() / length(few)
 
     def _made(self, x: Inputs, n_outputs: int) -> Any:
         """What the factory gives, called by the names of its parameters or by their order."""

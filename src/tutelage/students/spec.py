@@ -85,6 +85,24 @@ def student(
     return _made(_read(spec), linearise, training or Training(), epochs)
 
 
+def specs(text: str) -> list[str]:
+    """Read several SPECs between commas: what is ``name=value`` belongs to the one before.
+
+    Examples
+    --------
+    >>> specs("mlp:width=64,depth=1,cnn:width=16,my_model:factory")
+    ['mlp:width=64,depth=1', 'cnn:width=16', 'my_model:factory']
+    """
+    found: list[str] = []
+    for part in (piece.strip() for piece in text.split(",")):
+        name = part.split("=")[0]
+        if found and "=" in part and ":" not in name:
+            found[-1] += f",{part}"
+        elif part:
+            found.append(part)
+    return found
+
+
 def as_student(
     known: Any,
     *,
