@@ -226,6 +226,36 @@ def recorded(name: str, cifar: Path) -> Recorded:
         return Recorded(**kept)
 
 
+def pilots(name: str, cifar: Path) -> np.ndarray:
+    """Errors of a task's pilots after every epoch, (settings, seeds, epochs): trained, or read."""
+    path = CACHE / f"{file_of(name)}.pilots.npy"
+    if not path.exists():
+        np.save(path, _record_pilots(*problem(name, cifar), settings_of(name)))
+    return np.load(path)
+
+
+def _record_pilots(task: tu.Task, spec: Spec, settings: list[tuple[float, float]]) -> np.ndarray:
+    """The pilots of `_record`, watched."""
+    pool, test = task.inputs(torch.float32, ids=spec.student == "transformer")
+    examples, training = task.part("train", pool).floating(torch.float32), STUDENT[spec.student]
+    share, divided = KINDS[-1]
+    n, some, epochs = len(examples), int(len(examples) * share), round(training.epochs / divided)
+    own = replace(training, epochs=epochs, until=epochs / training.epochs)
+    curves = np.zeros((len(settings), SEEDS, epochs))
+    for seed in range(SEEDS):
+        order = torch.randperm(n, generator=torch.Generator().manual_seed(seed))
+        for s, (rho, t) in enumerate(settings):
+            last = n - s % 4 * (n - some)
+            part = examples.rows(torch.cat([order[: last - (n - some)], order[last:]]))
+            torch.manual_seed(200 + seed)
+            network = factory_of(spec)(shape(pool), task.n_logits)
+            watched = _Watched(network, test, task.y_test, each=True)
+            loss = tu.lab.DistillationLoss(rho, t)
+            train(network, part, loss, own, seed=200 + seed, progress=watched.progress)
+            curves[s, seed] = watched.errors
+    return curves
+
+
 def _record(task: tu.Task, spec: Spec, settings: list[tuple[float, float]]) -> Recorded:
     pool, test = task.inputs(torch.float32, ids=spec.student == "transformer")
     examples, training = task.part("train", pool).floating(torch.float32), STUDENT[spec.student]

@@ -5,13 +5,15 @@ from torch import nn
 
 def factory(input_shape: tuple[int, ...], n_outputs: int) -> nn.Module:
     """Give a small CNN for images of shape (channels, height, width), such as CIFAR-10's."""
-    if len(input_shape) != 3 or input_shape[0] not in (1, 3):
+    if len(input_shape) not in (2, 3):
         raise ValueError(
-            f"This CNN takes images (channels, height, width); got {input_shape}. See image_layout."
+            "This CNN takes images, (channels, height, width) or (height, width); got"
+            f" {input_shape}."
         )
-    channels = input_shape[0]
+    *channels, height, _ = input_shape
     return nn.Sequential(
-        nn.Conv2d(channels, 16, 3, padding=1),
+        nn.Identity() if channels else nn.Unflatten(1, (1, height)),
+        nn.Conv2d(channels[0] if channels else 1, 16, 3, padding=1),
         nn.BatchNorm2d(16),
         nn.ReLU(),
         nn.MaxPool2d(2),

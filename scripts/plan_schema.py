@@ -25,7 +25,9 @@ SAYS = {
     "jitter_relative": "the same over the mean of the diagonal",
     "dtype": "of the computation: `float64` or `float32`",
     "seed": "of every random draw",
-    "seconds": "that it took; the only number that differs between two runs",
+    "seconds": (
+        "that it took; seconds, here and under `cost`, are all that differs between two runs"
+    ),
     "error_from": "`test part`, or how the pool stands in for it",
     "settings": "all settings, the least error first",
     "recommended": "the one to use",

@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -280,15 +281,16 @@ def test_a_stdout_that_is_full_is_said(task_file):
     assert "Traceback" not in done.stderr
 
 
-def test_a_terminal_that_knows_no_greek(task_file):
+def test_a_terminal_that_knows_no_greek(task_file, tmp_path):
+    greek = shutil.copy(task_file, tmp_path / "ρ.npz")
     script, plain = (
         Path(sys.executable).with_name("tutelage"),
         os.environ | {"LC_ALL": "C", "PYTHONIOENCODING": "ascii"},
     )
     done = subprocess.run(
-        [script, "plan", task_file, *FAST, "--json"], capture_output=True, env=plain, check=True
+        [script, "plan", greek, *FAST, "--json"], capture_output=True, env=plain, check=True
     )
-    assert "ρ" in json.loads(done.stdout.decode())["recommended"]["why"]
+    assert json.loads(done.stdout.decode())["task"]["source"].endswith("ρ.npz")
 
 
 def test_a_defect_of_ours_is_exit_code_1(capsys, task_file, monkeypatch):

@@ -1,6 +1,7 @@
 """Pools of which a part is labelled."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -146,3 +147,41 @@ def test_a_stream_with_some_labels_is_that_of_the_same_task_in_features(tmp_path
     made = tu.plan(tu.open_source(tmp_path / "pool"), student="mlp", **options)
     assert made.task["n_labelled"] == known.sum()
     assert set(made.teacher.label_next) <= set(np.flatnonzero(~known).tolist())
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 1.0])
+def test_the_range_test_finds_a_rate_whatever_labels_a_batch_holds(share):
+    """A batch with more labels has less loss that no student can avoid, which is no progress."""
+    whole = task(n=3000, m=10, n_classes=6, noise=3.0, features=30)
+    whole = replace(whole, teacher_logits_train=whole.teacher_logits_train / 10)
+    x, _ = whole.inputs(torch.float32)
+    part = whole.part("train", x).floating(torch.float32)
+    for seed in range(6):
+        rng = np.random.default_rng(seed)
+        labels = np.where(rng.random(3000) < 0.25, rng.integers(0, 6, 3000), whole.y_train)
+        labels = torch.as_tensor(np.where(rng.random(3000) < share, labels, -100))
+        known = tu.lab.student("mlp:width=96,depth=2", epochs=40)
+        found = known.settled(replace(part, labels=labels), seed=seed)
+        assert found.training.learning_rate > 0.01
+
+
+def test_the_floor_is_the_loss_of_a_student_that_imitates_the_teacher():
+    teacher, labels = torch.randn(8, 3), torch.tensor([0, 1, 2, -100, -100, 0, 1, 2])
+    loss = tu.lab.DistillationLoss(0.6, 4.0)
+    hard = 0.4 * torch.nn.functional.cross_entropy(
+        teacher, labels, ignore_index=-100, reduction="sum"
+    )
+    expected = float(loss(teacher, teacher, labels) - hard / 8)
+    assert loss.floor(teacher, labels) == pytest.approx(expected, rel=1e-5)
+    assert tu.lab.DistillationLoss(0.0, 1.0).floor(teacher, labels) == 0
+
+
+def test_at_a_soft_ratio_of_0_samples_without_a_label_are_left_out():
+    """So that no batch is without one."""
+    _, some, _ = partly(task(n=400, m=90))
+    labels = np.where(np.arange(400) % 50, -100, task(n=400, m=90).y_train)
+    few = replace(some, y_train=labels)
+    training = tu.lab.Training(2, 0.05, 16)
+    known = tu.lab.student("mlp:width=8,depth=1", training=training, epochs=2)
+    found = tu.lab.distil(few, known, [(0.0, 1.0), (0.5, 1.0)], seeds=1)
+    assert found.sizes["setting"] == 2

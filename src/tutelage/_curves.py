@@ -633,7 +633,8 @@ def _jitter_warnings(found: Found, n: int) -> list[str]:
     if worst > 1e-6 * (1 + 1e-9):
         return [
             f"The kernel is nearly singular: {worst:g} of its mean diagonal had to be added for it"
-            " to be factored. Look for near-duplicate inputs, or use float64."
+            " to be factored. Inputs that are nearly alike do that, single precision does, and so"
+            " does a network with fewer parameters than there are samples."
         ]
     copied = int((~found.copies.first).sum())
     if max(found.redundant.values()) - copied > 0.01 * n:

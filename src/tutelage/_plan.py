@@ -35,8 +35,14 @@ from tutelage.decisions.labels import (
 from tutelage.decisions.peers import peers
 from tutelage.decisions.samples import Samples, samples
 from tutelage.decisions.settings import Choice, choose
-from tutelage.decisions.teacher import Teacher, choose_epoch, describe_epoch, disagreements
-from tutelage.decisions.warnings import Facts, notes_of, warnings_of
+from tutelage.decisions.teacher import (
+    Teacher,
+    choose_epoch,
+    describe_epoch,
+    disagreements,
+    share_of_wrong,
+)
+from tutelage.decisions.warnings import OUTVOTED, Facts, notes_of, warnings_of
 from tutelage.exceptions import SettingError, TaskError
 from tutelage.made_for import MadeFor
 from tutelage.outputs import as_json, written
@@ -565,7 +571,11 @@ def _decided(task: Taught, curves: xr.Dataset, target_error: float | None) -> Pl
         else [curves]
     )
     evidences = [Evidence.of(task, data, e) for e, data in enumerate(epochs)]
-    choices = [choose(evidence) for evidence in evidences]
+    doubted = [_labels_doubted(task, curves, e) for e in range(len(epochs))]
+    choices = [
+        choose(evidence, labels_doubted=wrong)
+        for evidence, wrong in zip(evidences, doubted, strict=True)
+    ]
     best = int(curves.attrs.get("taught_by", choose_epoch(evidences, choices)))
     data, evidence, choice = epochs[best], evidences[best], choices[best]
     rho, t = float(evidence.soft_ratio[choice.chosen]), float(evidence.temperature[choice.chosen])
@@ -610,6 +620,16 @@ def _decided(task: Taught, curves: xr.Dataset, target_error: float | None) -> Pl
         _task=task,
         _curves=curves,
     )
+
+
+def _labels_doubted(task: Taught, curves: xr.Dataset, epoch: int) -> bool:
+    """Whether labels are wrong, and the student is one that does not learn features, which wrong
+    labels harm less than others.
+    """
+    if curves.attrs["learns_features"] or "held_out" in curves:
+        return False
+    found = share_of_wrong(task, epoch)
+    return found is not None and found.low > OUTVOTED
 
 
 def _check(task: Taught, curves: xr.Dataset, target_error: float | None) -> None:

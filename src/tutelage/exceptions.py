@@ -123,5 +123,6 @@ def nearest(word: str, known: Iterable[str]) -> str:
     >>> nearest("banana", ["y_train"])
     ''
     """
-    close = get_close_matches(word, list(known), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    names = {name.lower(): name for name in known}
+    close = get_close_matches(word.lower(), list(names), n=1)
+    return f" (did you mean {names[close[0]]}?)" if close else ""

@@ -110,10 +110,20 @@ def test_at_a_soft_ratio_of_one_alone_nothing_is_tuned():
 
 
 def test_it_is_flat_only_where_the_worst_is_as_good_as_the_chosen():
-    """One sample more is a standard error: 102 is as good as 101, and 101 as 100, but not 102."""
-    made = evidence([101, 100, 102], inefficiency=[0.5, 0.2, 0.2], ratios=[0.1, 0.5, 0.9])
-    choice = choose(made)
-    assert (choice.chosen, choice.equally_good, choice.verdict) == (1, [0, 1], "clear")
+    """One sample more is a standard error; of many settings one errs so much more by chance."""
+
+    def chosen(worst):
+        errors = [101, 100, worst]
+        return choose(evidence(errors, inefficiency=[0.5, 0.2, 0.2], ratios=[0.1, 0.5, 0.9]))
+
+    assert chosen(102).equally_good == [0, 1]
+    assert [chosen(worst).verdict for worst in (102, 103, 106)] == ["flat", "flat", "clear"]
+
+
+def test_labels_that_are_doubted_do_not_suffice():
+    made = evidence([100, 100, 300])
+    assert choose(made, labels_doubted=True).verdict == "clear"
+    assert "labels do most of the work" not in choose(made, labels_doubted=True).why
 
 
 def test_all_alike_is_flat():

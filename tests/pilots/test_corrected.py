@@ -222,7 +222,10 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     assert f"at the cost of {cost['trainings']:.2g} trainings of the student." in err
     for wrong, message in (
         (["--budget", "-1"], "budget"),
-        (["--budget", "1", "--student", "mlp"], "only networks of finite width are trained"),
+        (
+            ["--budget", "1", "--student", "mlp"],
+            "--learning-rate is for networks, such as mlp:width",
+        ),
         (["--budget", "1", "--sizes", "60,240"], "sizes ask for theory on the whole pool"),
     ):
         assert cli.run([*given, *wrong]) == 2, wrong

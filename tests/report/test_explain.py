@@ -73,3 +73,19 @@ def test_every_kind_of_task_can_be_explained(problem):
     said = " ".join(explain(tu.plan(problem, student=tu.kernels.mlp(depth=1), **GRID).as_dict()))
     assert not re.search(r"None|nan", said)
     assert "no labels" in said or "predicted to be wrong" in said
+
+
+def test_what_real_students_said_is_in_it(document):
+    verified = {"best": (0.7, 4.0), "regret": 0.0, "regret_se": 0.0, "students": 4, "rows": []}
+    said = explain(document | {"warnings": []}, verified)
+    assert said[-1].startswith("4 real students: the recommended setting erred least")
+    assert not any("run tutelage verify" in sentence for sentence in said)
+
+
+def test_where_most_settings_are_as_good_the_choice_matters_a_little(document):
+    pairs = [[s["soft_ratio"], s["temperature"]] for s in document["settings"]]
+    best = document["recommended"] | {"verdict": "clear", "equally_good": pairs[:3]}
+    said = explain(document | {"recommended": best})
+    assert (
+        "The choice matters a little: 3 of 4 settings are as good, others are surely worse." in said
+    )

@@ -2,6 +2,12 @@ import pytest
 
 from tutelage.report.verified import conclusion
 
+ROWS = [
+    {"predicted": 0.20, "predicted_se": 0.01, "real": 0.26, "real_se": 0.01},
+    {"predicted": 0.20, "predicted_se": 0.01, "real": 0.21, "real_se": 0.01},
+    {"predicted": None, "predicted_se": None, "real": 0.30, "real_se": 0.01},
+]
+
 
 @pytest.mark.parametrize(
     ("regret", "se", "said"),
@@ -30,5 +36,22 @@ from tutelage.report.verified import conclusion
     ],
 )
 def test_real_students_have_the_last_word(regret, se, said):
-    verified = {"best": (0.7, 4.0), "regret": regret, "regret_se": se, "students": 12}
-    assert conclusion(verified) == said
+    verified = {
+        "best": (0.7, 4.0), "regret": regret, "regret_se": se, "students": 12, "rows": ROWS,
+    }  # fmt: skip
+    assert (
+        conclusion(verified)
+        == f"{said} Their errors are 3.5 points higher than predicted on average; 1 of 2 differ by"
+        " more than two standard errors."
+    )
+
+
+def test_levels_that_are_as_predicted_are_said_to_be():
+    verified = {"best": (0.7, 4.0), "regret": 0.0, "regret_se": 0.0, "students": 4}
+    said = conclusion(verified | {"rows": ROWS[1:]})
+    assert said.endswith(
+        "Their errors are 1.0 points higher than predicted on average; none differs by more than"
+        " two standard errors."
+    )
+    said = conclusion(verified | {"rows": ROWS[2:]})
+    assert said.endswith("No error was predicted of them.")

@@ -45,7 +45,8 @@ def run(arguments: Sequence[str]) -> int:
         return _complain(str(error), 2)
     except TyperException as error:
         sentence = _ours(error.format_message().rstrip("."))
-        return _complain(f"{sentence}. See tutelage --help.", 2) if sentence else 2
+        command = _command(arguments)
+        return _complain(f"{sentence}. See tutelage {command}--help.", 2) if sentence else 2
     except (KeyboardInterrupt, typer.Abort):
         return _complain(INTERRUPTED, 130)
     except MemoryError:
@@ -59,6 +60,16 @@ def run(arguments: Sequence[str]) -> int:
             " above.",
             1,
         )
+
+
+def _command(arguments: Sequence[str]) -> str:
+    """The command that was given, if there is one of that name."""
+    known = {
+        command.name or getattr(command.callback, "__name__", "")
+        for command in app.registered_commands
+    }
+    first = next(iter(arguments), "")
+    return f"{first} " if first in known else ""
 
 
 def _ours(sentence: str) -> str:

@@ -1,5 +1,6 @@
 """`tutelage explain` and `tutelage compare`: what plans say, in sentences and side by side."""
 
+import json
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -36,7 +37,10 @@ def explain_command(
     ],
 ) -> None:
     """Say in about ten sentences what a plan found, and why."""
-    to_stdout("".join(f"{sentence}\n" for sentence in explain(read_document(folder_of(planned)))))
+    folder = folder_of(planned)
+    document, verified = read_document(folder), folder / "verification.json"
+    checked = json.loads(verified.read_text(encoding="utf-8")) if verified.exists() else None
+    to_stdout("".join(f"{sentence}\n" for sentence in explain(document, checked)))
 
 
 @app.command("compare", rich_help_panel="Plans")

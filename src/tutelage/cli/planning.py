@@ -1,7 +1,7 @@
 """`tutelage plan` and `tutelage demo`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -230,6 +230,11 @@ def plan_command(
         warmup=warmup,
     )
     chosen = lab.student(student, linearise=linearise, training=training, epochs=epochs_of(epochs))
+    if not isinstance(chosen, TorchStudent):
+        _check_untrained(
+            epochs=epochs, learning_rate=learning_rate, batch_size=batch_size, optimiser=optimiser,
+            weight_decay=weight_decay, warmup=warmup,
+        )  # fmt: skip
     repeats = _repeats(chosen, orderings, warm_starts)
     counted, named = features_of(features), columns_of(columns)
     ratios, temperatures = (
@@ -341,6 +346,17 @@ def _deliver(made: Plan, folder: Path | None, *, as_json: bool, quiet: bool) -> 
             console.print(f"Report: {(folder / 'report.html').resolve()}", soft_wrap=True)
             if earlier:
                 console.print("It replaces an earlier plan there; --out keeps both.")
+
+
+def _check_untrained(**given: Any) -> None:
+    """How to train is for students that are trained."""
+    plain = {"epochs": f"{lab.EPOCHS:g}", "batch_size": 64, "optimiser": "sgd"}
+    for name, value in given.items():
+        if value and value != plain.get(name):
+            raise SettingError(
+                f"--{name.replace('_', '-')} is for networks, such as mlp:width=512; this student"
+                " has infinite width, and nothing is trained."
+            )
 
 
 def _repeats(

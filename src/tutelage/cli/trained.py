@@ -10,6 +10,7 @@ from rich.table import Table
 
 from tutelage import datasets, lab
 from tutelage._curves import save_curves
+from tutelage._plan import read_document
 from tutelage.cli.app import app
 from tutelage.cli.options import (
     Classes,
@@ -18,6 +19,7 @@ from tutelage.cli.options import (
     Seed,
     bars,
     columns_of,
+    folder_of,
     numbers,
     plan_of,
     task_of,
@@ -273,7 +275,8 @@ def verify(
     quiet: Quiet = False,
 ) -> None:
     """Check a plan: train real students at its setting and at usual defaults, and compare."""
-    folder = planned.parent if planned.suffix == ".json" else planned
+    folder = folder_of(planned)
+    read_document(folder)  # before anything is trained
     check_writable(folder)
     with bars(quiet) as progress:
         made, loaded = plan_of(folder, task, progress)

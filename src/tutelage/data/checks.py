@@ -244,9 +244,17 @@ def labels(value: Any, key: str, n: int, n_classes: int, start: int = 0) -> np.n
         what = "is negative" if y[first] < 0 else f"is beyond the teacher's {n_classes} classes"
         raise TaskError(
             f"{key} holds the label {y[first]} (first at index {first + start}), which {what};"
-            f" expected 0 … {n_classes - 1}."
+            f" expected 0 … {n_classes - 1}.{_from_one(y, n_classes)}"
         )
     return y
+
+
+def _from_one(y: np.ndarray, n_classes: int) -> str:
+    """What labels may be that begin with 1."""
+    known = y[y != NOT_LABELLED]
+    if known.min() == 1 and known.max() == n_classes:
+        return " No label is 0: if classes are numbered from 1, subtract 1."
+    return ""
 
 
 def labelled_test(y_test: np.ndarray | None) -> None:
@@ -537,14 +545,14 @@ def _not_probabilities(z: np.ndarray, key: str, *, one_logit: bool) -> None:
     ):
         raise TaskError(
             f"{key} holds percentages: every row sums to 100; expected raw scores. From percentages"
-            " p, pass log(p)."
+            " p, pass log(p / 100), of p above 0."
         )
     if z.min() < 0 or z.max() > 1 + _ROW_SUM_TOLERANCE:
         return
     if columns > 1 and bool((np.abs(sums - 1) <= _ROW_SUM_TOLERANCE + _ROUNDED * columns).all()):
         raise TaskError(
             f"{key} holds probabilities: every row sums to 1; expected raw scores before the"
-            " softmax. From probabilities p, pass log(p)."
+            " softmax. From probabilities p, pass np.log(np.clip(p, 1e-6, 1))."
         )
     which = (
         ""

@@ -7,6 +7,7 @@ import numpy as np
 from tutelage.decisions.evidence import Evidence
 
 VERDICTS = ("clear", "flat", "labels suffice")
+_SURE = 2  # paired standard errors by which the worst setting has to err more
 _NAMED = 4  # equally good settings, before it is said where they lie
 
 
@@ -31,7 +32,7 @@ class Choice:
     why: str
 
 
-def choose(evidence: Evidence) -> Choice:
+def choose(evidence: Evidence, *, labels_doubted: bool = False) -> Choice:
     """Choose among settings whose error is within one standard error of the least.
 
     Of those the one that takes the least effort: the lowest data inefficiency, or for a network the
@@ -42,6 +43,9 @@ def choose(evidence: Evidence) -> Choice:
     Parameters
     ----------
     evidence : Evidence
+    labels_doubted : bool
+        Whether labels are wrong in a way that the student is harmed less by than others are: then
+        they do not suffice, whatever it says.
 
     Returns
     -------
@@ -58,6 +62,8 @@ def choose(evidence: Evidence) -> Choice:
         key=lambda s: (evidence.error[s], evidence.soft_ratio[s], -evidence.temperature[s]),
     )
     verdict = _verdict(evidence, equal, chosen, worst)
+    if verdict == "labels suffice" and labels_doubted:
+        verdict = "clear"
     return Choice(chosen, equal, verdict, _why(evidence, equal, chosen, worst, verdict))
 
 
@@ -74,7 +80,8 @@ def easiest(equal: list[int], evidence: Evidence) -> int:
 
 
 def _verdict(evidence: Evidence, equal: list[int], chosen: int, worst: int) -> str:
-    if evidence.within_one_se(worst, chosen):
+    excess, spread = evidence.excess(worst, chosen)
+    if excess <= _SURE * spread * (1 + 1e-9):  # of many settings one is worse by chance
         return "flat"
     ratios = evidence.soft_ratio
     equal_ratios = set(ratios[equal].tolist())
@@ -90,25 +97,26 @@ def _why(evidence: Evidence, equal: list[int], chosen: int, worst: int, verdict:
     )
     count, total = len(equal), len(error)
     low = float(evidence.soft_ratio[equal].min())
-    if not evidence.against_labels:
+    if not evidence.against_labels and verdict == "flat":
         return (
             "Without labels only a soft ratio of 1 can be analysed, and there the temperature does"
             f" not move the converged student ({what} {_percent(error[chosen])}): do not tune."
         )
-    if evidence.soft_ratio.min() == 1:
+    if evidence.soft_ratio.min() == 1 and verdict == "flat":
         return (
             "At a soft ratio of 1 the temperature does not move the converged student "
             f"(error {_percent(error[chosen])}): do not tune."
         )
     if verdict == "flat":
         return (
-            f"All {total} settings are predicted within one standard error of each other (error "
-            f"{_percent(error.min())} to {_percent(error.max())}): do not tune."
+            f"No setting of the {total} is predicted to err surely more than this one (error"
+            f" {_percent(error.min())} to {_percent(error.max())}): do not tune."
         )
     excess, spread = evidence.excess(worst, chosen)
     lead = (
-        f"Predicted error {_percent(error[chosen])}, against {_percent(error[worst])} for the worst"
-        f" setting ({_name(evidence, worst)}; {_points(excess)} ± {_points(spread)} points more); "
+        f"Predicted {what} {_percent(error[chosen])}, against {_percent(error[worst])} for the"
+        f" worst setting ({_name(evidence, worst)}; {_points(excess)} ± {_points(spread)} points"
+        " more); "
     )
     if verdict == "labels suffice":
         return (

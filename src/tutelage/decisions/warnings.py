@@ -18,6 +18,8 @@ _GAIN, _MUCH_BETTER = (
     0.1,
     1.5,
 )  # accuracy that another order of columns has to bring, at least and as a factor
+_AS_BAD = 0.9  # as the most frequent class
+OUTVOTED = 0.03  # of the labels
 _IMBALANCED = 0.4  # of the error of chance
 
 
@@ -174,7 +176,7 @@ def _in_sample_teacher(facts: Facts) -> str | None:
         )
         ** 0.5
     )
-    if gap <= max(0.02, 3 * spread):
+    if gap <= max(0.02, 3 * spread) or _columns_in_another_order(facts) is not None:
         return None
     return (
         f"The teacher is right on {100 * train[epoch]:.1f} % of the pool but on"
@@ -225,11 +227,26 @@ def _few(facts: Facts) -> str | None:
 
 
 @rule
+def _learns_nothing(facts: Facts) -> str | None:
+    evidence, chosen = facts.evidence, facts.chosen
+    error, majority = float(evidence.error[chosen]), evidence.majority_error
+    if not evidence.against_labels or error < _AS_BAD * majority:
+        return None
+    trained = facts.attrs["learns_features"]
+    where = " and at the learning rate that the notes name (--learning-rate)" if trained else ""
+    return (
+        f"The recommended student is predicted to err on {100 * error:.1f} % of samples, nearly as"
+        f" often as one that always gives the most frequent class ({100 * majority:.1f} %): it"
+        f" hardly learns. Look at the inputs, at the order of the teacher's columns{where}."
+    )
+
+
+@rule
 def _label_noise(facts: Facts) -> str | None:
     task, teacher, attrs = facts.task, facts.teacher, facts.attrs
     soft_ratio = float(facts.evidence.soft_ratio[facts.chosen])
     share = len(teacher.teacher_corrects_label) / task.n_train
-    if share < 0.03 or soft_ratio >= 0.5 or attrs["learns_features"]:
+    if share < OUTVOTED or soft_ratio == 1 or attrs["learns_features"]:
         return None
     return (
         f"On {100 * share:.1f} % of the pool, the teacher and students that have not seen the"

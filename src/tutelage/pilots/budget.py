@@ -139,13 +139,28 @@ class Prices:
         """Whether so many starts leave half of the budget to pilots."""
         return starts * self.theory(used) <= _TOLD * (budget.trainings - self.search)
 
-    def affordable(self, budget: Budget, starts: int | None) -> tuple[int, int]:
-        """Samples that theory looks at, and its starts: by default up to 3."""
+    def enough(self, budget: Budget, starts: int | None) -> float:
+        """Give the next larger budget that has room for telling what labels bring."""
+        trainings = math.floor(budget.trainings) + 1.0
+        while True:
+            larger = replace(budget, trainings=trainings)
+            used, count = self.affordable(larger, starts, beside=True)
+            if self.tells(used, larger, count + 1):
+                return trainings
+            trainings += 1
+
+    def affordable(
+        self, budget: Budget, starts: int | None, *, beside: bool = False
+    ) -> tuple[int, int]:
+        """Samples that theory looks at, and its starts: by default up to 3; one of them, if there
+        are several, makes room for a start that tells what labels bring, if one is to stand beside.
+        """
         used, left = min(self.n // 2, _MOST), budget.trainings - self.search
         while used >= 2 * _LEAST and not self.fits(used, budget):
             used //= 2
         most = int(_SHARE * left / self.theory(used))
-        return used, max(1, min(_STARTS, most)) if starts is None else starts
+        count = max(1, min(_STARTS, most) - beside) if starts is None else starts
+        return used, count
 
 
 def priced(

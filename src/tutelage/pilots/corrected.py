@@ -34,7 +34,7 @@ from tutelage.variables import SCHEMA
 
 _UNTOLD = (
     "What labels of all samples would bring is not told, as the budget has no room for it; a larger"
-    " one (--budget 2) has."
+    " one (--budget {enough:g}) has."
 )
 
 
@@ -85,10 +85,8 @@ def within(
         student, whole, task.n_test, budget, orderings,
         t_power=t_power, settings=settings, found=searched,
     )  # fmt: skip
-    used, count = prices.affordable(budget, orderings)
     fewer = with_fewer(task, seed)
-    if fewer is not None and orderings is None and count > 1:
-        count -= 1  # that another start tells what labels bring
+    used, count = prices.affordable(budget, orderings, beside=fewer is not None)
     untold = fewer is not None and not prices.tells(used, budget, count + 1)
     fewer = None if untold else fewer
     spent = prices.search + (count + (fewer is not None)) * prices.theory(used)
@@ -114,7 +112,12 @@ def within(
         both = [d.isel(epoch=epoch) if "epoch" in d.dims else d for d in (data, beside)]
         data.attrs["labelling"] = json.dumps(asdict(labelling(task, *both)))
     if untold:
-        data.attrs["notes"] = json.dumps([*json.loads(data.attrs["notes"]), _UNTOLD])
+        data.attrs["notes"] = json.dumps(
+            [
+                *json.loads(data.attrs["notes"]),
+                _UNTOLD.format(enough=prices.enough(budget, orderings)),
+            ]
+        )
     last = student.last is not None
     surface = Surface.of(data, task, epoch, last=last)
     order = torch.as_tensor(np.random.default_rng([seed, 0]).permutation(task.n_train))

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from tutelage.report.verified import conclusion
 from tutelage.report.words import beyond, count, infinite, percent, points
 
 Document = dict[str, Any]
@@ -15,21 +16,25 @@ _VERDICTS = {
 _EQUALS = 4  # settings that are named beside the recommended one
 
 
-def explain(document: Document) -> list[str]:
+def explain(document: Document, verification: Document | None = None) -> list[str]:
     """Say what a plan found and why, in sentences.
 
     Parameters
     ----------
     document : dict
         plan.json.
+    verification : dict, optional
+        verification.json.
 
     Returns
     -------
     list of str
         About ten sentences, the most important first.
     """
-    parts = (_use, means, _why, _error, _gain, _equal, sure, _more, _samples, _next)
-    return [sentence for part in parts if (sentence := part(document))]
+    parts = (_use, means, _why, _error, _gain, _equal, sure, _more, _samples)
+    said = [sentence for part in parts if (sentence := part(document))]
+    checked = None if verification is None else conclusion(verification)
+    return [*said, *([checked] if checked else []), *_next(document, checked=checked is not None)]
 
 
 def _use(document: Document) -> str:
@@ -54,7 +59,14 @@ def means(document: Document) -> str:
 
 
 def _why(document: Document) -> str:
-    return _VERDICTS[document["recommended"]["verdict"]]
+    best, count = document["recommended"], len(document["settings"])
+    as_good = len(best["equally_good"])
+    if best["verdict"] == "clear" and 2 * as_good > count:
+        return (
+            f"The choice matters a little: {as_good} of {count} settings are as good, others are"
+            " surely worse."
+        )
+    return _VERDICTS[best["verdict"]]
 
 
 def _error(document: Document) -> str:
@@ -176,10 +188,12 @@ def _samples(document: Document) -> str | None:
     )
 
 
-def _next(document: Document) -> str:
+def _next(document: Document, *, checked: bool) -> list[str]:
     warned, first = len(document["warnings"]), ""
     if warned:
         first = f"First read the plan's {warned} warning{'' if warned == 1 else 's'}. "
     if document["teacher"]["label_next"]:
         first += "label_next.csv says which samples to label next. "
-    return f"{first}To check the plan with real students, run tutelage verify on its folder."
+    if not checked:
+        first += "To check the plan with real students, run tutelage verify on its folder."
+    return [first.strip()] if first else []

@@ -19,6 +19,7 @@ from torch.utils.data import (
     SequentialSampler,
 )
 
+from tutelage.data.checks import NOT_LABELLED
 from tutelage.data.inputs import moved
 from tutelage.data.part import Part
 from tutelage.devices import found_device
@@ -207,6 +208,8 @@ def train(
     StudentError
         If training diverges.
     """
+    examples = _counted(examples, loss)
+    held_out = None if held_out is None else _counted(held_out, loss)
     rate = training.learning_rate or found_rate(network, examples, loss, training, seed)
     first = copy.deepcopy(network.state_dict())
     for attempt in range(training.attempts):
@@ -219,6 +222,14 @@ def train(
                 raise
             network.load_state_dict(first)
     raise AssertionError("There is at least one attempt.")
+
+
+def _counted(part: Part, loss: DistillationLoss) -> Part:
+    """Samples that count: at a soft ratio of 0 those with a label, if there are any."""
+    if loss.soft_ratio > 0 or part.labels is None:
+        return part
+    labelled = (part.labels != NOT_LABELLED).nonzero()[:, 0]
+    return part.rows(labelled) if 0 < len(labelled) < len(part) else part
 
 
 def _train(
@@ -371,7 +382,8 @@ def found_rate(
     network: nn.Module, examples: Part, loss: DistillationLoss, training: Training, seed: int
 ) -> float:
     """Find a learning rate by a range test (Smith 2017) on a copy of the network: a tenth of the
-    rate at which the loss is lowest, before it blows up.
+    rate at which the loss is lowest, before it blows up. Of each batch the part of the loss counts
+    that a student can avoid: others are compared by which samples they happen to hold.
     """
     network = copied(network).to(found_device(training.device))
     lowest, highest = _RANGE[training.optimiser]
@@ -381,15 +393,17 @@ def found_rate(
     factor = LambdaLR(optimiser, lambda step: growth**step)
     loader = batches(examples, training.batch_size, shuffled=True, seed=seed)
     losses: list[float] = []
+    avoidable: list[float] = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for batch in itertools.islice(_endless(loader), steps):
             losses.append(_step(network, batch, loss, optimiser))
+            avoidable.append(losses[-1] - loss.floor(*batch[1:]))
             factor.step()
             if not losses[-1] <= 4 * losses[0]:
                 break
     smooth, averages = 0.0, []
-    for step, value in enumerate(losses):
+    for step, value in enumerate(avoidable):
         smooth = kept * smooth + (1 - kept) * value
         found = smooth / (1 - kept ** (step + 1))
         averages.append(found if math.isfinite(found) else math.inf)
