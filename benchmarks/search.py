@@ -34,6 +34,7 @@ from recorded import (
     WIDER,
     Recorded,
     file_of,
+    pilots,
     problem,
     recorded,
     settings_of,
@@ -45,10 +46,12 @@ from scipy.stats import spearmanr
 import tutelage as tu
 from tutelage.pilots import Budget, linearised
 from tutelage.pilots.budget import priced
-from tutelage.pilots.runs import Kind, Pilot, Runs
+from tutelage.pilots.kinds import Kind
+from tutelage.pilots.runs import Pilot, Runs
 from tutelage.pilots.surface import Surface, wrong_labels
 from tutelage.progress import silent
 from tutelage.theory.pilots import places
+from tutelage.train.training import halfway
 
 CACHE = Path(__file__).parent / "cache" / "search"
 OF_READ = (0.5, 1.0, 2.0)  # budgets for transformers, whose theory takes minutes
@@ -66,13 +69,22 @@ class Replayed(Runs):
     """Pilots that were trained before."""
 
     real: Recorded
+    watched: np.ndarray  # errors of pilots after every epoch
     number: int  # of the recorded seed
 
     def run(self, surface: Surface, s: int, kind: Kind, number: int = 0) -> Pilot:
         """Look one up."""
-        recorded = -1 if kind.haste else 0
+        recorded = -1 if kind.halvings else 0
         decided = torch.as_tensor(self.real.decisions[recorded, s, self.number])
-        return Pilot(s, kind, NOTHING, decided, NOTHING)
+        return Pilot(s, kind, NOTHING, decided, NOTHING, NOTHING)
+
+    def fall(self, surface: Surface, found: list[Pilot], name: str = "error") -> float:
+        """Of the recorded pilots, by their errors after every epoch."""
+        curves = self.watched[:, self.number]
+        half = halfway(curves.shape[-1])
+        hasty = [pilot.setting for pilot in found if pilot.kind.halvings]
+        falls = (curves[hasty, half - 1] - curves[hasty, -1]) / np.log2(curves.shape[-1] / half)
+        return float(falls.mean()) if hasty else surface.fall
 
 
 class Problem:
@@ -81,7 +93,7 @@ class Problem:
     def __init__(self, name: str, cifar: Path) -> None:
         self.name, self.settings = name, settings_of(name)
         self.task, spec = problem(name, cifar)
-        self.real = recorded(name, cifar)
+        self.real, self.watched = recorded(name, cifar), pilots(name, cifar)
         self.student = _student("warm", spec)
         x, test = self.task.inputs(torch.float32, ids=spec.student == "transformer")
         self.pool, self.test = self.task.part("train", x).floating(torch.float32), test
@@ -159,22 +171,22 @@ def planned(p: Problem, method: str = "tutelage") -> Rows:
                 runs = Replayed(
                     p.task, student, 0, p.pool, p.test, 2, theory_seed, budget, spent, silent
                 )
-                runs.real, runs.number = p.real, seed
-                pilots = runs.pilots(surface)
+                runs.real, runs.watched, runs.number = p.real, p.watched, seed
+                trained = runs.pilots(surface)
                 n = p.task.n_train
-                mean, _ = runs.known(surface, pilots).corrected(
+                mean, _ = runs.known(surface, trained).corrected(
                     places(surface.soft_ratio, surface.temperature, 1.0, surface.doubt(n)),
                     surface.at(n),
                 )
                 cost = measured + sum(
-                    p.share(-1 if k.kind.haste else 0, k.setting, seed) for k in pilots
+                    p.share(-1 if k.kind.halvings else 0, k.setting, seed) for k in trained
                 )
                 chosen = int(mean.argmin())
                 yield _row(p, method, trainings, cost, chosen) | {
                     "miss": 100 * float(mean[chosen] - p.truth[chosen]),
                     "rank": spearmanr(mean, p.truth).statistic,
                     "announced": runs.spent,
-                    "pilots": len(pilots),
+                    "pilots": len(trained),
                 }
 
 

@@ -151,7 +151,7 @@ def test_a_stream_with_some_labels_is_that_of_the_same_task_in_features(tmp_path
 
 @pytest.mark.parametrize("share", [0.2, 0.5, 1.0])
 def test_the_range_test_finds_a_rate_whatever_labels_a_batch_holds(share):
-    """A batch with more labels has less loss that no student can avoid, which is no progress."""
+    """A batch with more labels has less loss from the beginning, which is no progress."""
     whole = task(n=3000, m=10, n_classes=6, noise=3.0, features=30)
     whole = replace(whole, teacher_logits_train=whole.teacher_logits_train / 10)
     x, _ = whole.inputs(torch.float32)
@@ -163,17 +163,6 @@ def test_the_range_test_finds_a_rate_whatever_labels_a_batch_holds(share):
         known = tu.lab.student("mlp:width=96,depth=2", epochs=40)
         found = known.settled(replace(part, labels=labels), seed=seed)
         assert found.training.learning_rate > 0.01
-
-
-def test_the_floor_is_the_loss_of_a_student_that_imitates_the_teacher():
-    teacher, labels = torch.randn(8, 3), torch.tensor([0, 1, 2, -100, -100, 0, 1, 2])
-    loss = tu.lab.DistillationLoss(0.6, 4.0)
-    hard = 0.4 * torch.nn.functional.cross_entropy(
-        teacher, labels, ignore_index=-100, reduction="sum"
-    )
-    expected = float(loss(teacher, teacher, labels) - hard / 8)
-    assert loss.floor(teacher, labels) == pytest.approx(expected, rel=1e-5)
-    assert tu.lab.DistillationLoss(0.0, 1.0).floor(teacher, labels) == 0
 
 
 def test_at_a_soft_ratio_of_0_samples_without_a_label_are_left_out():

@@ -13,6 +13,7 @@ from tutelage.theory.pilots import (
     Pilots,
     expected_regret,
     gains,
+    haste_of,
     hasty,
     memorised,
     noise,
@@ -132,9 +133,14 @@ def test_wrong_labels_harm_low_soft_ratios():
 
 
 def test_wrong_labels_are_learned_late():
-    found = [memorised(np.array([0.0]), 0.4, haste)[0] for haste in (0.0, 1.0, 2.0)]
+    found = [memorised(np.array([0.0]), 0.4, halvings)[0] for halvings in (0.0, 1.0, 2.0)]
     assert found[0] > found[1] > found[2]
-    assert hasty(0.0) == 0 < hasty(2.0) == 2 * hasty(1.0)
+
+
+def test_those_who_are_trained_in_haste_err_more_the_more_their_errors_fall():
+    assert hasty(0.0, 0.1) == 0 < hasty(2.0, 0.1) == 2 * hasty(1.0, 0.1)
+    assert hasty(1.0, -0.1) == hasty(1.0, 0.0) < hasty(1.0, 0.0, scale=2.0) < hasty(1.0, 0.1)
+    assert haste_of(1.5, 0.0) == 1.5 < haste_of(1.5, 0.05)
 
 
 def test_hasty_pilots_tell_less_of_levels():

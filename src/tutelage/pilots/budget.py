@@ -9,6 +9,7 @@ from tutelage.data.part import Part
 from tutelage.data.task import Task
 from tutelage.kernels import empirical
 from tutelage.kernels.last import last_layers
+from tutelage.pilots.kinds import kinds_of
 from tutelage.solve import Scale
 from tutelage.students import TorchStudent
 from tutelage.train import DistillationLoss
@@ -132,8 +133,13 @@ class Prices:
         return all_of_it / (self.trained * self.epochs * self.n)
 
     def fits(self, used: int, budget: Budget) -> bool:
-        """Whether the budget has room for theory on so many samples."""
-        return self.theory(used) <= _THEORY * (budget.trainings - self.search)
+        """Whether the budget has room for theory on so many samples, and for a pilot beside it,
+        where that leaves theory half of it.
+        """
+        left = budget.trainings - self.search
+        pilot = kinds_of(self.n, int(self.epochs), self.tested)[1].cost
+        beside = left - pilot if pilot <= left / 2 else left
+        return self.theory(used) <= min(_THEORY * left, beside)
 
     def tells(self, used: int, budget: Budget, starts: int) -> bool:
         """Whether so many starts leave half of the budget to pilots."""

@@ -13,6 +13,7 @@ from tutelage.data.task import Task
 from tutelage.exceptions import StudentError
 from tutelage.pilots.budget import Budget
 from tutelage.pilots.kept import Kept
+from tutelage.pilots.kinds import Kind, kinds_of, left_out
 from tutelage.pilots.surface import Surface
 from tutelage.progress import Progress
 from tutelage.students import TorchStudent
@@ -22,34 +23,15 @@ from tutelage.theory.pilots import (
     Places,
     expected_regret,
     gains,
+    haste_of,
     noise,
     places,
 )
 from tutelage.train import DistillationLoss
+from tutelage.train.training import halfway
 
-_FOLDS, _HASTE = 4, 3  # of the pool each pilot leaves one out; what epochs are divided by
 _NOTHING = 1e-9  # but rounding
 _SEED = 1000  # pilots and warm starts draw for themselves
-
-
-@dataclass(frozen=True, order=True)
-class Kind:
-    """How much a pilot is trained.
-
-    Attributes
-    ----------
-    n, epochs : int
-        Samples and epochs.
-    cost : float
-        In trainings of the student on the whole pool.
-    haste : float
-        How often its epochs would have to be doubled to be the student's.
-    """
-
-    n: int
-    epochs: int
-    cost: float
-    haste: float
 
 
 @dataclass(frozen=True)
@@ -61,8 +43,8 @@ class Pilot:
     kind : Kind
     others : integer Tensor of shape (m,)
         Which samples of the pool it has not seen.
-    decided : integer Tensor of shape (M,)
-        On the test part.
+    decided, halfway : integer Tensor of shape (M,)
+        On the test part; after half of its training, too.
     voted : integer Tensor of shape (m,)
         On those.
     attempts : int
@@ -74,6 +56,7 @@ class Pilot:
     others: Tensor
     decided: Tensor
     voted: Tensor
+    halfway: Tensor
     attempts: int = 1
 
 
@@ -136,7 +119,7 @@ class Runs:
         known = self.known(surface, found)
         whole = surface.doubt(len(self.taught))
         at_n = places(surface.soft_ratio, surface.temperature, 1.0, whole)
-        beside = self._places(surface, chosen, wanted)
+        beside = self._places(surface, chosen, wanted, self.fall(surface, found))
         predicted = np.concatenate([surface.at(len(self.taught)), np.zeros(len(chosen))])
         mean, covariance = known.corrected(np.concatenate([at_n, beside]), predicted)
         here = slice(0, len(settings))
@@ -159,20 +142,31 @@ class Runs:
 
     def known(self, surface: Surface, found: list[Pilot], name: str = "error") -> Pilots:
         """What they have shown, and what was predicted of them."""
-        truth = self.truth(name)
+        truth, fall = self.truth(name), self.fall(surface, found, name)
         s, kinds = np.array([p.setting for p in found], int), [p.kind for p in found]
         shown = np.array([(p.decided.numpy() != truth).mean() for p in found])
         predicted = np.array(
-            [surface.at(p.kind.n, surface.haste(p.kind.haste))[p.setting] for p in found]
+            [surface.at(p.kind.n, p.kind.halvings, fall)[p.setting] for p in found]
         )
         n = np.array([kind.n for kind in kinds], int)
         own = noise(shown, n, self.task.n_test, surface.scale)
-        return Pilots(self._places(surface, s, kinds), shown, predicted, own, surface.scale)
+        return Pilots(self._places(surface, s, kinds, fall), shown, predicted, own, surface.scale)
 
-    def _places(self, surface: Surface, s: np.ndarray, kinds: list[Kind]) -> Places:
+    def fall(self, surface: Surface, found: list[Pilot], name: str = "error") -> float:
+        """By how much errors of pilots fell when their epochs were doubled, on average."""
+        truth = self.truth(name)
+        falls = [
+            ((p.halfway.numpy() != truth).mean() - (p.decided.numpy() != truth).mean())
+            / math.log2(p.kind.epochs / halfway(p.kind.epochs))
+            for p in found
+            if p.kind.halvings and p.kind.epochs > 1
+        ]
+        return float(np.mean(falls)) if falls else surface.fall
+
+    def _places(self, surface: Surface, s: np.ndarray, kinds: list[Kind], fall: float) -> Places:
         """Of pilots of these kinds at settings, by their numbers."""
         n = np.array([kind.n for kind in kinds], float)
-        haste = np.array([surface.haste(kind.haste) for kind in kinds])
+        haste = np.array([haste_of(kind.halvings, fall) for kind in kinds])
         doubt = np.array([surface.doubt(k.n) for k in kinds], float)
         share = n / len(self.taught)
         return places(surface.soft_ratio[s], surface.temperature[s], share, doubt, haste)
@@ -199,7 +193,7 @@ class Runs:
         except StudentError as error:
             self.lost.append(f"{named} came to nothing: {error}")
             return None
-        attempts, tested = int(shown[0]), 1 + self.task.n_test
+        attempts, tested = int(shown[0]), self.task.n_test
         if attempts > 1:
             rate = self.student.training.learning_rate
             assert rate is not None
@@ -207,46 +201,25 @@ class Runs:
                 f"{named} diverged at a learning rate of {rate:.2g}, and was trained at"
                 f" {rate / 3 ** (attempts - 1):.2g}."
             )
-        decided, voted = torch.as_tensor(shown[1:tested]), torch.as_tensor(shown[tested:])
-        return Pilot(s, kind, others, decided, voted, attempts)
+        ends = [tested, tested, len(others)]
+        decided, halfway, voted = torch.split(torch.as_tensor(shown[1:]), ends)
+        return Pilot(s, kind, others, decided, voted, halfway, attempts)
 
     def _trained(self, rho: float, t: float, kind: Kind, others: Tensor) -> np.ndarray:
-        """Give the trainings that it took, and its decisions on the test part and on `others`."""
+        """Give the trainings that it took, and its decisions: on the test part at the end and
+        halfway, and on `others`.
+        """
         seen = torch.ones(len(self.taught), dtype=torch.bool)
         seen[others] = False
+        at_half: list[Tensor] = []
         network, done = self.student.trained(
             self.taught.rows(seen.nonzero()[:, 0]), DistillationLoss(rho, t, self.t_power),
             seed=_SEED + 100 * self.seed, epochs=kind.epochs,
+            at_half=lambda network: at_half.append(decisions(network, self.test)),
         )  # fmt: skip
         rate = self.student.training.learning_rate
         attempts = 1 if rate is None else 1 + round(math.log(rate / done.learning_rate, 3))
         decided = decisions(network, self.test)
         voted = decisions(network, self.taught.rows(others).x)
-        return torch.cat([torch.tensor([attempts]), decided.cpu(), voted.cpu()]).numpy()
-
-
-def kinds_of(n: int, epochs: int, tested: int) -> list[Kind]:
-    """Give the pilots that there may be of a student of n samples: the whole training, or that of
-    all but a fold of the pool for a third of the epochs. Where there are too few epochs for that,
-    it is a quarter of the pool for all of them.
-
-    A pilot's cost is that of its training, and of its decisions on the test part and on what it has
-    left out, each a third of a sample's step.
-    """
-    brief, fold = round(epochs / _HASTE), n // _FOLDS
-
-    def kind(some: int, brief: int) -> Kind:
-        decided = (tested + n - some) / 3
-        cost = (some * brief + decided) / (n * epochs)
-        return Kind(some, brief, cost, math.log2(epochs / brief))
-
-    hasty = kind(n - fold, brief) if 0 < brief < epochs else kind(fold, epochs)
-    return [kind(n, epochs), hasty]
-
-
-def left_out(n: int, kind: Kind, number: int) -> Tensor:
-    """Give the samples that a pilot leaves out: the last ones, at which theory has not looked, are
-    the first pilot's; the next pilot leaves out those before them.
-    """
-    last = n - number * (n - kind.n)
-    return torch.arange(last - (n - kind.n), last) % n
+        parts = [torch.tensor([attempts]), decided.cpu(), at_half[-1].cpu(), voted.cpu()]
+        return torch.cat(parts).numpy()

@@ -11,7 +11,7 @@ from tutelage.theory.pilots import hasty, memorised, scale
 
 _CARRIED = 0.5  # of what more samples are taken to bring
 _OTHERS = 0.05  # of an error, for each doubling from a quarter of the samples that theory looked at
-_FAR = 2.0  # a halving of a large network's epochs, in those of others
+_FALL, _FALL_OF_LAST = 0.03, 0.09  # of errors in the second half of a pilot, before one is there
 _OF_LAST = 2.0  # times what they differ by where theory's kernel is of all layers
 _DECAY = 0.8  # of what a doubling of samples brings, from one doubling to the next
 
@@ -57,16 +57,19 @@ class Surface:
         wrong = wrong_labels(task, epoch) if name == "error" else 0.0
         return cls(ratio.ravel(), heat.ravel(), shares[:, 1], used, gain, wrong, last)
 
-    def at(self, n: int, haste: float = 0.0) -> np.ndarray:
-        """Of students of n samples, (S,); of those whose epochs were halved so often."""
-        found = self.shares - self._carried(n) + memorised(self.soft_ratio, self.wrong, haste)
-        return np.clip(found + self.scale * hasty(haste), 0, 1)
-
-    def haste(self, halvings: float) -> float:
-        """Give the haste of a pilot whose epochs were halved so often. Large networks are still far
-        from their end after a third of their training.
+    def at(self, n: int, halvings: float = 0.0, fall: float = 0.0) -> np.ndarray:
+        """Of students of n samples, (S,); of those whose epochs were halved so often, and whose
+        errors fell by so much in the second half of their training.
         """
-        return (_FAR if self.last else 1.0) * halvings
+        found = self.shares - self._carried(n) + memorised(self.soft_ratio, self.wrong, halvings)
+        return np.clip(found + hasty(halvings, fall, self.scale), 0, 1)
+
+    @property
+    def fall(self) -> float:
+        """What errors are taken to fall by in the second half of a pilot, before there is one:
+        large networks are still far from their end then.
+        """
+        return _FALL_OF_LAST if self.last else _FALL
 
     @property
     def scale(self) -> float:

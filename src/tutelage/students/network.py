@@ -235,6 +235,7 @@ class TorchStudent:
         *,
         seed: int,
         epochs: int | None = None,
+        at_half: Callable[[nn.Module], None] | None = None,
         progress: Progress = silent,
     ) -> tuple[nn.Module, Trained]:
         """Give a real student: a fresh network, trained for all of its epochs.
@@ -248,6 +249,8 @@ class TorchStudent:
             Of the initial weights and the batches.
         epochs : int, optional
             Stop after so many, at the end of which the learning rate falls to 0.
+        at_half : callable, optional
+            Is given the network after half of its epochs.
         progress : Progress
 
         Raises
@@ -259,7 +262,8 @@ class TorchStudent:
         if epochs is not None:
             own = replace(own, epochs=epochs, until=epochs / own.epochs)
         examples = part.floating(_dtype(network))
-        return network, train(network, examples, loss, own, seed=seed, progress=progress)
+        done = train(network, examples, loss, own, seed=seed, at_half=at_half, progress=progress)
+        return network, done
 
     def fresh(self, part: Part, seed: int) -> nn.Module:
         """Give a new network for samples such as these, tried on a few.

@@ -4,7 +4,7 @@
 Errors are shares. Where a student is, its `places`, is its soft ratio, log2 of its temperature,
 log2 of its samples over the pool's, the standard deviation of a level that theory carries on to
 sizes that it has not looked at, alike for all settings, and its haste: how often its epochs would
-have to be doubled to be those of the student.
+have to be doubled to be those of the student, the more the faster its errors still fall.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,9 @@ MEMORISED = 0.21  # of the wrong labels, at a soft ratio of 0: (3.12)
 _LEVEL, _TREND = 0.02, 0.015  # alike at all settings: at N, and for each doubling of n
 _SLOPE = 0.02  # along the soft ratio, from 0 to 1, at all n
 _SHAPE, WIDE = 0.01, (0.35, 3.0)  # at N; it grows as n does
-_HASTY = 0.007  # by which those err more whose epochs are halved once
+_HASTY = 0.002  # by which those err more whose epochs are halved once, however they fall
+_FALLING = 0.265  # of what errors fell by in the second half of their training, for each halving
+_STEADY = 0.05  # a fall beyond which students are still far from their end
 _HASTY_LEVEL, _HASTY_SHAPE = 0.005, 0.004  # how that differs: by task, and by setting
 _MEMORISED_LATE = 0.15  # of the wrong labels, for each halving
 _SEED = 0.18  # over √n: initial weights, batches and which samples they are
@@ -29,26 +31,42 @@ _PAIRED = 0.1  # of the test part's noise: students err on the same samples
 _DRAWS, _NODES = 2000, 16
 
 
-def memorised(soft_ratio: np.ndarray, wrong: float, haste: float = 0.0) -> np.ndarray:
+def memorised(soft_ratio: np.ndarray, wrong: float, halvings: float = 0.0) -> np.ndarray:
     """Give what students err more than linearised ones where labels are wrong, (3.12): networks fit
-    wrong labels in a way that harms them more. They do so late, so that those who are trained in
-    `haste` err less.
+    wrong labels in a way that harms them more. They do so late, so that those who are trained for
+    fewer epochs err less.
 
     Parameters
     ----------
     soft_ratio : array
     wrong : float
         Share of the pool's labels that are wrong.
-    haste : float
-        Halvings of the epochs.
+    halvings : float
+        Of the epochs.
     """
-    late = MEMORISED - _MEMORISED_LATE * haste
+    late = MEMORISED - _MEMORISED_LATE * halvings
     return np.asarray(late * wrong * (1 - soft_ratio) ** 3)
 
 
-def hasty(haste: float) -> float:
-    """Give how much more those err whose epochs were halved so often, where errors are typical."""
-    return _HASTY * haste
+def hasty(halvings: float, fall: float, scale: float = 1.0) -> float:
+    """Give how much more those err whose epochs were halved so often, (3.13).
+
+    Parameters
+    ----------
+    halvings : float
+    fall : float
+        By how much errors fell in the second half of their training.
+    scale : float
+        See `scale`.
+    """
+    return halvings * (_HASTY * scale + _FALLING * max(0.0, fall))
+
+
+def haste_of(halvings: float, fall: float) -> float:
+    """Give the haste of students whose errors fell by so much in the second half of their training:
+    halvings, in those of students that hardly change any more.
+    """
+    return halvings * float(np.hypot(1, fall / _STEADY))
 
 
 Places = Float[ndarray, "_ 5"]

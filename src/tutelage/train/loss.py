@@ -100,17 +100,6 @@ class DistillationLoss(nn.Module):
             total = total + hard / (len(student) if rho > 0 else int(known.sum()))
         return total
 
-    def floor(self, teacher_logits: Tensor, labels: Tensor | None = None) -> float:
-        """Give the part of a batch's loss that no student can avoid: what the teacher's soft
-        targets have of it when they are imitated exactly. Batches differ in it, whatever the
-        student.
-        """
-        teacher = _two_axes(teacher_logits, "Teacher") / self.temperature
-        weight = teacher.new_full((len(teacher),), self.soft_ratio)
-        if labels is not None and self.soft_ratio > 0:
-            weight[labels == NOT_LABELLED] = 1.0
-        return float((weight * self.temperature**self.t_power * _soft(teacher, teacher)).mean())
-
     def extra_repr(self) -> str:
         """What a printed network shows."""
         return (

@@ -4,7 +4,7 @@ import copy
 import itertools
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -183,6 +183,7 @@ def train(
     *,
     held_out: Part | None = None,
     seed: int = 0,
+    at_half: Callable[[nn.Module], None] | None = None,
     progress: Progress = silent,
 ) -> Trained:
     """Train a network in place; with a held-out part, keep the weights of the epoch that does best
@@ -196,6 +197,8 @@ def train(
     training : Training
     seed : int
         Of the batches, and of whatever the network draws.
+    at_half : callable, optional
+        Is given the network after half of the epochs, see `halfway`.
     progress : Progress
         Told of the epochs.
 
@@ -215,13 +218,19 @@ def train(
     for attempt in range(training.attempts):
         try:
             return _train(
-                network, examples, loss, training, rate / 3**attempt, held_out, seed, progress
-            )
+                network, examples, loss, training, rate / 3**attempt, held_out, seed, at_half,
+                progress,
+            )  # fmt: skip
         except StudentError:
             if attempt + 1 == training.attempts:
                 raise
             network.load_state_dict(first)
     raise AssertionError("There is at least one attempt.")
+
+
+def halfway(epochs: int) -> int:
+    """Give how many epochs are half of so many: whole ones, and one at least."""
+    return max(1, epochs // 2)
 
 
 def _counted(part: Part, loss: DistillationLoss) -> Part:
@@ -234,7 +243,8 @@ def _counted(part: Part, loss: DistillationLoss) -> Part:
 
 def _train(
     network: nn.Module, examples: Part, loss: DistillationLoss, training: Training, rate: float,
-    held_out: Part | None, seed: int, progress: Progress,
+    held_out: Part | None, seed: int, at_half: Callable[[nn.Module], None] | None,
+    progress: Progress,
 ) -> Trained:  # fmt: skip
     watched = held_out or examples.rows(slice(0, _MEASURED))
     network.to(found_device(training.device))
@@ -253,6 +263,8 @@ def _train(
             _epochs(network, examples, loss, training, optimiser, seed), 1
         ):
             advance(1)
+            if at_half is not None and epoch == halfway(training.epochs):
+                at_half(network)
             reached = last if held_out is None else _measured(network, held_out, loss)
             if not math.isfinite(last + reached):
                 break
@@ -382,8 +394,8 @@ def found_rate(
     network: nn.Module, examples: Part, loss: DistillationLoss, training: Training, seed: int
 ) -> float:
     """Find a learning rate by a range test (Smith 2017) on a copy of the network: a tenth of the
-    rate at which the loss is lowest, before it blows up. Of each batch the part of the loss counts
-    that a student can avoid: others are compared by which samples they happen to hold.
+    rate at which the loss is lowest, before it blows up. Of each batch it is the loss less that of
+    a student that knows nothing, as batches with fewer labels have more of that.
     """
     network = copied(network).to(found_device(training.device))
     lowest, highest = _RANGE[training.optimiser]
@@ -393,17 +405,17 @@ def found_rate(
     factor = LambdaLR(optimiser, lambda step: growth**step)
     loader = batches(examples, training.batch_size, shuffled=True, seed=seed)
     losses: list[float] = []
-    avoidable: list[float] = []
+    progress: list[float] = []
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         for batch in itertools.islice(_endless(loader), steps):
             losses.append(_step(network, batch, loss, optimiser))
-            avoidable.append(losses[-1] - loss.floor(*batch[1:]))
+            progress.append(losses[-1] - float(loss(torch.zeros_like(batch[1]), *batch[1:])))
             factor.step()
             if not losses[-1] <= 4 * losses[0]:
                 break
     smooth, averages = 0.0, []
-    for step, value in enumerate(avoidable):
+    for step, value in enumerate(progress):
         smooth = kept * smooth + (1 - kept) * value
         found = smooth / (1 - kept ** (step + 1))
         averages.append(found if math.isfinite(found) else math.inf)
