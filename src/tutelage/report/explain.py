@@ -13,6 +13,7 @@ _VERDICTS = {
         "The labels do most of the work: a small weight on the teacher is as good as a large one."
     ),
 }
+_WIDE = 0.5  # of an error: an interval that is of little use
 _EQUALS = 4  # settings that are named beside the recommended one
 
 
@@ -157,9 +158,17 @@ def _more(document: Document) -> str | None:
     if ahead is not None:
         return (
             f"With 1,000 more samples the error would be {percent(ahead['error'])} (90 %:"
-            f" {percent(ahead['error_low'])} to {percent(ahead['error_high'])})."
+            f" {percent(ahead['error_low'])} to {percent(ahead['error_high'])}).{_wide(document)}"
         )
     return None
+
+
+def _wide(document: Document) -> str:
+    """What to do where a forecast is too uncertain to go by."""
+    ahead, n = document["samples"]["next_1000"], document["task"]["n_train"]
+    if ahead["error_high"] - ahead["error_low"] <= _WIDE * ahead["error"]:
+        return ""
+    return f" That is wide: train one student of {2 * n:,} samples to know."
 
 
 def _samples(document: Document) -> str | None:

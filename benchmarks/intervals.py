@@ -1,0 +1,122 @@
+"""How often 90 % intervals hold what comes.
+
+    OMP_NUM_THREADS=1 python benchmarks/intervals.py [--synthetic 200] [--cifar FOLDER]
+
+1. Synthetic tasks of random size, classes, teacher and share of wrong labels, infinitely wide
+   students: the error with 1,000 more samples, as a plan of the first samples forecasts it
+   (`samples.next_1000`), against that of the student of all of them on the same test part; and the
+   share of wrong labels.
+2. The 15 tasks of `recorded.py`, plans within a budget of 1: predicted errors of the recommended
+   setting and of all settings against those of real students (means of two seeds).
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+from recorded import ALL, READ, SEEDS
+from rich.console import Console
+from search import Problem, Replayed, _surface
+
+import tutelage as tu
+from tutelage.decisions.evidence import standard_error
+from tutelage.pilots import Budget
+from tutelage.pilots.budget import priced
+from tutelage.progress import silent
+from tutelage.theory.pilots import places
+
+NORMAL, MORE, TESTED = 1.6449, 1000, 2000
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--synthetic", type=int, default=200)
+    parser.add_argument(
+        "--cifar", type=Path, default=Path(__file__).parents[2] / "shared" / "data" / "cifar10"
+    )
+    given, console = parser.parse_args(), Console(width=120, highlight=False)
+    rows = [forecast(seed) for seed in range(given.synthetic)]
+    for name in ("forecast", "wrong labels"):
+        known = [row[name] for row in rows if row[name] is not None]
+        low, real, high = np.array(known).T
+        held = (low <= real) & (real <= high)
+        console.print(
+            f"{name}, {len(known)} synthetic tasks: {held.mean():.0%} inside;"
+            f" {(real < low).mean():.0%} below, {(real > high).mean():.0%} above; width"
+            f" {100 * (high - low).mean():.1f} points on average"
+        )
+    _real(console, given.cifar)
+
+
+def forecast(seed: int) -> dict[str, tuple[float, float, float] | None]:
+    """Low, real and high, of the error with more samples and of the share of wrong labels."""
+    rng = np.random.default_rng(seed)
+    n, classes, features = (
+        int(rng.integers(150, 600)),
+        int(rng.integers(2, 7)),
+        int(rng.integers(4, 30)),
+    )
+    share, m = float(rng.uniform(0, 0.3)), n + MORE + TESTED
+    x = rng.normal(size=(m, features))
+    hidden = np.tanh(x @ rng.normal(size=(features, 12)) / features**0.5 * 2)
+    score = hidden @ rng.normal(size=(12, classes))
+    y = (score + 0.3 * rng.gumbel(size=score.shape)).argmax(1)
+    logits = 2 * (score + float(rng.uniform(0.1, 1)) * rng.normal(size=score.shape))
+    labels = y.copy()
+    wrong = (rng.random(m) < share) & (np.arange(m) < n + MORE)
+    labels[wrong] = (labels[wrong] + rng.integers(1, classes, wrong.sum())) % classes
+
+    def task(some: int) -> tu.Task:
+        test = slice(n + MORE, None)
+        return tu.Task(x[:some], logits[:some], labels[:some], x[test], logits[test], y[test])
+
+    grid = {"soft_ratio": [0.1, 0.5, 1.0], "temperature": [2.0], "seed": seed}
+    made = tu.plan(task(n), student="mlp:depth=2", **grid)
+    best, told, suspected = made.recommended, made.samples.next_1000, made.teacher.wrong_labels
+    whole = tu.curves(
+        task(n + MORE), "mlp:depth=2", soft_ratio=[best.soft_ratio], temperature=[2.0],
+        sizes=[n + MORE], orderings=1,
+    )  # fmt: skip
+    real = float(whole.error.squeeze())
+    return {
+        "forecast": None if told is None else (told.error_low, real, told.error_high),
+        "wrong labels": (
+            (suspected.low, float(wrong[:n].mean()), suspected.high)
+            if suspected is not None
+            else None
+        ),
+    }
+
+
+def _real(console: Console, cifar: Path) -> None:
+    chosen, every = [], []
+    for name in ALL:
+        if name in READ:
+            continue
+        p = Problem(name, cifar)
+        budget = Budget(1.0)
+        student, prices = priced(p.student, p.pool, p.task.n_test, budget, None, settings=10)
+        used, starts = prices.affordable(budget, None)
+        found = p.theory(student, used, 0)
+        surface = _surface(p, found, starts, "tutelage", last=student.last is not None)
+        for seed in range(SEEDS):
+            spent = starts * prices.theory(used)
+            runs = Replayed(p.task, student, 0, p.pool, p.test, 2, 0, budget, spent, silent)
+            runs.real, runs.watched, runs.number = p.real, p.watched, seed
+            n = p.task.n_train
+            mean, covariance = runs.known(surface, runs.pilots(surface)).corrected(
+                places(surface.soft_ratio, surface.temperature, 1.0, surface.doubt(n)),
+                surface.at(n),
+            )
+            sampled = standard_error(mean[None], np.array(p.task.n_test))
+            spread = np.hypot(sampled, np.sqrt(np.diag(covariance)))
+            off = np.abs(p.truth - mean) / spread
+            chosen.append(off[mean.argmin()])
+            every += off.tolist()
+    for label, of in (("the recommended setting", chosen), ("all settings", every)):
+        inside = np.mean(np.array(of) <= NORMAL)
+        console.print(f"error of {label}, 15 tasks, {len(of)} predictions: {inside:.0%} inside")
+
+
+if __name__ == "__main__":
+    main()
