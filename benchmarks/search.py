@@ -181,8 +181,9 @@ def planned(p: Problem, method: str = "tutelage") -> Rows:
                 cost = measured + sum(
                     p.share(-1 if k.kind.halvings else 0, k.setting, seed) for k in trained
                 )
-                chosen = int(mean.argmin())
+                chosen, hard = int(mean.argmin()), p.settings.index(DEFAULTS["ρ 0.05, T 1"])
                 yield _row(p, method, trainings, cost, chosen) | {
+                    "hard": 100 * float(mean[hard] - p.truth[hard]),
                     "miss": 100 * float(mean[chosen] - p.truth[chosen]),
                     "rank": spearmanr(mean, p.truth).statistic,
                     "announced": runs.spent,
@@ -459,7 +460,7 @@ def main() -> None:
         if names is not READ:
             tables[title] = table
         plans = found[(found.method == "tutelage") & (found["at"] == 1)]
-        columns = ["cost", "announced", "pilots", "regret", "miss", "rank", "span"]
+        columns = ["cost", "announced", "pilots", "regret", "miss", "hard", "rank", "span"]
         shown(console, "Plans within one training", plans.groupby("task")[columns].mean())
         ended = found[found.method == "crossing"].set_index("task")
         shown(
