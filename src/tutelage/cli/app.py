@@ -94,7 +94,7 @@ def _main(
     ] = False,
 ) -> None:
     """Say which soft ratio, temperature and checkpoint a distillation should use, and what error
-    its student will have, for less than one training of that student.
+    its student will have, for about one training of that student.
     """
     if context.invoked_subcommand is None:
         typer.echo(_FIRST)
