@@ -68,7 +68,7 @@ def test_a_plan_is_saved_and_loaded(tmp_path):
     made = tu.plan(problem, student="mlp:width=8,depth=1", **GRID, orderings=2, target_error=0.2)
     made.save(tmp_path / "plan")
     assert {p.name for p in (tmp_path / "plan").iterdir()} == {
-        "plan.json", "curves.nc", "report.html",
+        "plan.json", "curves.nc", "report.html", "suspect_labels.csv",
     }  # fmt: skip
     again = tu.Plan.load(tmp_path / "plan")
     assert again == made

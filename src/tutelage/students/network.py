@@ -299,7 +299,7 @@ class TorchStudent:
         network = self.fresh(part, 0).eval()
         few = rows(part.floating(_dtype(network)).x, slice(0, _TRIED))
         own = Network.of(network)
-        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        with FlopCounterMode(display=False) as counter:  # which fails without gradients
             own(few)
         count = sum(p.numel() for p in own.module.parameters())  # lazy ones are made by now
         return count, counter.get_total_flops() / length(few)
