@@ -4,6 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import nn
 
 from tutelage import Task
 from tutelage.kernels import mlp
@@ -56,6 +57,11 @@ def task(
         y_test=y[n:] if labels and test else None,
         teacher_epochs=None if epochs is None else np.array(epochs),
     )
+
+
+def linear(input_shape, n_outputs):
+    """A factory that can be found by its name."""
+    return nn.Linear(*input_shape, n_outputs)
 
 
 def wrongly_labelled(flips=45, noise=3.0):

@@ -419,7 +419,7 @@ FILES = [
     ("cut.safetensors", "truncated, corrupted, or not what its name says"),
     ("lacking.safetensors", "lacks teacher_logits_train"),
     ("hollow", "holds no .npy or .parquet files"),
-    ("table.csv", "is not a task file; expected a .npz, .safetensors or .parquet file"),
+    ("table.csv", "is a table as text; read it with pandas"),
 ]
 
 

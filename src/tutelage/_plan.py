@@ -460,9 +460,14 @@ def plan(
         is computed anew, and there is no need for a student.
     target_error : float, optional
         In (0, 1): say how many samples reach it.
-    learning_rate, epochs, batch_size, optimiser : optional
-        Of a network that is given as a SPEC, a module or a factory: how it will be trained. By
-        default a rate that is found by a range test, 60 epochs, batches of 64, and SGD; or `adamw`.
+    learning_rate : float, optional
+        That a network will be trained at; by default one that is found by a range test.
+    epochs : float, optional
+        That a network will be trained for; by default 60, infinite: until it has converged.
+    batch_size : int, optional
+        By default 64.
+    optimiser : {"sgd", "adamw"}
+        That a network will be trained with.
     budget : float, optional
         What a plan of a network may cost, in trainings of the network on the whole pool: theory
         looks at a part of the pool, and what is left goes to pilots, real students of parts of it
@@ -472,7 +477,8 @@ def plan(
         In points of error: no more pilots once the setting is expected to err by less than this
         more than the best of the grid. By default 0.1.
     **options
-        Soft ratios, temperatures and all else that `tutelage.curves` takes.
+        `soft_ratio` and `temperature`, sequences of the values to try, `seed`, `progress` and all
+        else that `tutelage.curves` takes.
 
     Returns
     -------

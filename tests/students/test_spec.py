@@ -8,9 +8,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+import problems
 from tutelage import kernels
 from tutelage.exceptions import StudentError
-from tutelage.students import TorchStudent, from_dict, network_of, student, to_dict
+from tutelage.students import (
+    TorchStudent,
+    as_student,
+    from_dict,
+    network_of,
+    student,
+    to_dict,
+)
+from tutelage.students.spec import specs
 from tutelage.train import Training
 
 SPECS = [
@@ -87,3 +96,19 @@ def test_a_closed_form_of_the_same_layers_is_trained_as_the_same_network():
     assert network_of(to_dict(made)).spec == network_of("mlp:depth=2").spec
     with pytest.raises(StudentError, match="is a kernel, and cannot be trained"):
         network_of(kernels.empirical(nn.Linear(3, 2)))
+
+
+def test_several_specs_stand_between_commas():
+    assert specs("mlp") == ["mlp"]
+    assert specs("mlp:width=8,depth=1, cnn:width=4,my_model:make,hf:a/b,mlp") == [
+        "mlp:width=8,depth=1", "cnn:width=4", "my_model:make", "hf:a/b", "mlp",
+    ]  # fmt: skip
+    assert specs("mlp:depth=2,activation=erf,") == ["mlp:depth=2,activation=erf"]
+
+
+def test_a_function_of_a_module_is_found_again():
+    """So that a plan that was made in Python can be verified on the command line."""
+    found = to_dict(as_student(problems.linear))
+    assert found["factory"] == "problems:linear"
+    assert from_dict(found).factory is problems.linear
+    assert "factory" not in to_dict(as_student(lambda input_shape, n_outputs: None))

@@ -53,6 +53,12 @@ def read_arrays(path: Path) -> dict[str, Any]:
             values = _read_npz(path)
         elif path.suffix == ".safetensors":
             values = _read_safetensors(path)
+        elif path.suffix in (".csv", ".tsv"):
+            raise TaskError(
+                f"{path} is a table as text; read it with pandas and make the task of the frame:"
+                " tutelage.Task.of(pandas.read_csv(path)).save('task.npz'). docs/data.md names the"
+                " columns."
+            )
         elif path.suffix == ".npy":
             raise TaskError(
                 f"{path} is a single array; put it with the others of the task in a folder, and"

@@ -8,6 +8,7 @@ and its arguments.
 
 import inspect
 import math
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -148,11 +149,19 @@ def as_student(
     if isinstance(known, Kernel):
         return ClosedForm(known)
     if callable(known):
-        return TorchStudent(known, getattr(known, "__name__", type(known).__name__), *how)
+        name = getattr(known, "__name__", type(known).__name__)
+        return TorchStudent(known, name, *how, made_by=_found_at(known))
     raise StudentError(
         f"The student is {type(known).__name__}; expected a kernel, such as"
         " tutelage.kernels.mlp(), a network, or a SPEC, such as mlp:width=512."
     )
+
+
+def _found_at(factory: Callable[..., Any]) -> Data | None:
+    """Where a function of a module can be found again; one of a script or a notebook cannot."""
+    module, name = getattr(factory, "__module__", None), getattr(factory, "__qualname__", "")
+    known = getattr(sys.modules.get(str(module)), name, None)
+    return {"factory": f"{module}:{name}"} if known is factory and module != "__main__" else None
 
 
 def to_dict(known: Kernel | Student) -> Data:
