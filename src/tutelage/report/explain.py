@@ -13,6 +13,7 @@ _VERDICTS = {
         "The labels do most of the work: a small weight on the teacher is as good as a large one."
     ),
 }
+_HARDLY = 0.01  # of the labels
 _WIDE = 0.5  # of an error: an interval that is of little use
 _EQUALS = 4  # settings that are named beside the recommended one
 
@@ -179,21 +180,24 @@ def _samples(document: Document) -> str | None:
     )
     if not document["task"]["labels"] or label + mended + open_ == 0:
         return None
-    wrong = teacher.get("wrong_labels")
-    about = (
-        ""
-        if wrong is None
-        else (
-            f" About {percent(wrong['share'])} of the pool's labels are wrong (90 %:"
-            f" {percent(wrong['low'])} to {percent(wrong['high'])}), if those of the test part are"
-            " right."
-        )
-    )
     return (
         f"Teacher and label differ on {label + mended + open_:,} samples of the pool: by the vote"
         f" of this plan's students the teacher is wrong on {label:,}, the label on {mended:,}, and"
-        f" {open_:,} are open.{about} suspect_labels.csv lists them, the most suspicious label"
-        " first."
+        f" {open_:,} are open.{_wrong_labels(teacher)} suspect_labels.csv lists them, the most"
+        " suspicious label first."
+    )
+
+
+def _wrong_labels(teacher: Document) -> str:
+    wrong = teacher.get("wrong_labels")
+    if wrong is None:
+        return ""
+    if wrong["high"] < _HARDLY:
+        return " Hardly any label of the pool is wrong, if those of the test part are right."
+    return (
+        f" About {percent(wrong['share'])} of the pool's labels are wrong (90 %:"
+        f" {percent(wrong['low'])} to {percent(wrong['high'])}), if those of the test part are"
+        " right."
     )
 
 
