@@ -17,8 +17,9 @@ MINOR = (
     "teacher's error",
     "verdict",
     "cost in trainings",
-    "operations for one input",
+    "operations",
 )  # on a narrow screen
+_SHARED = ("samples", "epoch")  # which say nothing where they are the same
 _SAME = ("n_test", "n_classes", "majority_error")  # of test parts, if they are the same one
 
 
@@ -47,8 +48,8 @@ def compared(plans: dict[str, Document]) -> tuple[list[Row], tuple[str, ...]]:
         plan.json by the name of each plan; with labels.
     """
     titles = (
-        "plan", "student", "samples", "soft ratio", "temperature", "epoch", "error", "± 1 s.e.",
-        "teacher's error", "verdict", "cost in trainings", "parameters", "operations for one input",
+        "plan", "student", "samples", "soft ratio", "temperature", "epoch", "error ± s.e.",
+        "teacher's error", "verdict", "cost in trainings", "parameters", "operations",
     )  # fmt: skip
     order = sorted(plans, key=lambda name: plans[name]["recommended"]["error"])
     rows = [Row(name, _cells(name, plans[name])) for name in order]
@@ -56,7 +57,9 @@ def compared(plans: dict[str, Document]) -> tuple[list[Row], tuple[str, ...]]:
     kept = [
         k
         for k, title in enumerate(titles)
-        if any(row.cells[k] != "–" for row in rows) and not (title == "student" and named)
+        if any(row.cells[k] != "–" for row in rows)
+        and not (title == "student" and named)
+        and not (title in _SHARED and len({row.cells[k] for row in rows}) == 1)
     ]
     shown = [Row(row.name, tuple(row.cells[k] for k in kept)) for row in rows]
     return shown, tuple(titles[k] for k in kept)
@@ -72,8 +75,7 @@ def _cells(name: str, plan: Document) -> tuple[str, ...]:
         f"{best['soft_ratio']:g}",
         f"{best['temperature']:g}",
         "–" if epoch is None else str(epoch),
-        percent(best["error"]),
-        percent(best["error_se"]),
+        f"{100 * best['error']:.1f} ± {percent(best['error_se'])}",
         "–" if known is None else percent(1 - known),
         best["verdict"],
         "–" if cost is None else f"{cost:.2f}",
