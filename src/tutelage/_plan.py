@@ -635,7 +635,15 @@ def _labels_doubted(task: Taught, curves: xr.Dataset, epoch: int) -> bool:
     if curves.attrs["learns_features"] or "held_out" in curves:
         return False
     found = share_of_wrong(task, epoch)
-    return found is not None and found.low > OUTVOTED
+    if found is not None:
+        return found.low > OUTVOTED
+    data = curves.isel(epoch=epoch) if "epoch" in curves.dims else curves
+    split = disagreements(
+        task, data, epoch, float(data.temperature[0]), int(curves.attrs["t_power"])
+    )
+    outvoted = split["teacher_corrects_label"]
+    assert isinstance(outvoted, list)
+    return len(outvoted) > OUTVOTED * task.n_train
 
 
 def _check(task: Taught, curves: xr.Dataset, target_error: float | None) -> None:

@@ -63,7 +63,7 @@ def test_warnings_come_before_the_next_step(document):
 def test_pilots_and_their_cost_are_told(document):
     cost = document["cost"] | {"expected_regret": 0.25, "trainings": 0.78, "pilots": [{}]}
     [line] = [s for s in explain(document | {"cost": cost}) if "0.25 points" in s]
-    assert "trained 1 real student briefly and cost as much as 0.78 trainings" in line
+    assert "trained only 1 real student, briefly, and cost as much as 0.78 trainings" in line
 
 
 @pytest.mark.parametrize(
@@ -89,3 +89,21 @@ def test_where_most_settings_are_as_good_the_choice_matters_a_little(document):
     assert (
         "The choice matters a little: 3 of 4 settings are as good, others are surely worse." in said
     )
+
+
+def test_after_real_students_it_is_their_setting(document):
+    verified = {"best": (0.7, 4.0), "regret": 0.02, "regret_se": 0.005, "students": 4, "rows": []}
+    first = explain(document, verified)[0]
+    assert (
+        first
+        == "Use a soft ratio of 0.7 and a temperature of 4, as real students say. What follows is"
+        " what"
+        " the plan had predicted."
+    )
+
+
+def test_in_pools_of_which_a_part_is_labelled_the_smallest_ratio_is_not_labels_alone(document):
+    some = document | {"task": document["task"] | {"n_labelled": 10}}
+    said = " ".join(explain(some))
+    assert "almost nothing but labels" not in said
+    assert "Samples without a label learn from the teacher alone." in said

@@ -1,6 +1,6 @@
 import pytest
 
-from tutelage.report.verified import conclusion
+from tutelage.report.verified import better, conclusion
 
 ROWS = [
     {"predicted": 0.20, "predicted_se": 0.01, "real": 0.26, "real_se": 0.01},
@@ -55,3 +55,10 @@ def test_levels_that_are_as_predicted_are_said_to_be():
     )
     said = conclusion(verified | {"rows": ROWS[2:]})
     assert said.endswith("No error was predicted of them.")
+
+
+def test_what_real_students_say_surely_supersedes_the_plan():
+    verified = {"best": (0.3, 8.0), "regret": 0.0133, "regret_se": 0.0066}
+    assert better(verified) == (0.3, 8.0)
+    assert better(verified | {"regret_se": 0.007}) is None
+    assert better(None) is None

@@ -208,3 +208,11 @@ def test_a_pilot_never_does_harm_on_average(seed):
 
 def test_what_moves_all_settings_alike_gains_nothing():
     assert np.allclose(gains(PREDICTED, np.full((10, 10), 0.01), np.full(2, 1e-4)), 0)
+
+
+def test_wrong_labels_make_low_soft_ratios_unsure():
+    plain, wrong = (
+        np.diag(replace(NONE, wrong=q).corrected(AT_N, PREDICTED)[1]) for q in (0.0, 0.2)
+    )
+    assert np.allclose((wrong - plain)[RATIO == 1], 0)
+    assert np.allclose((wrong - plain)[RATIO == 0.05], (0.3 * 0.2 * 0.95**3) ** 2)

@@ -105,6 +105,8 @@ def compare_command(
     if not quiet:
         console = Console(highlight=False)
         console.print(comparison_summary(plans))
+        if students is not None:
+            console.print(f"Plans: {', '.join(map(str, folders.values()))}", soft_wrap=True)
         console.print(f"Report: {file.resolve()}", soft_wrap=True)
 
 

@@ -64,7 +64,9 @@ def plan_command(
     soft_ratio: Annotated[
         str,
         typer.Option(
-            metavar="ρ,ρ,…", help="Weights of the teacher to try, 0 to 1.", rich_help_panel=WHAT
+            metavar="ρ,ρ,…",
+            help="Weights of the teacher to try, above 0 to 1.",
+            rich_help_panel=WHAT,
         ),
     ] = RATIOS,
     temperature: Annotated[

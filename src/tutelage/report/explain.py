@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from tutelage.report.verified import conclusion
-from tutelage.report.words import beyond, count, infinite, percent, points
+from tutelage.report.verified import better, conclusion
+from tutelage.report.words import beyond, count, infinite, partly_labelled, percent, points
 
 Document = dict[str, Any]
 _VERDICTS = {
@@ -33,9 +33,16 @@ def explain(document: Document, verification: Document | None = None) -> list[st
     list of str
         About ten sentences, the most important first.
     """
-    parts = (_use, means, _why, _error, _gain, _equal, sure, _more, _samples)
+    found = better(verification)
+    parts = (means, _why, _error, _gain, _equal, sure, _more, _samples)
     said = [sentence for part in parts if (sentence := part(document))]
     checked = None if verification is None else conclusion(verification)
+    said = [_use(document), *said]
+    if found is not None:
+        first = (
+            f"Use a soft ratio of {found[0]:g} and a temperature of {found[1]:g}, as real students"
+        )
+        said[0] = f"{first} say. What follows is what the plan had predicted."
     return [*said, *([checked] if checked else []), *_next(document, checked=checked is not None)]
 
 
@@ -54,9 +61,10 @@ def means(document: Document) -> str:
     if rho == 1:
         return "The student then learns from the teacher's soft outputs alone, not from labels."
     softened = "as they are" if t == 1 else f"softened by dividing its logits by {t:g}"
+    where = " Samples without a label learn from the teacher alone." * partly_labelled(document)
     return (
         f"The loss then weighs the teacher's outputs, {softened}, by {100 * rho:g} % and the labels"
-        f" by {100 * (1 - rho):g} %."
+        f" by {100 * (1 - rho):g} %.{where}"
     )
 
 
@@ -96,10 +104,15 @@ def _gain(document: Document) -> str | None:
         )
     if not gain:
         return None
-    better = "less" if gain["error_reduction"] > 0 else "more"
+    side = "less" if gain["error_reduction"] > 0 else "more"
+    what = (
+        "the smallest soft ratio, where samples without a label still learn from the teacher"
+        if partly_labelled(document)
+        else "almost nothing but labels"
+    )
     return (
-        f"That is {100 * abs(gain['error_reduction']):.1f} ± {points(gain['se'])} {better} than"
-        f" with almost nothing but labels (soft ratio {gain['soft_ratio']:g}, temperature"
+        f"That is {100 * abs(gain['error_reduction']):.1f} ± {points(gain['se'])} {side} than"
+        f" with {what} (soft ratio {gain['soft_ratio']:g}, temperature"
         f" {gain['temperature']:g})."
     )
 
@@ -129,11 +142,12 @@ def sure(document: Document) -> str:
             " and your network may differ."
         )
     pilots, most = len(cost["pilots"]), cost.get("regret_high")
+    only = "only " if pilots == 1 else ""
     high = "" if most is None else f" (in nine cases of ten {most:.2f} at most)"
     return (
         f"The recommended setting is expected to err {cost['expected_regret']:.2f} points more than"
-        f" the best of the grid{high}; the plan trained {pilots} real"
-        f" student{'' if pilots == 1 else 's'} briefly and cost as much as"
+        f" the best of the grid{high}; the plan trained {only}{pilots} real"
+        f" student{'' if pilots == 1 else 's'}, briefly, and cost as much as"
         f" {cost['trainings']:.2g} trainings."
     )
 

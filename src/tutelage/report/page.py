@@ -17,8 +17,8 @@ from tutelage.report.compare import MINOR, compared, least, not_alike
 from tutelage.report.explain import means, sure
 from tutelage.report.pictures import thumbnail
 from tutelage.report.vega import bundle
-from tutelage.report.verified import conclusion
-from tutelage.report.words import infinite, percent, points
+from tutelage.report.verified import better, conclusion
+from tutelage.report.words import infinite, partly_labelled, percent, points
 from tutelage.version import __version__
 
 _LONGEST = 200  # characters of a text
@@ -89,6 +89,8 @@ def render(
             means=means(document),
             infinite=infinite(document),
             checked=None if verification is None else conclusion(verification),
+            better=better(verification),
+            partly=partly_labelled(document),
             shown=_SHOWN,
             script=_script(bundle()),
         )

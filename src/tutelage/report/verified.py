@@ -20,9 +20,19 @@ def conclusion(verified: dict[str, Any]) -> str:
     if verified["regret"] == 0:
         return lead + f"the recommended setting erred least of those that were trained. {levels}"
     by = f"{regret:.2f} ± {se:.2f} points more than the best of them ({best})"
-    if regret > _SURE * se:
+    if better(verified):
         return lead + f"the recommended setting erred {by}. Use that one. {levels}"
     return lead + f"the recommended setting erred {by}, which may be chance. {levels}"
+
+
+def better(verified: dict[str, Any] | None) -> tuple[float, float] | None:
+    """Give the setting at which real students erred surely less than at the recommended one, if
+    there is one.
+    """
+    if verified is None or not verified["regret"] > _SURE * verified["regret_se"]:
+        return None
+    rho, t = verified["best"]
+    return float(rho), float(t)
 
 
 def _levels(rows: list[dict[str, Any]]) -> str:

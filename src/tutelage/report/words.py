@@ -23,6 +23,12 @@ def infinite(document: dict[str, Any]) -> bool:
     return "width=inf" in document["student"]
 
 
+def partly_labelled(document: dict[str, Any]) -> bool:
+    """Whether some samples of a plan's pool have no label."""
+    task = document["task"]
+    return bool(task["labels"]) and task.get("n_labelled", task["n_train"]) < task["n_train"]
+
+
 def beyond(target: dict[str, Any]) -> str:
     """That a number of samples is more than there are."""
     return "; beyond the pool, extrapolated" if target["extrapolated"] else ""
