@@ -168,7 +168,7 @@ def files(tmp_path):
 
 COMMANDS = [
     ("plan missing.npz", "There is no task at missing.npz"),
-    ("plan table.csv", "table.csv is not a task file"),
+    ("plan table.csv", "table.csv is a table as text; read it with pandas"),
     ("plan cut.npz", "truncated, corrupted"),
     ("plan nan.npz", "x_train holds 18 values that are NaN or infinite (first at index [0, 0])"),
     ("plan lengths.npz", "y_train has shape (8,); expected (9,)"),
