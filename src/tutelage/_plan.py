@@ -629,10 +629,8 @@ def _decided(task: Taught, curves: xr.Dataset, target_error: float | None) -> Pl
 
 
 def _labels_doubted(task: Taught, curves: xr.Dataset, epoch: int) -> bool:
-    """Whether labels are wrong, and the student is one that does not learn features, which wrong
-    labels harm less than others.
-    """
-    if curves.attrs["learns_features"] or "held_out" in curves:
+    """Whether labels are wrong, by (6.2); where that cannot be told, by how many are outvoted."""
+    if "held_out" in curves:
         return False
     found = share_of_wrong(task, epoch)
     if found is not None:

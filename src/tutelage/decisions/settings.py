@@ -44,8 +44,8 @@ def choose(evidence: Evidence, *, labels_doubted: bool = False) -> Choice:
     ----------
     evidence : Evidence
     labels_doubted : bool
-        Whether labels are wrong in a way that the student is harmed less by than others are: then
-        they do not suffice, whatever it says.
+        Whether many labels are wrong. Then they do not suffice: an infinitely wide student is
+        harmed less by them than others are, and of networks it is not sure by how much.
 
     Returns
     -------
