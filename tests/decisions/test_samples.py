@@ -191,3 +191,10 @@ def test_another_pool_would_have_given_another_error():
     assert Curve.of(data.isel(ordering=[0])).pool_se == 0
     draws = Curve.of(data).draws(0)[:, -1]
     assert draws.std() > 0.9 * found[-1]
+
+
+def test_forecasts_are_as_unsure_as_the_fitted_law_was_seen_to_be():
+    """Far from the pool, and even where nothing is noisy."""
+    ahead = samples(curve(law, noise=0.0, evaluated=10**9), None, seed=0).next_1000
+    assert ahead.error_high - ahead.error_low > 0.005
+    assert ahead.error - ahead.error_low > ahead.error_high - ahead.error

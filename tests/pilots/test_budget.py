@@ -9,6 +9,7 @@ import tutelage as tu
 from problems import task
 from tutelage.pilots import Budget, cannot
 from tutelage.pilots.budget import Prices, priced
+from tutelage.pilots.kinds import kinds_of
 
 STUDENT = tu.lab.student("mlp:width=32,depth=1", training=tu.lab.Training(3, 0.05, 16), epochs=10)
 PLAIN = Prices(3e6, 7e6, 1e4, 30, 12, 0, 4000, 2000, 100, 8.0)
@@ -117,3 +118,13 @@ def test_the_last_layers_are_taken_where_a_small_pool_has_no_room_for_all():
     chosen, prices = priced(own, part, 300, Budget(1.0), None)
     assert chosen.last is not None
     assert prices.theory(prices.affordable(Budget(1.0), None)[0]) < 1
+
+
+def test_theory_leaves_room_for_a_pilot_where_that_leaves_it_half():
+    budget, pilot = Budget(1.0), kinds_of(PLAIN.n, 30, PLAIN.tested)[1].cost
+    assert 0.2 < pilot < 0.5
+    scale = 1.0 / PLAIN.theory(1000)  # theory would take more than pilots leave
+    dear = replace(PLAIN, feature=7e6 * scale, pair=1e4 * scale)
+    assert 1 - pilot < dear.theory(1000) < 0.9
+    assert not dear.fits(1000, budget)
+    assert dear.fits(1000, Budget(dear.theory(1000) + pilot + 1e-6))

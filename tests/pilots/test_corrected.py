@@ -230,3 +230,16 @@ def test_the_command(tmp_path, capsys, monkeypatch):
     ):
         assert cli.run([*given, *wrong]) == 2, wrong
         assert message in capsys.readouterr().err
+
+
+def test_wrong_labels_make_errors_unsure_and_move_none(monkeypatch):
+    """Standard errors know that students memorise more or less than others did."""
+    wrong = problem()
+    flipped = np.random.default_rng(1).random(240) < 0.3
+    labels = np.where(flipped, (wrong.y_train + 1) % 3, wrong.y_train)
+    made = planned(replace(wrong, y_train=labels), regret=0)
+    monkeypatch.setattr("tutelage.theory.pilots._MEMORISED_UNSURE", 0.0)
+    plain = planned(replace(wrong, y_train=labels), regret=0)
+    assert np.array_equal(made.curves.error, plain.curves.error)
+    wider = (made.curves.error_se - plain.curves.error_se).isel(n=-1)
+    assert (wider > 0.0005).all()  # what pilots at low soft ratios tell of others is less, too

@@ -193,3 +193,15 @@ def test_what_errors_still_fall_by_is_measured():
     still, fast = (corrected(found, [pilot(at_half)]) for at_half in (0.30, 0.50))
     assert (fast[0] < still[0]).all()
     assert (np.diag(fast[1]) > np.diag(still[1])).all()
+
+
+def test_a_fall_is_that_of_a_doubling():
+    """Of three epochs half is one, so that its epochs grew by more than a doubling."""
+    found = runs(Runs)
+    kind, truth = kinds_of(N, 10, TESTED)[1], torch.as_tensor(found.task.y_test)
+    decided, at_half = (
+        torch.where(torch.arange(TESTED) < share * TESTED, 1 - truth, truth) for share in (0.3, 0.4)
+    )
+    pilot = Pilot(0, kind, torch.arange(0), decided, torch.arange(0), at_half)
+    assert kind.epochs == 3
+    assert found.fall(SURFACE, [pilot]) == pytest.approx(0.1 / math.log2(3))

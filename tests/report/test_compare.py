@@ -152,3 +152,10 @@ def test_columns_that_say_nothing_are_left_out(plans):
     alike = {plan["student"]: plan for plan in plans.values()}
     assert "student" not in compared(alike)[1]
     assert all(len(row.cells) == len(titles) for row in rows)
+
+
+def test_samples_are_named_where_they_differ(plans):
+    assert "samples" not in compared(plans)[1]
+    more = copy.deepcopy(plans["depth-3"])
+    more["task"]["n_train"] = 151
+    assert "samples" in compared({"a": plans["depth-1"], "b": more})[1]
