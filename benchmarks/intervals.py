@@ -16,14 +16,10 @@ from pathlib import Path
 import numpy as np
 from recorded import ALL, READ, SEEDS
 from rich.console import Console
-from search import Problem, Replayed, _surface
+from search import Problem, replayed
 
 import tutelage as tu
 from tutelage.decisions.evidence import standard_error
-from tutelage.pilots import Budget
-from tutelage.pilots.budget import priced
-from tutelage.progress import silent
-from tutelage.theory.pilots import places
 
 NORMAL, MORE, TESTED = 1.6449, 1000, 2000
 
@@ -94,20 +90,8 @@ def _real(console: Console, cifar: Path) -> None:
         if name in READ:
             continue
         p = Problem(name, cifar)
-        budget = Budget(1.0)
-        student, prices = priced(p.student, p.pool, p.task.n_test, budget, None, settings=10)
-        used, starts = prices.affordable(budget, None)
-        found = p.theory(student, used, 0)
-        surface = _surface(p, found, starts, "tutelage", last=student.last is not None)
         for seed in range(SEEDS):
-            spent = starts * prices.theory(used)
-            runs = Replayed(p.task, student, 0, p.pool, p.test, 2, 0, budget, spent, silent)
-            runs.real, runs.watched, runs.number = p.real, p.watched, seed
-            n = p.task.n_train
-            mean, covariance = runs.known(surface, runs.pilots(surface)).corrected(
-                places(surface.soft_ratio, surface.temperature, 1.0, surface.doubt(n)),
-                surface.at(n),
-            )
+            mean, covariance = replayed(p, seed)
             sampled = standard_error(mean[None], np.array(p.task.n_test))
             spread = np.hypot(sampled, np.sqrt(np.diag(covariance)))
             off = np.abs(p.truth - mean) / spread

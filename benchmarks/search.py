@@ -191,6 +191,22 @@ def planned(p: Problem, method: str = "tutelage") -> Rows:
                 }
 
 
+def replayed(p: Problem, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Give errors that a plan within one training expects, and their covariance."""
+    budget = Budget(1.0)
+    student, prices = priced(
+        p.student, p.pool, p.task.n_test, budget, None, settings=len(p.settings)
+    )
+    used, starts = prices.affordable(budget, None)
+    last, spent = student.last is not None, starts * prices.theory(used)
+    surface = _surface(p, p.theory(student, used, 0), starts, "tutelage", last=last)
+    runs = Replayed(p.task, student, 0, p.pool, p.test, 2, 0, budget, spent, silent)
+    runs.real, runs.watched, runs.number = p.real, p.watched, seed
+    n = p.task.n_train
+    at_n = places(surface.soft_ratio, surface.temperature, 1.0, surface.doubt(n))
+    return runs.known(surface, runs.pilots(surface)).corrected(at_n, surface.at(n))
+
+
 def _surface(
     p: Problem, found: dict[str, np.ndarray], starts: int, method: str, *, last: bool
 ) -> Surface:

@@ -15,12 +15,7 @@ from recorded import ALL, READ
 from rich.console import Console
 from rich.table import Table
 from scipy.stats import spearmanr
-from search import Problem, Replayed, _surface
-
-from tutelage.pilots import Budget
-from tutelage.pilots.budget import priced
-from tutelage.progress import silent
-from tutelage.theory.pilots import places
+from search import Problem, replayed
 
 
 def main() -> None:
@@ -39,7 +34,7 @@ def main() -> None:
         accuracy = p.task.teacher_accuracy("test")
         assert accuracy is not None
         extremes = [rho == 1, rho == 0.05]
-        real, told = (gain(errors, extremes) for errors in (p.truth, predicted(p)))
+        real, told = (gain(errors, extremes) for errors in (p.truth, replayed(p, 0)[0]))
         gains.append((real, told))
         shown = [1 - accuracy[0], *(p.truth[e].min() for e in extremes), p.truth.min(), real, told]
         table.add_row(name, *(f"{100 * value:.1f}" for value in shown))
@@ -56,21 +51,6 @@ def main() -> None:
 def gain(errors: np.ndarray, extremes: list[np.ndarray]) -> float:
     """How much less the best setting errs than the better extreme."""
     return float(min(errors[e].min() for e in extremes) - errors.min())
-
-
-def predicted(p: Problem) -> np.ndarray:
-    """Errors that a plan within one training expects."""
-    budget = Budget(1.0)
-    student, prices = priced(p.student, p.pool, p.task.n_test, budget, None, settings=10)
-    used, starts = prices.affordable(budget, None)
-    surface = _surface(p, p.theory(student, used, 0), starts, "tutelage", last=False)
-    runs = Replayed(
-        p.task, student, 0, p.pool, p.test, 2, 0, budget, starts * prices.theory(used), silent
-    )
-    runs.real, runs.watched, runs.number = p.real, p.watched, 0
-    n = p.task.n_train
-    at_n = places(surface.soft_ratio, surface.temperature, 1.0, surface.doubt(n))
-    return runs.known(surface, runs.pilots(surface)).corrected(at_n, surface.at(n))[0]
 
 
 if __name__ == "__main__":

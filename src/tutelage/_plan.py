@@ -577,10 +577,9 @@ def _decided(task: Taught, curves: xr.Dataset, target_error: float | None) -> Pl
         else [curves]
     )
     evidences = [Evidence.of(task, data, e) for e, data in enumerate(epochs)]
-    doubted = [_labels_doubted(task, curves, e) for e in range(len(epochs))]
     choices = [
-        choose(evidence, labels_doubted=wrong)
-        for evidence, wrong in zip(evidences, doubted, strict=True)
+        choose(evidence, labels_doubted=_labels_doubted(task, epochs[e], e))
+        for e, evidence in enumerate(evidences)
     ]
     best = int(curves.attrs.get("taught_by", choose_epoch(evidences, choices)))
     data, evidence, choice = epochs[best], evidences[best], choices[best]
@@ -628,17 +627,16 @@ def _decided(task: Taught, curves: xr.Dataset, target_error: float | None) -> Pl
     )
 
 
-def _labels_doubted(task: Taught, curves: xr.Dataset, epoch: int) -> bool:
-    """Whether labels are wrong, by (6.2); where that cannot be told, by how many are outvoted."""
-    if "held_out" in curves:
+def _labels_doubted(task: Taught, data: xr.Dataset, epoch: int) -> bool:
+    """Whether labels are wrong, by (6.2); where that cannot be told, by how many are outvoted
+    (`data` has no epoch axis left).
+    """
+    if "held_out" in data:
         return False
     found = share_of_wrong(task, epoch)
     if found is not None:
         return found.low > OUTVOTED
-    data = curves.isel(epoch=epoch) if "epoch" in curves.dims else curves
-    split = disagreements(
-        task, data, epoch, float(data.temperature[0]), int(curves.attrs["t_power"])
-    )
+    split = disagreements(task, data, epoch, float(data.temperature[0]), int(data.attrs["t_power"]))
     outvoted = split["teacher_corrects_label"]
     assert isinstance(outvoted, list)
     return len(outvoted) > OUTVOTED * task.n_train
