@@ -1,5 +1,8 @@
 """Small random problems: pools, test inputs and targets with everything that theory needs."""
 
+import json
+import subprocess
+import sys
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -76,3 +79,16 @@ def untimed(plan):
     """A plan.json without the seconds that things took."""
     cost = plan["cost"] | {"seconds": 0, "predicted_seconds": 0}
     return plan | {"seconds": 0, "cost": cost}
+
+
+def planning(given, options, folder):
+    """A command that makes a plan with a checkpoint, to be run in a process of its own."""
+    code = "from _tutelage_entry import main; main()"
+    arguments = ["plan", given, *options, "--checkpoint", folder, "--json", "--quiet"]
+    return [sys.executable, "-c", code, *map(str, arguments)]
+
+
+def planned_by(command):
+    """Run it to its end, and give the plan without its seconds."""
+    done = subprocess.run(command, check=True, capture_output=True, text=True)
+    return untimed(json.loads(done.stdout))

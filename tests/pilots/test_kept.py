@@ -1,10 +1,8 @@
 """A plan within a budget that is killed goes on from its checkpoint."""
 
-import json
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import pytest
@@ -12,7 +10,7 @@ from torch import nn
 
 import tutelage as tu
 from pilots.test_corrected import GRID, QUICK, problem
-from problems import untimed
+from problems import planned_by, planning, untimed
 from tutelage.exceptions import OutputError, StudentError, TaskError
 from tutelage.solve import Scale
 from tutelage.students import TorchStudent
@@ -100,17 +98,11 @@ def test_a_command_that_is_killed_goes_on(tmp_path):
     problem(n=600).save(tmp_path / "task.npz")
     options = ["--student", "mlp:width=8,depth=1", "--epochs", "60", "--learning-rate", "0.05"]
     options += ["--soft-ratio", "0.2,1", "--regret", "0"]
-    code = "from _tutelage_entry import main; main()"
 
     def command(folder):
-        given = ["plan", tmp_path / "task.npz", *options, "--checkpoint", folder]
-        return [sys.executable, "-c", code, *map(str, given), "--json", "--quiet"]
+        return planning(tmp_path / "task.npz", options, folder)
 
-    def plan(folder):
-        done = subprocess.run(command(folder), check=True, capture_output=True, text=True)
-        return untimed(json.loads(done.stdout))
-
-    whole, folder = plan(tmp_path / "whole"), tmp_path / "killed"
+    whole, folder = planned_by(command(tmp_path / "whole")), tmp_path / "killed"
     started = subprocess.Popen(command(folder), stdout=subprocess.DEVNULL)
     while not list(folder.glob("theory-*.nc")) and started.poll() is None:
         time.sleep(0.005)
@@ -118,5 +110,5 @@ def test_a_command_that_is_killed_goes_on(tmp_path):
     assert started.wait() == -signal.SIGKILL
     there = kept(folder)
     assert len(there) < len(kept(tmp_path / "whole"))
-    assert plan(folder) == whole
+    assert planned_by(command(folder)) == whole
     assert there.items() <= kept(folder).items()

@@ -1,11 +1,9 @@
 """Networks on the paths of large pools: tiles, a cluster, a checkpoint, a run that is killed."""
 
-import json
 import math
 import os
 import signal
 import subprocess
-import sys
 import time
 
 import numpy as np
@@ -14,7 +12,7 @@ import torch
 from torch import nn
 
 import tutelage as tu
-from problems import task, untimed
+from problems import planned_by, planning, task
 from tutelage.solve import Scale
 
 GRID = {"soft_ratio": [0.2, 1.0], "temperature": [1.0, 4.0], "orderings": 1, "seed": 3}
@@ -85,17 +83,11 @@ def test_a_plan_of_a_network_that_is_killed_goes_on(tmp_path):
     options = ["--student", "mlp:width=8,depth=1", "--warm-starts", "1", "--warm-epochs", "2"]
     options += ["--learning-rate", "0.05", "--epochs", "3", "--soft-ratio", "0.2,1"]
     options += ["--budget", "0"]
-    code = "from _tutelage_entry import main; main()"
 
     def command(folder):
-        given = ["plan", tmp_path / "task.npz", *options, "--checkpoint", folder]
-        return [sys.executable, "-c", code, *map(str, given), "--json", "--quiet"]
+        return planning(tmp_path / "task.npz", options, folder)
 
-    def plan(folder):
-        done = subprocess.run(command(folder), check=True, capture_output=True, text=True)
-        return untimed(json.loads(done.stdout))
-
-    whole = plan(tmp_path / "whole")
+    whole = planned_by(command(tmp_path / "whole"))
     tiles = len(list((tmp_path / "whole").rglob("*.npy")))
     folder = tmp_path / "killed"
     started = subprocess.Popen(command(folder), stdout=subprocess.DEVNULL)
@@ -105,7 +97,7 @@ def test_a_plan_of_a_network_that_is_killed_goes_on(tmp_path):
     assert started.wait() == -signal.SIGKILL
     there = {path: path.stat().st_mtime_ns for path in folder.rglob("*.npy")}
     assert 0 < len(there) < tiles
-    assert plan(folder) == whole
+    assert planned_by(command(folder)) == whole
     assert there == {path: path.stat().st_mtime_ns for path in there}  # taken as they were
 
 
