@@ -6,20 +6,25 @@
    students: the error with 1,000 more samples, as a plan of the first samples forecasts it
    (`samples.next_1000`), against that of the student of all of them on the same test part; and the
    share of wrong labels.
+   Beside it the samples that a target error takes (`samples.target`), where the target is the error
+   of that student: do they hold how many samples it has seen?
 2. The 15 tasks of `recorded.py`, plans within a budget of 1: predicted errors of the recommended
-   setting and of all settings against those of real students (means of two seeds).
+   setting and of all settings against those of real students (means of two seeds), of the whole
+   pool, a quarter and an eighth of it.
 """
 
 import argparse
+import itertools
 from pathlib import Path
 
 import numpy as np
-from recorded import ALL, READ, SEEDS
+from recorded import ALL, PARTS, READ, SEEDS
 from rich.console import Console
 from search import Problem, replayed
 
 import tutelage as tu
 from tutelage.decisions.evidence import standard_error
+from tutelage.decisions.samples import samples
 
 NORMAL, MORE, TESTED = 1.6449, 1000, 2000
 
@@ -32,16 +37,26 @@ def main() -> None:
     )
     given, console = parser.parse_args(), Console(width=120, highlight=False)
     rows = [forecast(seed) for seed in range(given.synthetic)]
-    for name in ("forecast", "wrong labels"):
+    for name in ("forecast", "samples for a target", "wrong labels"):
         known = [row[name] for row in rows if row[name] is not None]
         low, real, high = np.array(known).T
         held = (low <= real) & (real <= high)
         console.print(
             f"{name}, {len(known)} synthetic tasks: {held.mean():.0%} inside;"
-            f" {(real < low).mean():.0%} below, {(real > high).mean():.0%} above; width"
-            f" {100 * (high - low).mean():.1f} points on average"
+            f" {(real < low).mean():.0%} below, {(real > high).mean():.0%} above;"
+            f" {_width(name, low, high)}"
         )
     _real(console, given.cifar)
+
+
+def _width(name: str, low: np.ndarray, high: np.ndarray) -> str:
+    ends = np.isfinite(high)
+    if name.startswith("samples"):
+        factor = np.median(high[ends] / low[ends])
+        return (
+            f"{1 - ends.mean():.0%} without an upper end, the others {factor:.1f} times the lower"
+        )
+    return f"median width {100 * np.median(high - low):.1f} points"
 
 
 def forecast(seed: int) -> dict[str, tuple[float, float, float] | None]:
@@ -74,7 +89,12 @@ def forecast(seed: int) -> dict[str, tuple[float, float, float] | None]:
         sizes=[n + MORE], orderings=1,
     )  # fmt: skip
     real = float(whole.error.squeeze())
+    curve = made.curves.sel(soft_ratio=best.soft_ratio, temperature=2.0)
+    target = samples(curve, real, seed).target
+    assert target is not None
+    low, high = (float("inf") if k is None else k for k in (target.n_low, target.n_high))
     return {
+        "samples for a target": (low, n + MORE, high),
         "forecast": None if told is None else (told.error_low, real, told.error_high),
         "wrong labels": (
             (suspected.low, float(wrong[:n].mean()), suspected.high)
@@ -85,21 +105,26 @@ def forecast(seed: int) -> dict[str, tuple[float, float, float] | None]:
 
 
 def _real(console: Console, cifar: Path) -> None:
-    chosen, every = [], []
-    for name in ALL:
-        if name in READ:
-            continue
-        p = Problem(name, cifar)
-        for seed in range(SEEDS):
-            mean, covariance = replayed(p, seed)
+    problems = [Problem(name, cifar) for name in ALL if name not in READ]
+    for kind, part in enumerate(PARTS[:3]):
+        chosen, every, missed = [], [], []
+        for p, seed in itertools.product(problems, range(SEEDS)):
+            best = int(replayed(p, seed)[0].argmin())
+            mean, covariance = replayed(p, seed, 1 / part)
             sampled = standard_error(mean[None], np.array(p.task.n_test))
-            spread = np.hypot(sampled, np.sqrt(np.diag(covariance)))
-            off = np.abs(p.truth - mean) / spread
-            chosen.append(off[mean.argmin()])
+            real = p.real.mistakes[kind].mean((1, 2))
+            off = np.abs(real - mean) / np.hypot(sampled, np.sqrt(np.diag(covariance)))
+            chosen.append(off[best])
+            missed.append(100 * (mean - real)[best])
             every += off.tolist()
-    for label, of in (("the recommended setting", chosen), ("all settings", every)):
-        inside = np.mean(np.array(of) <= NORMAL)
-        console.print(f"error of {label}, 15 tasks, {len(of)} predictions: {inside:.0%} inside")
+        of = "the pool" if part == 1 else f"1/{part} of the pool"
+        console.print(
+            f"error of students of {of}, 15 tasks: {np.mean(np.array(chosen) <= NORMAL):.0%} of"
+            f" {len(chosen)} inside at the recommended setting,"
+            f" {np.mean(np.array(every) <= NORMAL):.0%} of {len(every)} at all;"
+            f" {np.abs(missed).mean():.1f} points apart on average, {np.mean(missed):+.1f} with its"
+            " sign"
+        )
 
 
 if __name__ == "__main__":

@@ -4,9 +4,10 @@
 
 For each task the warm start that has seen a quarter of the pool, and students of the whole pool at
 ten settings. Printed are, as shares of the samples that the start has not seen: errors of (8.1)
-with each sample left out by (8.4), of converged students left out by (3.6), on the test part, and
-of really trained students; rank correlations and regrets of choosing by each; and for a few samples
-how far (8.4) lies from students that are solved for anew without them.
+with each sample left out by (8.4) and as in generalised cross-validation, of converged students
+left out by (3.6), on the test part, and of really trained students; rank correlations and regrets
+of choosing by each; and for a few samples how far (8.4) lies from students that are solved for anew
+without them.
 """
 
 import argparse
@@ -57,13 +58,14 @@ def _report(console: Console, name: str, cifar: Path) -> None:
     z_0, of_test = start.logits(part.x).double(), start.logits(test).double()
     rho, t = torch.tensor(SETTINGS, dtype=torch.float64).T
     losses = Losses.of(part.teacher.double(), part.labels.long(), rho, t, 2)
-    learned, left_out = in_time(theta, z_0, losses, start.time_per_sample)
+    learned, left_out, generalised = in_time(theta, z_0, losses, start.time_per_sample)
     jittered = theta + 1e-8 * theta.diagonal().mean() * torch.eye(len(theta))
     weights = torch.linalg.solve(jittered, learned.flatten(1))
     told = of_test[:, :, None] + (across @ weights).reshape(len(test), *learned.shape[1:])
     unseen, y = slice(seen, None), np.asarray(task.y_train)[order.numpy()]
     errors = {
         "(8.4), left out after its training time": wrong(left_out[unseen], y[unseen]),
+        "the same, one step for all samples (GCV)": wrong(generalised[unseen], y[unseen]),
         "(3.6), left out when converged": converged(task, order, theta, z_0, unseen),
         "the same students on the test part": wrong(told, task.y_test),
         "real students on the test part": truth,
@@ -77,15 +79,20 @@ def _report(console: Console, name: str, cifar: Path) -> None:
     _check(console, theta, z_0, losses, start.time_per_sample, left_out, seen)
 
 
-def in_time(theta: Tensor, z_0: Tensor, losses: Losses, time: float) -> tuple[Tensor, Tensor]:
-    """What (8.1) learns, (n, C, K), and its logits with each sample left out, (8.4)."""
+def in_time(
+    theta: Tensor, z_0: Tensor, losses: Losses, time: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """What (8.1) learns, (n, C, K), and its logits with each sample left out: by (8.4), and as in
+    generalised cross-validation, where the diagonal of the inverse is its mean for all samples.
+    """
     kappa, eye = 1 / (time * CURVATURE), torch.eye(len(theta)).double()
     inverse = torch.linalg.inv(theta + kappa * eye)
     learned = InTime(lambda _: lambda b: inverse @ b, losses, z_0, time).learned(len(theta))
     jittered = theta + 1e-8 * theta.diagonal().mean() * eye
     a = torch.linalg.solve(jittered, learned.flatten(1)).reshape(learned.shape)
-    left = (1 / inverse.diagonal() - kappa)[:, None, None]
-    return learned, z_0[:, :, None] + learned - a * left
+    of_each, of_all = 1 / inverse.diagonal() - kappa, 1 / inverse.diagonal().mean() - kappa
+    now = z_0[:, :, None] + learned
+    return learned, now - a * of_each[:, None, None], now - a * of_all
 
 
 def converged(
@@ -116,7 +123,7 @@ def _check(
     for i in np.random.default_rng(0).choice(np.arange(seen, n), CHECKED, replace=False):
         others = torch.as_tensor(np.delete(np.arange(n), i))
         kernel = theta[others][:, others]
-        learned, _ = in_time(kernel, z_0[others], losses.reordered(others), time)
+        learned, *_ = in_time(kernel, z_0[others], losses.reordered(others), time)
         jittered = kernel + 1e-8 * kernel.diagonal().mean() * torch.eye(n - 1)
         a = torch.linalg.solve(jittered, learned.flatten(1)).reshape(learned.shape)
         anew = z_0[i][:, None] + torch.einsum("n,nck->ck", theta[i, others], a)

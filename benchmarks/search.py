@@ -191,8 +191,10 @@ def planned(p: Problem, method: str = "tutelage") -> Rows:
                 }
 
 
-def replayed(p: Problem, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Give errors that a plan within one training expects, and their covariance."""
+def replayed(p: Problem, seed: int, share: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Give errors that a plan within one training expects of students of a share of the pool, and
+    their covariance.
+    """
     budget = Budget(1.0)
     student, prices = priced(
         p.student, p.pool, p.task.n_test, budget, None, settings=len(p.settings)
@@ -202,8 +204,8 @@ def replayed(p: Problem, seed: int) -> tuple[np.ndarray, np.ndarray]:
     surface = _surface(p, p.theory(student, used, 0), starts, "tutelage", last=last)
     runs = Replayed(p.task, student, 0, p.pool, p.test, 2, 0, budget, spent, silent)
     runs.real, runs.watched, runs.number = p.real, p.watched, seed
-    n = p.task.n_train
-    at_n = places(surface.soft_ratio, surface.temperature, 1.0, surface.doubt(n))
+    n = int(p.task.n_train * share)
+    at_n = places(surface.soft_ratio, surface.temperature, share, surface.doubt(n))
     return runs.known(surface, runs.pilots(surface)).corrected(at_n, surface.at(n))
 
 

@@ -107,6 +107,12 @@ def test_many_that_are_as_good_are_said_by_where_they_lie():
 def test_at_a_soft_ratio_of_one_alone_nothing_is_tuned():
     found = choose(evidence([100, 100], ratios=[1, 1], temperatures=[1, 4]))
     assert "the temperature does not move the converged student (error 10.0 %)" in found.why
+    found = choose(evidence([100, 101], ratios=[1, 1], temperatures=[1, 4]))  # of brief students
+    assert (
+        found.why
+        == "No setting of the 2 is predicted to be surely worse than this one (error 10.0 % to"
+        " 10.1 %): do not tune."
+    )
 
 
 def test_it_is_flat_only_where_the_worst_is_as_good_as_the_chosen():
@@ -142,7 +148,8 @@ def test_labels_suffice_when_the_smallest_ratio_is_as_good_and_the_teacher_alone
 
 
 def test_without_labels_nothing_is_tuned():
-    assert "Without labels" in choose(evidence([10, 10], against_labels=False)).why
+    found = choose(evidence([10, 10], ratios=[1, 1], temperatures=[1, 4], against_labels=False))
+    assert "(disagreement with the teacher 1.0 %): do not tune." in found.why
 
 
 def test_a_paired_comparison_sees_what_two_intervals_do_not():

@@ -36,6 +36,17 @@ def planned(given=None, **options):
     return tu.plan(given or problem(), student=student(), **GRID, **options)
 
 
+def test_a_pool_without_labels_is_planned_within_a_budget():
+    made = planned(replace(problem(), y_train=None))
+    assert made.curves.attrs["budget"] == 1
+    assert 0 < made.cost.trainings <= 1
+    assert {s.soft_ratio for s in made.settings} == {1.0}
+    assert made.samples.sizes == [30, 60, 120, 240]
+    assert all(0 < error < 1 for error in made.samples.error)
+    assert made.teacher.wrong_labels is None
+    assert made.recommended.gain_over_labels is None
+
+
 def test_the_same_plan_comes_out_twice_and_says_what_it_cost():
     one, two = planned(regret=0), planned(regret=0)
     assert untimed(one.as_dict()) == untimed(two.as_dict())

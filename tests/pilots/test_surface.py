@@ -17,7 +17,7 @@ def surface(wrong=0.0):
 def test_what_a_doubling_brings_is_the_same_for_all_settings_and_fades():
     found = surface()
     assert np.allclose(found.at(100), found.shares)
-    assert np.allclose(found.at(50), found.shares + 0.05)
+    assert np.allclose(found.at(50), found.shares + 0.05 / 0.8)
     assert np.allclose(found.at(200), found.shares - 0.05)
     assert np.allclose(found.at(400), found.shares - 0.05 - 0.04)
 
@@ -78,3 +78,13 @@ def test_a_level_is_the_less_sure_the_further_it_is_carried():
     assert np.isclose(last.doubt(25), found.doubt(25))
     assert np.isclose(last.doubt(100), 0.1)
     assert np.isclose(last.doubt(400), 0.045 + 0.2)
+
+
+def test_halving_the_samples_costs_more_each_time_and_is_the_less_sure():
+    found = surface()
+    rises = np.diff([float(found.at(n)[0]) for n in (100, 50, 25)])
+    assert np.allclose(rises, [0.05 / 0.8, 0.05 / 0.8**2])
+    assert np.allclose(
+        [found.doubt(50), found.doubt(25)],
+        [-0.03125 - 0.02, -(0.05 / 0.8 + 0.05 / 0.64) / 2 - 0.04],
+    )

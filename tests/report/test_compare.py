@@ -7,6 +7,7 @@ from problems import task
 from tutelage import cli
 from tutelage.report import render_comparison
 from tutelage.report.compare import compared, least, not_alike
+from tutelage.report.costs import offers_of, rows_of, where_to_spend
 
 GRID = {"soft_ratio": [0.1, 1.0], "temperature": [1.0], "orderings": 2}
 
@@ -136,6 +137,7 @@ def test_students_are_compared_before_any_is_trained(tmp_path, capsys, monkeypat
         (["a.npz", "--students", "mlp,mlp"], "--students names 1 student(s)"),
         (["a.npz", "--students", "mlp,nlp:width=3"], "The student 'nlp' is not known"),
         (["a.npz", *STUDENTS], "There is no task at a.npz"),
+        (["a.npz", *STUDENTS, "--costs", "1"], "--costs compares teachers, and --students makes"),
     ],
 )
 def test_students_that_cannot_be_compared(tmp_path, capsys, monkeypatch, given, sentence):
@@ -143,6 +145,64 @@ def test_students_that_cannot_be_compared(tmp_path, capsys, monkeypatch, given, 
     assert cli.run(["compare", *given]) == 2
     assert sentence in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
+
+
+def priced(plans):
+    """Two plans whose curves are easy to read."""
+    one = plans["depth-1"]
+    curves = {
+        "weak <b>": {"sizes": [100, 1000], "error": [0.3, 0.2], "error_se": [0.02, 0.01]},
+        "strong": {"sizes": [100, 1000], "error": [0.28, 0.1], "error_se": [0.02, 0.01]},
+    }
+    return {name: one | {"samples": one["samples"] | curve} for name, curve in curves.items()}
+
+
+def test_each_amount_has_its_best_teacher(plans):
+    rows = rows_of(offers_of(priced(plans), [1.0, 10.0]))
+    assert [row.best for row in rows] == ["weak <b>"] * 5 + ["strong"] * 2
+    assert rows[0].cells == ("100", "weak <b>", "100", "30.0 ± 2.0 %", "–", "–")
+    assert rows[-1].cells == (
+        "10,000", "strong", "1,000", "10.0 ± 1.0 %", "weak <b>", "10.0 ± 1.4 points"
+    )  # fmt: skip
+    assert (
+        where_to_spend(rows)
+        == "Labels are best bought from weak <b> for 100 to 2,000, strong for 5,000 to 10,000."
+    )
+
+
+def test_what_labels_cost_is_in_the_report(plans):
+    both = priced(plans)
+    text = render_comparison(both, offers_of(both, [0.01, 0.1]))
+    assert "What an amount is best spent on" in text
+    assert "weak &lt;b&gt; for 1 to 20, strong for 50 to 100." in text
+    assert "weak <b>" not in text
+    assert "spent on labels" in text
+    assert "What an amount is best spent on" not in render_comparison(both)
+
+
+def test_the_command_says_which_teacher_is_worth_its_price(folders, capsys, monkeypatch):
+    monkeypatch.chdir(folders)
+    assert cli.run(["compare", "depth-1", "depth-3", "--costs", "0.5,2", "--out", "paid.html"]) == 0
+    said = capsys.readouterr().out
+    assert "best spent on" in said
+    assert "Labels are best bought from depth-1 for 20 to 300." in said
+    assert "What an amount is best spent on" in (folders / "paid.html").read_text("utf-8")
+
+
+@pytest.mark.parametrize(
+    ("costs", "sentence"),
+    [
+        ("1", "--costs names 1 cost(s) for 2 plan(s); expected one for each, in their order."),
+        ("1,0", "--costs holds 0; expected finite numbers above 0."),
+        ("1,nan", "--costs holds nan; expected finite numbers above 0."),
+        ("1,much", "--costs is '1,much'; expected numbers with commas between them."),
+    ],
+)
+def test_costs_that_say_nothing(folders, capsys, monkeypatch, costs, sentence):
+    monkeypatch.chdir(folders)
+    assert cli.run(["compare", "depth-1", "depth-3", "--costs", costs, "--out", "no.html"]) == 2
+    assert capsys.readouterr().err.startswith(sentence)
+    assert not (folders / "no.html").exists()
 
 
 def test_columns_that_say_nothing_are_left_out(plans):

@@ -1,6 +1,7 @@
 """`tutelage explain` and `tutelage compare`: what plans say, in sentences and side by side."""
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Annotated, Any
@@ -19,13 +20,14 @@ from tutelage.cli.options import (
     bars,
     epochs_of,
     folder_of,
+    numbers,
     pool_of,
     to_stdout,
 )
 from tutelage.exceptions import SettingError
 from tutelage.outputs import check_writable, written
 from tutelage.progress import remark
-from tutelage.report import comparison_summary, explain, render_comparison
+from tutelage.report import comparison_summary, cost_summary, explain, offers_of, render_comparison
 from tutelage.students import EPOCHS, TorchStudent, student
 from tutelage.students.spec import specs
 
@@ -74,6 +76,16 @@ def compare_command(
             rich_help_panel=WORK,
         ),
     ] = None,
+    costs: Annotated[
+        str | None,
+        typer.Option(
+            metavar="COST,COST,…",
+            help=(
+                "What a sample costs with each plan's teacher, in any unit. Says which teacher to"
+                " spend an amount on."
+            ),
+        ),
+    ] = None,
     seed: Seed = 0,
     out: Annotated[
         Path | None,
@@ -88,8 +100,10 @@ def compare_command(
 ) -> None:
     """Set plans of several students or teachers side by side, in one report.
 
-    With --students: which of them, before any is trained?
+    With --students: which of them, before any is trained? With --costs: which teacher is worth its
+    price?
     """
+    priced = None if costs is None else _costs(costs, len(given), students)
     if students is None:
         folders = {str(folder): folder for folder in _different(list(map(folder_of, given)))}
         file = Path("comparison.html") if out is None else _file(out)
@@ -100,14 +114,36 @@ def compare_command(
             learning_rate=learning_rate, budget=budget,
         )  # fmt: skip
     plans = _read(folders)
+    offers = None if priced is None else offers_of(plans, priced)
     with written(file) as partial:
-        partial.write_text(render_comparison(plans), encoding="utf-8")
+        partial.write_text(render_comparison(plans, offers), encoding="utf-8")
     if not quiet:
         console = Console(highlight=False)
         console.print(comparison_summary(plans))
+        if offers is not None:
+            console.print(cost_summary(offers))
         if students is not None:
             console.print(f"Plans: {', '.join(map(str, folders.values()))}", soft_wrap=True)
         console.print(f"Report: {file.resolve()}", soft_wrap=True)
+
+
+def _costs(text: str, plans: int, students: str | None) -> list[float]:
+    """Read one cost for each plan."""
+    if students is not None:
+        raise SettingError(
+            "--costs compares teachers, and --students makes plans with one teacher; make a plan"
+            " with each teacher, and compare those."
+        )
+    found = numbers(text, "--costs", float)
+    if len(found) != plans:
+        raise SettingError(
+            f"--costs names {len(found)} cost(s) for {plans} plan(s); expected one for each, in"
+            " their order."
+        )
+    wrong = next((cost for cost in found if not 0 < cost < math.inf), None)
+    if wrong is not None:
+        raise SettingError(f"--costs holds {wrong:g}; expected finite numbers above 0.")
+    return found
 
 
 def _file(out: Path) -> Path:

@@ -97,19 +97,15 @@ def _why(evidence: Evidence, equal: list[int], chosen: int, worst: int, verdict:
     )
     count, total = len(equal), len(error)
     low = float(evidence.soft_ratio[equal].min())
-    if not evidence.against_labels and verdict == "flat":
+    only_soft = bool(evidence.soft_ratio.min() == 1)
+    if only_soft and verdict == "flat" and np.ptp(error) == 0:
         return (
-            "Without labels only a soft ratio of 1 can be analysed, and there the temperature does"
-            f" not move the converged student ({what} {_percent(error[chosen])}): do not tune."
-        )
-    if evidence.soft_ratio.min() == 1 and verdict == "flat":
-        return (
-            "At a soft ratio of 1 the temperature does not move the converged student "
-            f"(error {_percent(error[chosen])}): do not tune."
+            "At a soft ratio of 1 the temperature does not move the converged student"
+            f" ({what} {_percent(error[chosen])}): do not tune."
         )
     if verdict == "flat":
         return (
-            f"No setting of the {total} is predicted to err surely more than this one (error"
+            f"No setting of the {total} is predicted to be surely worse than this one ({what}"
             f" {_percent(error.min())} to {_percent(error.max())}): do not tune."
         )
     excess, spread = evidence.excess(worst, chosen)

@@ -48,7 +48,7 @@ def within(
     Parameters
     ----------
     task : Task
-        With labels, and a labelled test part.
+        With a labelled test part.
     student : TorchStudent
     budget : Budget
     orderings : int, optional
@@ -75,7 +75,7 @@ def within(
     training = replace(student.training, device=found_device(device).type)
     searched = student.training.learning_rate is None
     student = replace(student, training=training).settled(whole, seed=seed, progress=progress)
-    settings = len(ratios) * len(heats)
+    settings = len(ratios if task.y_train is not None else [1.0]) * len(heats)
     fingerprint = {
         "task": task.fingerprint, "t_power": t_power, "seed": seed, "standardised": standardise,
         **given,

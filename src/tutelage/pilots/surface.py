@@ -10,6 +10,7 @@ from tutelage.data.task import Task
 from tutelage.theory.pilots import hasty, memorised, scale
 
 _CARRIED = 0.5  # of what more samples are taken to bring
+_FEWER = 0.02  # of an error, for each halving from the samples that theory looked at
 _OTHERS = 0.05  # of an error, for each doubling from a quarter of the samples that theory looked at
 _FALL, _FALL_OF_LAST = 0.03, 0.09  # of errors in the second half of a pilot, before one is there
 _OF_LAST = 2.0  # times what they differ by where theory's kernel is of all layers
@@ -80,16 +81,16 @@ class Surface:
 
     def doubt(self, n: int) -> float:
         """How unsure the level of students of n samples is: the standard deviation of what more
-        samples than theory looked at bring, and of what other layers do.
+        samples than theory looked at bring, and of what other layers do. Below 0 it is that of what
+        fewer samples lack: where more bring more than expected, fewer lack more.
         """
-        moved = max(0.0, 2 + math.log2(n / self.used)) if self.last else 0.0
-        return _CARRIED * self._carried(n) + _OTHERS * moved
+        doublings = math.log2(n / self.used)
+        moved = max(0.0, 2 + doublings) if self.last else 0.0
+        return _CARRIED * self._carried(n) + _FEWER * min(0.0, doublings) + _OTHERS * moved
 
     def _carried(self, n: int) -> float:
         """What more samples than theory looked at are taken to bring; of fewer, what they lack."""
-        doublings = math.log2(n / self.used)
-        ahead = (1 - _DECAY**doublings) / (1 - _DECAY) if doublings > 0 else doublings
-        return self.gain * ahead
+        return self.gain * (1 - _DECAY ** math.log2(n / self.used)) / (1 - _DECAY)
 
 
 def wrong_labels(task: Task, epoch: int) -> float:

@@ -128,6 +128,27 @@ def errors_by_size(frame: pd.DataFrame) -> Chart:
     return _finish(bars + point + name)
 
 
+def error_by_cost(frame: pd.DataFrame) -> Chart:
+    """Predicted error by what the samples cost, a line for each plan's teacher."""
+    base = alt.Chart(frame).encode(
+        x=alt.X("spend:Q", title="spent on labels", scale=alt.Scale(type="log", nice=False)),
+        color=alt.Color("plan:N", title=None, sort=None, legend=alt.Legend(columns=1)),
+    )
+    y = alt.Y("value:Q", title="predicted error", axis=alt.Axis(format="%"))
+    band = base.mark_area(opacity=0.12).encode(y=alt.Y("low:Q"), y2="high:Q")
+    line = base.mark_line(strokeWidth=2.5).encode(y=y)
+    ends = base.mark_point(filled=True, size=40).encode(
+        y=y,
+        tooltip=[
+            alt.Tooltip("plan:N"),
+            alt.Tooltip("spend:Q", title="spent", format=",.4~g"),
+            alt.Tooltip("n:Q", title="samples", format=",d"),
+            alt.Tooltip("value:Q", title="predicted error", format=".2%"),
+        ],
+    )
+    return _finish(band + line + ends)
+
+
 def risks_over_n(frame: pd.DataFrame, n: int) -> Chart:
     """Several kinds of error and risk of the recommended setting against n."""
     names = list(dict.fromkeys(frame["quantity"]))

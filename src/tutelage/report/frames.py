@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from tutelage.decisions.costs import Offer, along
 from tutelage.decisions.evidence import standard_error
 
 INTERVAL = 1.96  # standard errors to either side: 95 %
@@ -35,6 +36,18 @@ def plans_frame(plans: dict[str, dict[str, Any]], names: list[str]) -> pd.DataFr
     return _with_interval(
         pd.DataFrame(columns).rename(columns={"error": "value"}), "value", "error_se"
     )
+
+
+def costs_frame(offers: dict[str, Offer]) -> pd.DataFrame:
+    """The error that amounts buy of each teacher, with intervals, one row each."""
+    found = [(name, s, o.bought(s)) for name, o in offers.items() for s in along(offers)]
+    rows = [
+        {"plan": name, "spend": min(spend, offers[name].most), **vars(bought)}
+        for name, spend, bought in found
+        if bought is not None
+    ]
+    frame = pd.DataFrame(rows).drop_duplicates(["plan", "n"])
+    return _with_interval(frame.rename(columns={"error": "value"}), "value", "error_se")
 
 
 def settings_frame(data: xr.Dataset) -> pd.DataFrame:

@@ -11,9 +11,12 @@ from markupsafe import Markup
 
 from tutelage.data.checks import NOT_LABELLED
 from tutelage.data.task import Taught
+from tutelage.decisions.costs import Offer
 from tutelage.decisions.teacher import error_flip_ratios
 from tutelage.report import charts, frames
 from tutelage.report.compare import MINOR, compared, least, not_alike
+from tutelage.report.costs import TITLES as COST_TITLES
+from tutelage.report.costs import rows_of, where_to_spend
 from tutelage.report.explain import means, sure
 from tutelage.report.pictures import thumbnail
 from tutelage.report.vega import bundle
@@ -97,19 +100,24 @@ def render(
     )
 
 
-def render_comparison(plans: dict[str, Document]) -> str:
+def render_comparison(plans: dict[str, Document], offers: dict[str, Offer] | None = None) -> str:
     """Give several plans side by side as one HTML page that needs nothing but itself.
 
     Parameters
     ----------
     plans : dict
         plan.json by the name of each plan; with labels.
+    offers : dict, optional
+        By the name of each plan, where its teacher's labels have a price.
     """
     rows, titles = compared(plans)
+    spent = rows_of(offers) if offers else []
     frame = frames.plans_frame(plans, [row.name for row in rows])
     specs = {"errors": charts.errors_of_plans(frame).to_dict()}
     if frame["parameters"].nunique() > 1:
         specs["sizes"] = charts.errors_by_size(frame).to_dict()
+    if offers:
+        specs["costs"] = charts.error_by_cost(frames.costs_frame(offers)).to_dict()
     return (
         _environment()
         .get_template("compare.html")
@@ -120,6 +128,9 @@ def render_comparison(plans: dict[str, Document]) -> str:
             said=least(plans),
             warnings=not_alike(plans),
             sized="sizes" in specs,
+            spent=spent,
+            spent_titles=COST_TITLES,
+            where_to_spend=where_to_spend(spent) if spent else None,
             specs=_script_json(specs),
             script=_script(bundle()),
             version=__version__,
