@@ -1,3 +1,5 @@
-"""The version, said once."""
+"""The version, said once: by the tag of the commit that was installed."""
 
-__version__ = "0.1.0"
+from importlib.metadata import version
+
+__version__ = version("tutelage")

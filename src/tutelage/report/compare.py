@@ -58,11 +58,17 @@ def compared(plans: dict[str, Document]) -> tuple[list[Row], tuple[str, ...]]:
         k
         for k, title in enumerate(titles)
         if any(row.cells[k] != "–" for row in rows)
-        and not (title == "student" and named)
+        and not (title == "student" and (named or shared_student(plans)))
         and not (title in _SHARED and len({row.cells[k] for row in rows}) == 1)
     ]
     shown = [Row(row.name, tuple(row.cells[k] for k in kept)) for row in rows]
     return shown, tuple(titles[k] for k in kept)
+
+
+def shared_student(plans: dict[str, Document]) -> str | None:
+    """Give the student of all plans, where it is one; names of plans differ then."""
+    students = {plan["student"] for plan in plans.values()}
+    return students.pop() if len(students) == 1 else None
 
 
 def _cells(name: str, plan: Document) -> tuple[str, ...]:
@@ -138,4 +144,6 @@ def comparison_summary(plans: dict[str, Document]) -> RenderableType:
     for at, row in enumerate(rows):
         table.add_row(*(row.cells[k] for k in shown), style=None if at else "bold")
     warnings = [Text(f"warning: {sentence}", style="yellow") for sentence in not_alike(plans)]
-    return Group(table, Text(least(plans)), *warnings)
+    student = shared_student(plans)
+    said = [Text(f"Student of each plan: {student}")] if student else []
+    return Group(table, *said, Text(least(plans)), *warnings)

@@ -14,7 +14,7 @@ from tutelage.data.task import Taught
 from tutelage.decisions.costs import Offer
 from tutelage.decisions.teacher import error_flip_ratios
 from tutelage.report import charts, frames
-from tutelage.report.compare import MINOR, compared, least, not_alike
+from tutelage.report.compare import MINOR, compared, least, not_alike, shared_student
 from tutelage.report.costs import TITLES as COST_TITLES
 from tutelage.report.costs import rows_of, where_to_spend
 from tutelage.report.explain import means, sure
@@ -128,6 +128,7 @@ def render_comparison(plans: dict[str, Document], offers: dict[str, Offer] | Non
             said=least(plans),
             warnings=not_alike(plans),
             sized="sizes" in specs,
+            student=shared_student(plans),
             spent=spent,
             spent_titles=COST_TITLES,
             where_to_spend=where_to_spend(spent) if spent else None,
