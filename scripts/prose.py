@@ -4,11 +4,15 @@ python scripts/prose.py        # Flesch reading ease of each page; exit code 1 i
 
 A page is refused if its reading ease (Flesch 1948: 206.835 − 1.015 words per sentence − 84.6
 syllables per word) is below 50, if a sentence has more than 40 words, or if it has a phrase of
-`BANNED`. Explanation pages are listed, and may be harder. Code and tables are not read.
+`BANNED`. Explanation pages are listed, and may be harder. Code and tables are not read. Of the
+package the docstrings of public names, the options' help and the messages of errors are read as
+three pages more.
 """
 
+import ast
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from textwrap import shorten
 
@@ -31,12 +35,12 @@ BANNED = (
 def main() -> int:
     """Print a line for each page, and what is refused."""
     users = [path for pattern in FOR_USERS for path in sorted(ROOT.glob(pattern))]
+    pages = {str(path.relative_to(ROOT)): sentences(path) for path in users} | in_code()
     faults = []
-    for path in users:
-        said = sentences(path)
+    for name, said in pages.items():
         ease = reading_ease(said)
-        print(f"{ease:5.1f}  {path.relative_to(ROOT)}")
-        faults += [f"{path.relative_to(ROOT)}: {fault}" for fault in refused(said, ease)]
+        print(f"{ease:5.1f}  {name}")
+        faults += [f"{name}: {fault}" for fault in refused(said, ease)]
     for path in sorted({p for pattern in EXPLAIN for p in ROOT.glob(pattern)} - set(users)):
         print(f"{reading_ease(sentences(path)):5.1f}  {path.relative_to(ROOT)} (explanation)")
     for fault in faults:
@@ -93,7 +97,55 @@ def sentences(path: Path) -> list[str]:
     kept = [
         line for line in text.splitlines() if not re.match(r"    \S|\s*\||#|!\[|:::|    ", line)
     ]
-    text = re.sub(r"`[^`]*`", "", "\n".join(kept))
+    return split("\n".join(kept))
+
+
+def in_code() -> dict[str, list[str]]:
+    """Sentences of docstrings, of options' help and of errors, in the package."""
+    found: dict[str, list[str]] = {
+        "docstrings": [],
+        "help of options": [],
+        "messages of errors": [],
+    }
+    for path in sorted((ROOT / "src").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            for page, text in texts(node):
+                found[page] += split(text)
+    return found
+
+
+def texts(node: ast.AST) -> Iterator[tuple[str, str]]:
+    """What a user may read of a piece of code, and on which page of `in_code`."""
+    if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef):
+        if not getattr(node, "name", "module").startswith("_"):
+            yield "docstrings", described(ast.get_docstring(node) or "")
+    elif isinstance(node, ast.keyword) and node.arg == "help":
+        yield "help of options", literal(node.value)
+    elif isinstance(node, ast.Raise) and isinstance(node.exc, ast.Call):
+        for argument in node.exc.args:
+            yield "messages of errors", literal(argument)
+
+
+def described(docstring: str) -> str:
+    """A docstring without its examples, references, drawings and names of parameters."""
+    text = re.sub(r"(?ms)^(?:Examples|References)\n-+\n.*?(?=\n\n\w+\n-+\n|\Z)", "", docstring)
+    text = re.sub(r"(?ms)^(?:From|References:) .*?(?=\n\n|\Z)", "", text)
+    text = re.sub(r"(?m)^(?:\w[\w ,*]* : .*|[A-Z][A-Za-z ]+\n-+|    .*[─│].*)$", "\n", text)
+    return re.sub(r"(?m)^    ", "", text)
+
+
+def literal(node: ast.expr) -> str:
+    """A text as it stands in the code; what is put into it is a number."""
+    if isinstance(node, ast.Constant) and isinstance(node.value, str):
+        return node.value
+    if isinstance(node, ast.JoinedStr):
+        return "".join(literal(part) for part in node.values)
+    return "1" if isinstance(node, ast.FormattedValue) else ""
+
+
+def split(text: str) -> list[str]:
+    """Sentences of plain text."""
+    text = re.sub(r"`+[^`]*`+", "", text)
     text = re.sub(r"!?\[([^\]]*)\]\([^)]*\)", r"\1", text)
     text = re.sub(r"[*_]", "", text)
     blocks = re.split(r"\n\s*\n|\n(?=- |\d+\. )", text)

@@ -75,11 +75,11 @@ def explore(
 ) -> Found:
     """Evaluate the students of every start, ordering and size (docs/theory.md §3).
 
-    A start that has seen samples says nothing of them. So of each ordering the curve over smaller
-    n, and what the pool tells of itself, come from a start that has seen none, or the first n_0;
-    the decision at n = N comes from one that has seen none, or the whole pool. Errors and risks on
-    the test part are those after the student's training time (§8); all else is of the converged
-    student.
+    A start that has seen samples says nothing of them. So each ordering has two. Its curve over
+    smaller n, and what the pool tells of itself, come from a start that has seen none of the
+    samples, or the first n_0. Its decision at n = N comes from one that has seen none, or all.
+    Errors and risks on the test part are those after the student's training time (§8). All else is
+    of the converged student.
 
     Parameters
     ----------

@@ -469,8 +469,8 @@ def plan(
     optimiser : {"sgd", "adamw"}
         That a network will be trained with.
     budget : float, optional
-        What a plan of a network may cost, in trainings of the network on the whole pool: theory
-        looks at a part of the pool, and what is left goes to pilots, real students of parts of it
+        What a plan of a network may cost, in trainings of the network on the whole pool. Theory
+        looks at a part of the pool. What is left goes to pilots: real students, briefly trained,
         that correct theory (docs/theory.md §3.3). 0 is theory alone, on the whole pool. By default
         1 where that can be had, and otherwise 0: see docs/students.md.
     regret : float, optional

@@ -77,6 +77,11 @@ def named(spec: str, what: str, expected: str, kind: type[TutelageError]) -> Cal
     try:
         found = getattr(importlib.import_module(module), name, None)
     except Exception as error:
+        if module.endswith(".py"):
+            raise kind(
+                f"{what} names a file; expected its module, {Path(module).stem}:{name}, in the"
+                " folder where the file is."
+            ) from error
         raise kind(
             f"{what} names the module {module!r}, which cannot be imported"
             f" ({type(error).__name__}: {error}). Expected {expected}."

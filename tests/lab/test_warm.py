@@ -324,6 +324,7 @@ def test_the_pool_is_judged_by_starts_that_have_not_seen_it():
         ("cnn:width=big", "expected a whole number"),
         ("no_such_module:factory", "which cannot be imported"),
         (":factory", "which cannot be imported"),
+        ("nets/mine.py:make", "names a file; expected its module, mine:make, in the folder where"),
         ("math:no_such_factory", "has no function 'no_such_factory'"),
         ("cnm", "The student 'cnm' is not known"),
     ],

@@ -30,10 +30,10 @@ class Layer:
 class Batch:
     """The gradients of some layers on one batch, and a check that autograd finds the same.
 
-    A layer's rows are right if they add up, with weights of chance on samples and on heads, to its
-    parameters' gradient of the logits with the same weights: one more backward pass shows a row
-    that is another sample's, of a batch that the network has reordered or mixed, or lacks what the
-    layer does elsewhere.
+    Samples and heads are given random weights. A layer's rows are right if they add up, with these
+    weights, to its parameters' gradient of the logits with the same weights. So one more backward
+    pass shows a row that is another sample's, as in a network that reorders or mixes the batch, or
+    that lacks what the layer does elsewhere.
 
     Attributes
     ----------

@@ -1,10 +1,10 @@
 """Covariances of pixel pairs through a network, compiled.
 
 For a pair of images and a displacement d between pixels, the covariances of all pixel pairs (p, p +
-d) are one map, and convolutions, activations and sums take that map to a map of the next layer
-without looking at other displacements: a convolution is a box filter, as both pixels move together.
-So a whole network runs on one small map that stays in cache, and memory does not grow with the
-square of the pixels. Only average pooling mixes displacements; it ends a segment.
+d) are one map. Convolutions, activations and sums take that map to a map of the next layer without
+looking at other displacements. A convolution is a box filter, as both pixels move together. So a
+whole network runs on one small map that stays in cache, and memory does not grow with the square of
+the pixels. Only average pooling mixes displacements; it ends a segment.
 
 Many images stand side by side as lanes: every array is (pixels, lanes), and inner loops run along a
 row of a map and its lanes.

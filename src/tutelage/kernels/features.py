@@ -75,10 +75,10 @@ def layered(network: Network, x: Inputs, *others: Inputs) -> tuple[Network, list
     """Try the network on a few samples, to see which of its modules are layers and how large their
     features are.
 
-    A module whose calls do not explain the gradient of its parameters (they are used elsewhere,
-    too, it is of a kind of its own, or its first axis is not the samples') has them among the loose
-    ones, which are always right. That a module passes here does not mean that it is trusted:
-    `collect` checks every batch.
+    Where the calls of a module do not explain the gradient of its parameters, these are among the
+    loose ones, which are always right. That is so where they are used elsewhere, too, where the
+    module is of a kind of its own, or where its first axis is not the samples'. That a module
+    passes here does not mean that it is trusted: `collect` checks every batch.
 
     Raises
     ------

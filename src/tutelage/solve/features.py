@@ -20,7 +20,7 @@ from tutelage.theory import imperfect_teacher, transfer_risk
 
 # Ridge, of the kernel's diagonal, by the dtype that features come in.
 _LEAST = {torch.float32: 1e-6, torch.float64: 1e-10}
-_SMALL = 1e-6  # leverage that is left
+_SMALL = 1e-6  # of a sample's own weight that is left
 
 
 class Features(Protocol):
@@ -309,13 +309,13 @@ class Solved:
         return share * transfer_risk.centred_share(self._shape[-1])
 
     def left_out(self, phi: Tensor, targets: Tensor) -> Tensor:
-        """f̂_{-i} - z_0 of samples of the pool, (m, E, S, C), (3.6): by what each one's leverage
+        """f̂_{-i} - z_0 of samples of the pool, (m, E, S, C), (3.6): by what each one's own weight
         is.
         """
         seen = Seen(phi.double(), phi.new_zeros(len(phi)).double())
-        leverage = self.variance(seen)[:, None, None, None] / self.ridge
+        own = self.variance(seen)[:, None, None, None] / self.ridge
         fitted = self.logits(seen)
-        return targets - (targets - fitted) / (1 - leverage).clamp_min(_SMALL)
+        return targets - (targets - fitted) / (1 - own).clamp_min(_SMALL)
 
 
 def trace(gram: Tensor) -> Tensor:

@@ -1,10 +1,11 @@
 """Pilots: a few real students of parts of the pool correct what theory predicts (docs/theory.md
 §3.3).
 
-Errors are shares. Where a student is, its `places`, is its soft ratio, log2 of its temperature,
-log2 of its samples over the pool's, the standard deviation of a level that theory carries on to
-sizes that it has not looked at, alike for all settings, and its haste: how often its epochs would
-have to be doubled to be those of the student, the more the faster its errors still fall.
+Errors are shares. Where a student is, its `places`, is five numbers: its soft ratio, log2 of its
+temperature, log2 of its samples over the pool's, its doubt and its haste. Doubt is the standard
+deviation of a level that theory carries on to sizes that it has not looked at, alike for all
+settings. Haste is how often its epochs would have to be doubled to be those of the student; it is
+more where its errors still fall fast.
 """
 
 from dataclasses import dataclass

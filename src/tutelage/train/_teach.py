@@ -194,9 +194,9 @@ def teacher_logits(network: nn.Module, loader: Iterable[Any]) -> np.ndarray:
         Hugging Face have, or a key), or is a tuple that begins with them. It may be wrapped by
         `torch.compile` or `DataParallel`.
     loader : iterable
-        Of tensors, of tuples that begin with the inputs, or of dicts of the arguments of `forward`,
-        such as a `DataLoader` or a Hugging Face data set with its format set to torch gives;
-        `labels`, and columns that `forward` does not name, are left out. A `DataLoader` has to give
+        Of tensors, of tuples that begin with the inputs, or of dicts of the arguments of `forward`.
+        A `DataLoader` gives such, or a Hugging Face data set with its format set to torch. `labels`
+        and columns that `forward` does not name are left out. A `DataLoader` has to give
         all samples of its data set in their order.
 
     Returns
