@@ -24,7 +24,7 @@ from rich.table import Table
 from scipy.stats import spearmanr
 
 import tutelage as tu
-from tutelage.decisions.costs import Offer
+from tutelage.decisions.costs import Bought, Offer, ranked
 from tutelage.lab import DistillationLoss
 from tutelage.students import as_student
 from tutelage.students.network import decisions
@@ -99,49 +99,46 @@ def _row(task: tu.Task, cost: float, spec: str, seeds: int) -> dict[str, Any]:
 
 
 def _report(console: Console, name: str, tasks: list[tu.Task], rows: list[dict[str, Any]]) -> None:
-    offers = [Offer.of(row["plan"], cost) for row, cost in zip(rows, COSTS, strict=True)]
-    accuracies = [100 * (1 - float(task.teacher_accuracy("test")[0])) for task in tasks]  # type: ignore[index]
-    titles = (
-        f"teacher {k}: {error:.1f} %, price {cost}"
-        for k, (error, cost) in enumerate(zip(accuracies, COSTS, strict=True), 1)
-    )
-    table = Table(
-        "spent", *titles, "best told", "best", "off", title=f"{name}: predicted / real, %"
-    )
-    lost, pairs = [], []
-    for spend in SPENT:
-        bought = [offer.bought(spend) for offer in offers]
-        real = np.array(
-            [
-                np.mean(row["real"][str(min(int(spend / cost), POOL))])
-                for row, cost in zip(rows, COSTS, strict=True)
-            ]
-        )
-        told = np.array([np.inf if b is None else b.error for b in bought])
-        lost.append(real - real.min())
-        pairs += [(t, r) for t, r in zip(told, real, strict=True) if np.isfinite(t)]
-        lost[-1] = np.append(lost[-1], lost[-1][told.argmin()])
-        cells = (
-            f"{'–' if b is None else f'{100 * b.error:.1f}'} / {100 * r:.1f}"
-            for b, r in zip(bought, real, strict=True)
-        )
-        table.add_row(
-            f"{spend:,}",
-            *cells,
-            str(told.argmin() + 1),
-            str(real.argmin() + 1),
-            f"{100 * lost[-1][-1]:.1f}",
-        )
+    offers = {k: Offer.of(rows[k]["plan"], cost) for k, cost in enumerate(COSTS)}
+    accurate = [task.teacher_accuracy("test") for task in tasks]
+    titles = [
+        f"teacher {k + 1}: {100 * (1 - a[0]):.1f} %, price {COSTS[k]}"
+        for k, a in enumerate(accurate)
+        if a is not None
+    ]
+    table = Table("spent", *titles, "told", "best", "off", title=f"{name}: predicted / real, %")
+    real = np.array([[_real(rows[k], s / COSTS[k]) for k in offers] for s in SPENT])
+    off, pairs, chosen = 100 * (real - real.min(1, keepdims=True)), [], []
+    for spend, errors, lost in zip(SPENT, real, off, strict=True):
+        found = dict(ranked(offers, spend))
+        best, *others = found
+        chosen.append(float(lost[best]))
+        pairs += [(bought.error, errors[k]) for k, bought in found.items()]
+        close = any(_close(found[best], found[other]) for other in others)
+        cells = [
+            f"{f'{100 * found[k].error:.1f}' if k in found else '–'} / {100 * errors[k]:.1f}"
+            for k in offers
+        ]
+        told = f"{best + 1}{' (close)' if close else ''}"
+        table.add_row(f"{spend:,}", *cells, told, str(errors.argmin() + 1), f"{lost[best]:.1f}")
     console.print(table)
-    means = 100 * np.mean(lost, 0)
-    told, real = np.array(pairs).T
+    means, (told, errors) = off.mean(0), np.array(pairs).T
     console.print(
-        f"Off the best teacher for the amount: the plans' choice {means[3]:.1f} points on average;"
-        f" always the cheapest {means[0]:.1f}, the middle one {means[1]:.1f}, the dearest"
+        f"Off the best teacher for the amount: the plans' choice {np.mean(chosen):.1f} points on"
+        f" average; always the cheapest {means[0]:.1f}, the middle one {means[1]:.1f}, the dearest"
         f" {means[2]:.1f}. Predicted and real errors: rank correlation"
-        f" {spearmanr(told, real).statistic:.2f}, {100 * np.abs(told - real).mean():.1f} points"
+        f" {spearmanr(told, errors).statistic:.2f}, {100 * np.abs(told - errors).mean():.1f} points"
         " apart."
     )
+
+
+def _real(row: dict[str, Any], n: float) -> float:
+    """Mean error of the real students of so many samples, of the pool at most."""
+    return float(np.mean(row["real"][str(min(int(n), POOL))]))
+
+
+def _close(one: Bought, other: Bought) -> bool:
+    return other.error - one.error <= 2 * float(np.hypot(one.error_se, other.error_se))
 
 
 if __name__ == "__main__":

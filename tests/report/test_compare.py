@@ -166,7 +166,8 @@ def test_each_amount_has_its_best_teacher(plans):
     )  # fmt: skip
     assert (
         where_to_spend(rows)
-        == "Labels are best bought from weak <b> for 100 to 2,000, strong for 5,000 to 10,000."
+        == "Labels are best bought from weak <b> for 100 to 2,000, strong for 5,000 to 10,000. For"
+        " 2,000 it is too little to tell from the next best."
     )
 
 

@@ -20,15 +20,16 @@ class Spent:
 
     Attributes
     ----------
-    spend : float
     best : str
     cells : tuple of str
         As `TITLES` name them.
+    close : bool
+        Whether the next best is within two standard errors.
     """
 
-    spend: float
     best: str
     cells: tuple[str, ...]
+    close: bool = False
 
 
 def offers_of(plans: dict[str, dict[str, Any]], costs: list[float]) -> dict[str, Offer]:
@@ -45,28 +46,26 @@ def rows_of(offers: dict[str, Offer]) -> list[Spent]:
 
 def _row(offers: dict[str, Offer], spend: float) -> Spent:
     (name, best), *others = ranked(offers, spend)
-    cells = (
-        f"{spend:,.12g}",
-        name,
-        f"{best.n:,}",
-        f"{100 * best.error:.1f} ± {percent(best.error_se)}",
-    )
+    error = f"{100 * best.error:.1f} ± {percent(best.error_se)}"
+    cells = (f"{spend:,.12g}", name, f"{best.n:,}", error)
     if not others:
-        return Spent(spend, name, (*cells, "–", "–"))
+        return Spent(name, (*cells, "–", "–"))
     second, other = others[0]
-    spread = (best.error_se**2 + other.error_se**2) ** 0.5
-    apart = f"{100 * (other.error - best.error):.1f} ± {points(spread)}"
-    return Spent(spend, name, (*cells, second, apart))
+    apart, spread = other.error - best.error, (best.error_se**2 + other.error_se**2) ** 0.5
+    told = f"{100 * apart:.1f} ± {points(spread)}"
+    return Spent(name, (*cells, second, told), close=apart <= 2 * spread)
 
 
 def where_to_spend(rows: list[Spent]) -> str:
-    """Say from which amount to which each teacher is the best one."""
+    """Say from which amount to which each teacher is the best one, and where another one may be."""
     said = []
     for name, group in itertools.groupby(rows, lambda row: row.best):
         amounts = [row.cells[0] for row in group]
         until = "" if len(amounts) == 1 else f" to {amounts[-1]}"
         said.append(f"{name} for {amounts[0]}{until}")
-    return f"Labels are best bought from {', '.join(said)}."
+    close = " and ".join(row.cells[0] for row in rows if row.close)
+    unsure = f" For {close} it is too little to tell from the next best." if close else ""
+    return f"Labels are best bought from {', '.join(said)}.{unsure}"
 
 
 def cost_summary(offers: dict[str, Offer]) -> RenderableType:
