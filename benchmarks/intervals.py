@@ -10,7 +10,7 @@
    of that student: do they hold how many samples it has seen?
 2. The 15 tasks of `recorded.py`, plans within a budget of 1: predicted errors of the recommended
    setting and of all settings against those of real students (means of two seeds), of the whole
-   pool, a quarter and an eighth of it.
+   pool, a quarter and an eighth of it; and how often they differ from the teacher.
 """
 
 import argparse
@@ -107,24 +107,37 @@ def forecast(seed: int) -> dict[str, tuple[float, float, float] | None]:
 def _real(console: Console, cifar: Path) -> None:
     problems = [Problem(name, cifar) for name in ALL if name not in READ]
     for kind, part in enumerate(PARTS[:3]):
-        chosen, every, missed = [], [], []
-        for p, seed in itertools.product(problems, range(SEEDS)):
-            best = int(replayed(p, seed)[0].argmin())
-            mean, covariance = replayed(p, seed, 1 / part)
-            sampled = standard_error(mean[None], np.array(p.task.n_test))
-            real = p.real.mistakes[kind].mean((1, 2))
-            off = np.abs(real - mean) / np.hypot(sampled, np.sqrt(np.diag(covariance)))
-            chosen.append(off[best])
-            missed.append(100 * (mean - real)[best])
-            every += off.tolist()
         of = "the pool" if part == 1 else f"1/{part} of the pool"
-        console.print(
-            f"error of students of {of}, 15 tasks: {np.mean(np.array(chosen) <= NORMAL):.0%} of"
-            f" {len(chosen)} inside at the recommended setting,"
-            f" {np.mean(np.array(every) <= NORMAL):.0%} of {len(every)} at all;"
-            f" {np.abs(missed).mean():.1f} points apart on average, {np.mean(missed):+.1f} with its"
-            " sign"
-        )
+        errors = [p.real.mistakes[kind].mean((1, 2)) for p in problems]
+        _held(console, f"error of students of {of}", problems, errors, 1 / part)
+    taught = [p.task.teacher_decisions("test") for p in problems]
+    risks = [
+        (p.real.decisions[0] != decided[0]).mean((1, 2))
+        for p, decided in zip(problems, taught, strict=True)
+        if decided is not None
+    ]
+    _held(console, "disagreement with the teacher", problems, risks, 1.0, "transfer_risk")
+
+
+def _held(
+    console: Console, what: str, problems: list[Problem], truths: list[np.ndarray], share: float,
+    name: str = "error",
+) -> None:  # fmt: skip
+    chosen, every, missed = [], [], []
+    for (p, real), seed in itertools.product(zip(problems, truths, strict=True), range(SEEDS)):
+        best = int(replayed(p, seed)[0].argmin())
+        mean, covariance = replayed(p, seed, share, name)
+        sampled = standard_error(mean[None], np.array(p.task.n_test))
+        off = np.abs(real - mean) / np.hypot(sampled, np.sqrt(np.diag(covariance)))
+        chosen.append(off[best])
+        missed.append(100 * (mean - real)[best])
+        every += off.tolist()
+    console.print(
+        f"{what}, 15 tasks: {np.mean(np.array(chosen) <= NORMAL):.0%} of {len(chosen)} inside at"
+        f" the recommended setting, {np.mean(np.array(every) <= NORMAL):.0%} of {len(every)} at"
+        f" all; {np.abs(missed).mean():.1f} points apart on average, {np.mean(missed):+.1f} with"
+        " its sign"
+    )
 
 
 if __name__ == "__main__":

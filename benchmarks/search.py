@@ -17,6 +17,7 @@ import argparse
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ from tutelage.pilots import Budget, linearised
 from tutelage.pilots.budget import priced
 from tutelage.pilots.kinds import Kind
 from tutelage.pilots.runs import Pilot, Runs
-from tutelage.pilots.surface import Surface, wrong_labels
+from tutelage.pilots.surface import Surface, contradicted, wrong_labels
 from tutelage.progress import silent
 from tutelage.theory.pilots import places
 from tutelage.train.training import halfway
@@ -116,15 +117,18 @@ class Problem:
         """What training a student of one of `KINDS` costs."""
         return float(self.real.seconds[kind, s, seed] / self.real.seconds[0].mean())
 
-    def theory(self, student: tu.lab.TorchStudent, used: int, seed: int) -> dict[str, np.ndarray]:
-        """Of three starts, with the CPU seconds of all."""
+    def theory(
+        self, student: tu.lab.TorchStudent, used: int, seed: int, name: str = "error"
+    ) -> dict[str, np.ndarray]:
+        """Errors, or transfer risks, of three starts, with the CPU seconds of all."""
 
         def computed() -> dict[str, Any]:
             data = linearised(self.task, student, used, orderings=STARTS, seed=seed, **self.grid)
-            return {"error": data.error.values, "n": data.n.values}
+            return {name: data[name].values, "n": data.n.values}
 
         of_last = "" if student.last is None else f"-last-{student.last}"
-        return self._kept(f"theory-{used}-{seed}{of_last}", computed)
+        what = "theory" if name == "error" else name
+        return self._kept(f"{what}-{used}-{seed}{of_last}", computed)
 
     def alone(self, kind: str) -> dict[str, np.ndarray]:
         """Theory on the whole pool, without pilots."""
@@ -191,9 +195,11 @@ def planned(p: Problem, method: str = "tutelage") -> Rows:
                 }
 
 
-def replayed(p: Problem, seed: int, share: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
-    """Give errors that a plan within one training expects of students of a share of the pool, and
-    their covariance.
+def replayed(
+    p: Problem, seed: int, share: float = 1.0, name: str = "error"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give errors, or transfer risks, that a plan within one training expects of students of a
+    share of the pool, and their covariance.
     """
     budget = Budget(1.0)
     student, prices = priced(
@@ -206,18 +212,26 @@ def replayed(p: Problem, seed: int, share: float = 1.0) -> tuple[np.ndarray, np.
     runs.real, runs.watched, runs.number = p.real, p.watched, seed
     n = int(p.task.n_train * share)
     at_n = places(surface.soft_ratio, surface.temperature, share, surface.doubt(n))
-    return runs.known(surface, runs.pilots(surface)).corrected(at_n, surface.at(n))
+    found = runs.pilots(surface)
+    if name != "error":
+        risks = p.theory(student, used, 0, name)
+        surface = _surface(p, risks, starts, "tutelage", last=last, name=name)
+    known = runs.known(surface, found, name)
+    told, _ = known.corrected(at_n, surface.at(n))
+    return told, replace(known, wrong=surface.wrong).corrected(at_n, surface.at(n))[1]
 
 
 def _surface(
-    p: Problem, found: dict[str, np.ndarray], starts: int, method: str, *, last: bool
-) -> Surface:
+    p: Problem, found: dict[str, np.ndarray], starts: int, method: str, *, last: bool,
+    name: str = "error",
+) -> Surface:  # fmt: skip
     rho, t = np.array(p.settings, float).T
-    errors = found["error"][:starts].mean(0).reshape(len(rho), 2)
+    errors = found[name][:starts].mean(0).reshape(len(rho), 2)
     gain, used = float((errors[:, 0] - errors[:, 1]).mean()), int(found["n"][1])
     if method == "flat prior":
         errors = np.full_like(errors, errors[:, 1].mean())
-    wrong = wrong_labels(p.task, 0) if method == "tutelage" else 0.0
+    of_labels = wrong_labels if name == "error" else contradicted
+    wrong = of_labels(p.task, 0) if method == "tutelage" else 0.0
     return Surface(rho, t, errors[:, 1], used, gain, wrong, last)
 
 

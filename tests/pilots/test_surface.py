@@ -3,10 +3,11 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import xarray as xr
 
 from problems import task, wrongly_labelled
-from tutelage.pilots.surface import Surface, wrong_labels
+from tutelage.pilots.surface import Surface, contradicted, wrong_labels
 
 
 def surface(wrong=0.0):
@@ -67,6 +68,23 @@ def test_wrong_labels_are_seen_by_the_teacher():
     untold = replace(clean, teacher_logits_test=None)
     assert wrong_labels(untold, 0) == 0
     assert wrong_labels(wrongly_labelled()[0], 0) >= 0
+
+
+def test_students_of_labels_differ_from_the_teacher_where_it_contradicts_them():
+    given = task(n=400, m=400, noise=1.5)
+    assert contradicted(given, 0) == pytest.approx(1 - given.teacher_accuracy("train")[0])
+    assert contradicted(given, 0) > 0.1
+    assert contradicted(replace(given, y_train=None), 0) == 0
+    curves = xr.Dataset(
+        {
+            name: (("ordering", "soft_ratio", "temperature", "n"), np.full((1, 2, 1, 2), 0.2))
+            for name in ("error", "transfer_risk")
+        },
+        coords={"soft_ratio": [0.0, 1.0], "temperature": [1.0], "n": [50, 100]},
+    )
+    found = Surface.of(curves, given, 0, "transfer_risk")
+    assert np.allclose(found.at(100), [0.2 + 0.21 * contradicted(given, 0), 0.2])
+    assert Surface.of(curves, given, 0).wrong < found.wrong
 
 
 def test_a_level_is_the_less_sure_the_further_it_is_carried():

@@ -32,7 +32,8 @@ class Surface:
         What the last doubling up to it brought, over all settings: what it brings to each is too
         uncertain to be carried on.
     wrong : float
-        Share of the pool's labels that seem to be wrong.
+        Share of the pool's labels that seem to be wrong; of transfer risks, that the teacher
+        contradicts.
     last : bool
         Whether theory's kernel is that of the network's last layers.
     """
@@ -55,7 +56,7 @@ class Surface:
         shares = one[name].mean("ordering").values.reshape(ratio.size, -1)
         gain = float((shares[:, 0] - shares[:, 1]).mean())
         used = int(one.n[-1])
-        wrong = wrong_labels(task, epoch) if name == "error" else 0.0
+        wrong = (wrong_labels if name == "error" else contradicted)(task, epoch)
         return cls(ratio.ravel(), heat.ravel(), shares[:, 1], used, gain, wrong, last)
 
     def at(self, n: int, halvings: float = 0.0, fall: float = 0.0) -> np.ndarray:
@@ -91,6 +92,14 @@ class Surface:
     def _carried(self, n: int) -> float:
         """What more samples than theory looked at are taken to bring; of fewer, what they lack."""
         return self.gain * (1 - _DECAY ** math.log2(n / self.used)) / (1 - _DECAY)
+
+
+def contradicted(task: Task, epoch: int) -> float:
+    """Share of the pool's labels that the teacher contradicts: what students of a low soft ratio
+    learn of them, right or wrong, is what they differ from the teacher by.
+    """
+    accuracy = task.teacher_accuracy("train")
+    return 0.0 if accuracy is None else float(1 - accuracy[epoch])
 
 
 def wrong_labels(task: Task, epoch: int) -> float:
