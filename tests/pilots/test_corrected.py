@@ -43,6 +43,7 @@ def test_a_pool_without_labels_is_planned_within_a_budget():
     assert {s.soft_ratio for s in made.settings} == {1.0}
     assert made.samples.sizes == [30, 60, 120, 240]
     assert all(0 < error < 1 for error in made.samples.error)
+    assert (np.diff(made.curves.error.values, axis=-1) <= 0).all()
     assert made.teacher.wrong_labels is None
     assert made.recommended.gain_over_labels is None
 

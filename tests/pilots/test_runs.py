@@ -186,11 +186,11 @@ def test_what_errors_still_fall_by_is_measured():
         return torch.where(torch.arange(TESTED) < share * TESTED, 1 - truth, truth)
 
     def pilot(at_half):
-        return Pilot(0, kind, torch.arange(0), errs(0.30), torch.arange(0), errs(at_half))
+        return Pilot(0, kind, torch.arange(0), errs(0.24), torch.arange(0), errs(at_half))
 
     assert found.fall(SURFACE, []) == SURFACE.fall
-    assert found.fall(SURFACE, [pilot(0.31), pilot(0.35)]) == pytest.approx(0.03)
-    still, fast = (corrected(found, [pilot(at_half)]) for at_half in (0.30, 0.50))
+    assert found.fall(SURFACE, [pilot(0.25), pilot(0.29)]) == pytest.approx(0.03)
+    still, fast = (corrected(found, [pilot(at_half)]) for at_half in (0.24, 0.30))
     assert (fast[0] < still[0]).all()
     assert (np.diag(fast[1]) > np.diag(still[1])).all()
 

@@ -42,7 +42,8 @@ def test_without_pilots_theory_stands():
 
 
 def test_the_correction_is_that_of_the_joint_normal_distribution():
-    pilots = some([0.2, 0.1, 0.25])
+    pilots = some([0.17, 0.18, 0.25])
+    assert pilots.surprise == 1
     mean, covariance = pilots.corrected(AT_N, PREDICTED)
     both = np.concatenate([AT_N, pilots.at])
     joint = pilots._covariance(both, both) + np.diag([*np.zeros(8), *pilots.noise])
@@ -52,6 +53,22 @@ def test_the_correction_is_that_of_the_joint_normal_distribution():
     surprise = pilots.error - pilots.predicted
     assert np.allclose(covariance, expected, atol=1e-8)
     assert np.allclose(mean, PREDICTED - expected @ precision[here, there] @ surprise, atol=1e-6)
+
+
+def test_pilots_that_are_far_off_move_the_level():
+    """So that theory which misses it by far is not half believed."""
+    by = np.array([0.0, 0.02, 0.2])
+    shown = [PREDICTED[[0, 3, 6]] + 0.05 + off for off in by]
+    pilots = [some(errors, share=1.0) for errors in shown]
+    assert [p.surprise for p in pilots[:2]] == [1, 1]
+    assert pilots[2].surprise > 5
+    moved = [p.corrected(AT_N, PREDICTED)[0] - PREDICTED for p in pilots]
+    assert np.allclose(moved[0], 0)
+    assert (moved[2] / by[2] > moved[1] / by[1]).all()
+    assert (moved[2] / by[2] > 0.95).all()
+    unsure = [np.diag(p.corrected(AT_N, PREDICTED)[1]) for p in pilots]
+    assert np.allclose(unsure[0], unsure[1])
+    assert (unsure[2] > unsure[0]).all()
 
 
 def test_a_doubtful_level_moves_as_one():

@@ -153,7 +153,9 @@ def _epoch(task: Task, data: xr.Dataset) -> int:
 def _corrected(
     data: xr.Dataset, name: str, surface: Surface, runs: Runs, found: list[Pilot]
 ) -> xr.Dataset:
-    """Put in what is to be expected now, at all sizes, and how sure that is."""
+    """Put in what is to be expected now, at all sizes, and how sure that is. Students of fewer
+    samples are not expected to be better.
+    """
     n = len(runs.taught)
     sizes = sorted({*data.n.values.tolist(), n, n // 4, n // 8})
     shape = (data.sizes["soft_ratio"], data.sizes["temperature"], len(sizes))
@@ -170,7 +172,8 @@ def _corrected(
     spread = np.hypot(sampled, np.sqrt(np.clip(np.diag(covariance), 0, None))).reshape(shape)
     wider = data.reindex(n=sizes).assign(evaluated=("n", np.full(len(sizes), tested)))
     dims = ("soft_ratio", "temperature", "n")
-    level = xr.DataArray(mean.reshape(shape), dims=dims, coords={"n": sizes})
+    falling = np.maximum.accumulate(mean.reshape(shape)[..., ::-1], -1)[..., ::-1]
+    level = xr.DataArray(falling, dims=dims, coords={"n": sizes})
     if "epoch" in data.dims:  # epochs differ as theory says
         of_epochs = data[name].sel(n=surface.used, drop=True).mean("ordering")
         level = level + of_epochs - of_epochs.isel(epoch=runs.epoch, drop=True)

@@ -28,6 +28,7 @@ _FALLING = 0.265  # of what errors fell by in the second half of their training,
 _STEADY = 0.05  # a fall beyond which students are still far from their end
 _HASTY_LEVEL, _HASTY_SHAPE = 0.005, 0.004  # how that differs: by task, and by setting
 _MEMORISED_LATE = 0.15  # of the wrong labels, for each halving
+_SURPRISING = 2.0  # standard deviations, beyond which theory is taken to miss the level
 _SEED = 0.18  # over √n: initial weights, batches and which samples they are
 _PAIRED = 0.1  # of the test part's noise: students err on the same samples
 _DRAWS, _NODES = 2000, 16
@@ -127,20 +128,32 @@ class Pilots:
         mean : array of shape (m,)
         covariance : array of shape (m, m)
         """
-        prior = self._covariance(where, where)
         if not len(self.at):
-            return predicted, prior
-        across = self._covariance(self.at, where)
-        known = self._covariance(self.at, self.at) + np.diag(self.noise)
+            return predicted, self._covariance(where, where)
+        level = self.surprise
+        prior, across = (self._covariance(a, where, level) for a in (where, self.at))
+        known = self._covariance(self.at, self.at, level) + np.diag(self.noise)
         solved = np.linalg.solve(known, across)
         return predicted + (self.error - self.predicted) @ solved, prior - across.T @ solved
 
-    def _covariance(self, a: Places, b: Places) -> Float[ndarray, "a b"]:
+    @property
+    def surprise(self) -> float:
+        """By how much the variance of the level is to grow: the mean squared distance of pilots
+        from what was predicted, over what two standard deviations allow; 1 where it is less.
+
+        Where pilots are further off, theory is: it is the level that it can miss by far.
+        """
+        known = self._covariance(self.at, self.at) + np.diag(self.noise)
+        off = self.error - self.predicted
+        return max(1.0, float(off @ np.linalg.solve(known, off)) / len(off) / _SURPRISING**2)
+
+    def _covariance(self, a: Places, b: Places, level: float = 1.0) -> Float[ndarray, "a b"]:
         """Of what real errors differ by from predicted ones."""
         late = np.outer((1 - a[:, 0]) ** 3, (1 - b[:, 0]) ** 3)
         memorised = (_MEMORISED_UNSURE * self.wrong) ** 2 * late
         doubt = np.outer(a[:, 3], b[:, 3])
-        return np.asarray(self.scale**2 * _covariance(a, b) + memorised + doubt)
+        more = (level - 1) * _LEVEL**2
+        return np.asarray(self.scale**2 * (_covariance(a, b) + more) + memorised + doubt)
 
 
 def scale(error: float) -> float:
