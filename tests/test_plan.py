@@ -6,6 +6,7 @@ import pytest
 
 import tutelage as tu
 from problems import task, wrongly_labelled
+from tutelage._plan import _labels_may_suffice
 from tutelage.decisions.peers import peers
 from tutelage.exceptions import SettingError
 
@@ -271,7 +272,7 @@ def test_wrong_labels_are_listed_and_warned_of():
     assert len(listed) > 20
     assert found.recommended.soft_ratio < 0.5
     [warning] = noise_warnings(found)
-    assert warning.startswith(f"On {len(listed) / 3:.1f} % of the pool, ")
+    assert warning.startswith(f"On {len(listed) / 3:.1f} % of the labels, ")
 
 
 def test_of_wrong_labels_there_is_no_warning_where_they_are_few_or_the_teacher_is_followed():
@@ -310,3 +311,22 @@ def test_curves_of_another_task_are_refused():
     found = tu.curves(task(), KERNEL, **GRID)
     with pytest.raises(SettingError, match="The curves are of another task"):
         tu.plan(task(n=61), curves=found)
+
+
+def test_nothing_of_an_earlier_plan_stays(tmp_path):
+    planned(task()).save(tmp_path)
+    for name in ("verification.json", "students.nc", "label_next.csv"):
+        (tmp_path / name).write_text("of another plan")
+    (tmp_path / "mine.txt").write_text("of the user")
+    planned(task()).save(tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left & {"verification.json", "students.nc", "label_next.csv"} == set()
+    assert {"mine.txt", "plan.json"} <= left
+
+
+def test_labels_of_a_part_do_not_suffice():
+    whole, grid = task(n=200), {"soft_ratio": [0.1, 1.0], "temperature": [1.0], "orderings": 1}
+    curves = tu.curves(whole, tu.kernels.mlp(depth=1), **grid)
+    assert _labels_may_suffice(whole, curves, 0)
+    some = np.where(np.arange(200) < 150, whole.y_train, -100)
+    assert not _labels_may_suffice(dataclasses.replace(whole, y_train=some), curves, 0)

@@ -39,7 +39,7 @@ def test_a_pool_of_which_no_sample_is_labelled_has_no_labels():
     whole = task(n=40)
     none = tu.Task(whole.x_train, whole.teacher_logits_train, np.full(40, -100))
     assert none.y_train is None
-    assert none.notes == ("No sample of the pool is labelled.",)
+    assert none.notes == ("No sample of the pool is labelled: all learn from the teacher alone.",)
 
 
 @pytest.mark.parametrize("dask", [False, True])

@@ -339,13 +339,16 @@ class Plan:
 
     def save(self, folder: str | Path) -> None:
         """Write plan.json, curves.nc and report.html; label_next.csv, where there are samples
-        without a label, and suspect_labels.csv, where teacher and label differ.
+        without a label, and suspect_labels.csv, where teacher and label differ. What an earlier
+        plan has left there is removed, and what real students said of it.
 
         Raises
         ------
         OutputError
             If they cannot be written; nothing half-written is left.
         """
+        for name in ("verification.json", "students.nc", "label_next.csv", "suspect_labels.csv"):
+            (Path(folder) / name).unlink(missing_ok=True)
         save_curves(self._curves, Path(folder) / "curves.nc")
         self.to_html(Path(folder) / "report.html")
         if self.teacher.label_next:
@@ -578,7 +581,7 @@ def _decided(task: Taught, curves: xr.Dataset, target_error: float | None) -> Pl
     )
     evidences = [Evidence.of(task, data, e) for e, data in enumerate(epochs)]
     choices = [
-        choose(evidence, labels_doubted=_labels_doubted(task, epochs[e], e))
+        choose(evidence, labels_may_suffice=_labels_may_suffice(task, epochs[e], e))
         for e, evidence in enumerate(evidences)
     ]
     best = int(curves.attrs.get("taught_by", choose_epoch(evidences, choices)))
@@ -627,19 +630,21 @@ def _decided(task: Taught, curves: xr.Dataset, target_error: float | None) -> Pl
     )
 
 
-def _labels_doubted(task: Taught, data: xr.Dataset, epoch: int) -> bool:
-    """Whether labels are wrong, by (6.2); where that cannot be told, by how many are outvoted
-    (`data` has no epoch axis left).
+def _labels_may_suffice(task: Taught, data: xr.Dataset, epoch: int) -> bool:
+    """Whether all samples have a label, and few labels are wrong, by (6.2); where that cannot be
+    told, by how many are outvoted (`data` has no epoch axis left).
     """
-    if "held_out" in data:
+    if task.y_train is not None and (np.asarray(task.y_train) == NOT_LABELLED).any():
         return False
+    if "held_out" in data:
+        return True
     found = share_of_wrong(task, epoch)
     if found is not None:
-        return found.low > OUTVOTED
+        return found.low <= OUTVOTED
     split = disagreements(task, data, epoch, float(data.temperature[0]), int(data.attrs["t_power"]))
     outvoted = split["teacher_corrects_label"]
     assert isinstance(outvoted, list)
-    return len(outvoted) > OUTVOTED * task.n_train
+    return len(outvoted) <= OUTVOTED * task.n_train
 
 
 def _check(task: Taught, curves: xr.Dataset, target_error: float | None) -> None:

@@ -305,6 +305,7 @@ def test_what_is_wrong_with_a_folder_is_said(tmp_path):
     for name, file, message in (
         ("pickles", "model.bin", "model.bin, pickled Python objects"),
         ("script", "squad.py", "is a data set that is a script (squad.py), which is never run"),
+        ("tasks", "a.npz", "is a folder with a.npz; expected one task. Name the file."),
     ):
         (tmp_path / name).mkdir()
         (tmp_path / name / file).write_bytes(b"x")

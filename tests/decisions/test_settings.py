@@ -128,8 +128,8 @@ def test_it_is_flat_only_where_the_worst_is_as_good_as_the_chosen():
 
 def test_labels_that_are_doubted_do_not_suffice():
     made = evidence([100, 100, 300])
-    assert choose(made, labels_doubted=True).verdict == "clear"
-    assert "labels do most of the work" not in choose(made, labels_doubted=True).why
+    assert choose(made, labels_may_suffice=False).verdict == "clear"
+    assert "labels do most of the work" not in choose(made, labels_may_suffice=False).why
 
 
 def test_all_alike_is_flat():

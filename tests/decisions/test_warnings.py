@@ -61,7 +61,8 @@ def test_wrong_labels_are_warned_of_whatever_a_closed_form_is_called(kernel):
     [warning] = [
         w for w in tu.plan(noisy, curves=curves).warnings if "is affected less by wrong labels" in w
     ]
-    assert "agree against its label" in warning
+    assert "agree against the label" in warning
+    assert warning.endswith("Plan for your own network (--student), or check with tutelage verify.")
 
 
 def test_two_columns_that_changed_places_are_said():
@@ -205,3 +206,40 @@ def test_a_column_that_never_wins_is_not_said_to_be_another_class():
     decided = np.array([1, 2, 1])[y]  # column 0 never wins, and would be left over for class 2
     [warning] = [w for w in planned(deciding(decided, y)).warnings if "another order" in w]
     assert "(column 1 as class 0, 2 as class 1)" in warning
+
+
+def warned(problem, words):
+    made = tu.plan(problem, student=tu.kernels.mlp(depth=1), soft_ratio=[0.5], temperature=[1.0])
+    return [w for w in made.warnings if words in w]
+
+
+def test_logits_of_other_rows_are_warned_of():
+    """Shuffled rows look like a pool whose labels are nearly all wrong."""
+    problem = task(n=300, m=200, noise=0.1, n_classes=5)
+    order = np.random.default_rng(0).permutation(300)
+    shuffled = dataclasses.replace(
+        problem, teacher_logits_train=problem.teacher_logits_train[order]
+    )
+    [said] = warned(shuffled, "are probably not in the same order")
+    assert said.startswith("The teacher is right on ")
+    assert not warned(problem, "are probably not in the same order")
+
+
+def test_a_teacher_that_is_right_on_three_samples_was_not_trained_on_them():
+    problem = task(n=300, m=200, noise=2.0)
+    right = problem.teacher_decisions("train")[0] == problem.y_train
+    some = [np.flatnonzero(right & (problem.y_train == k))[0] for k in range(3)]
+    few = dataclasses.replace(
+        problem,
+        x_train=problem.x_train[some],
+        teacher_logits_train=problem.teacher_logits_train[some],
+        y_train=problem.y_train[some],
+    )
+    assert not warned(few, "was probably trained on the pool")
+
+
+def test_errors_without_a_test_part_are_said_to_be_those_of_the_pool():
+    made = tu.plan(
+        task(test=False), student=tu.kernels.mlp(depth=1), soft_ratio=[0.5], temperature=[1.0]
+    )
+    assert any(note.startswith("There is no test part, so errors come") for note in made.notes)

@@ -160,14 +160,15 @@ def priced(plans):
 def test_each_amount_has_its_best_teacher(plans):
     rows = rows_of(offers_of(priced(plans), [1.0, 10.0]))
     assert [row.best for row in rows] == ["weak <b>"] * 5 + ["strong"] * 2
-    assert rows[0].cells == ("100", "weak <b>", "100", "30.0 ± 2.0 %", "–", "–")
+    assert rows[0].cells == ("100", "weak <b> ?", "100", "30.0 ± 2.0 %", "not told", "–")
     assert rows[-1].cells == (
         "10,000", "strong", "1,000", "10.0 ± 1.0 %", "weak <b>", "10.0 ± 1.4 points"
     )  # fmt: skip
     assert (
         where_to_spend(rows)
-        == "Labels are best bought from weak <b> for 100 to 2,000, strong for 5,000 to 10,000. For"
-        " 2,000 it is too little to tell from the next best."
+        == "Labels are best bought from weak <b> for 1,000 to 2,000, strong for 5,000 to 10,000."
+        " For 2,000 it is too little to tell from the next best. For 100 to 500 it is not told:"
+        " that buys too few samples of a teacher."
     )
 
 
@@ -175,7 +176,7 @@ def test_what_labels_cost_is_in_the_report(plans):
     both = priced(plans)
     text = render_comparison(both, offers_of(both, [0.01, 0.1]))
     assert "What an amount is best spent on" in text
-    assert "weak &lt;b&gt; for 1 to 20, strong for 50 to 100." in text
+    assert "weak &lt;b&gt; for 10 to 20, strong for 50 to 100." in text
     assert "weak <b>" not in text
     assert "spent on labels" in text
     assert "What an amount is best spent on" not in render_comparison(both)
@@ -186,7 +187,7 @@ def test_the_command_says_which_teacher_is_worth_its_price(folders, capsys, monk
     assert cli.run(["compare", "depth-1", "depth-3", "--costs", "0.5,2", "--out", "paid.html"]) == 0
     said = capsys.readouterr().out
     assert "best spent on" in said
-    assert "Labels are best bought from depth-1 for 20 to 300." in said
+    assert "Labels are best bought from depth-1 for 100 to 300." in said
     assert "What an amount is best spent on" in (folders / "paid.html").read_text("utf-8")
 
 
@@ -220,3 +221,16 @@ def test_samples_are_named_where_they_differ(plans):
     more = copy.deepcopy(plans["depth-3"])
     more["task"]["n_train"] = 151
     assert "samples" in compared({"a": plans["depth-1"], "b": more})[1]
+
+
+def test_plans_of_tasks_with_other_classes_are_not_compared(folders, capsys, monkeypatch):
+    monkeypatch.chdir(folders)
+    other = task(n=150, m=200, n_classes=2)
+    tu.plan(other, student=tu.kernels.mlp(depth=1), **GRID).save(folders / "two")
+    assert cli.run(["compare", "depth-1", "two", "--out", "no.html"]) == 2
+    assert (
+        capsys.readouterr().err
+        == "depth-1 is a plan of a task with 3 classes, and two of one with 2; expected plans"
+        " of one"
+        " task, for several students or teachers.\n"
+    )

@@ -55,15 +55,14 @@ def test_a_setting_is_not_compared_with_itself(document):
 
 
 def test_warnings_come_before_the_next_step(document):
-    last = explain(document | {"warnings": ["a", "b"]})[-1]
-    assert last.startswith("First read the plan's 2 warnings. To check")
+    assert explain(document | {"warnings": ["a.", "b."]})[-3:-1] == ["Mind: a.", "Mind: b."]
     assert explain(document | {"warnings": []})[-1].startswith("To check")
 
 
 def test_pilots_and_their_cost_are_told(document):
     cost = document["cost"] | {"expected_regret": 0.25, "trainings": 0.78, "pilots": [{}]}
     [line] = [s for s in explain(document | {"cost": cost}) if "0.25 points" in s]
-    assert "trained only 1 real student, briefly, and cost as much as 0.78 trainings" in line
+    assert "trained only 1 real student, briefly, and took as many operations as 0.78" in line
 
 
 @pytest.mark.parametrize(
@@ -93,13 +92,50 @@ def test_where_most_settings_are_as_good_the_choice_matters_a_little(document):
 
 def test_after_real_students_it_is_their_setting(document):
     verified = {"best": (0.7, 4.0), "regret": 0.02, "regret_se": 0.005, "students": 4, "rows": []}
-    first = explain(document, verified)[0]
+    first, second, *others = explain(document, verified)
+    assert first == "Use a soft ratio of 0.7 and a temperature of 4, as real students say."
     assert (
-        first
-        == "Use a soft ratio of 0.7 and a temperature of 4, as real students say. What follows is"
-        " what"
-        " the plan had predicted."
+        second
+        == "The loss then weighs the teacher's outputs, softened by dividing its logits by 4, by"
+        " 70 %"
+        " and the labels by 30 %. What follows is what the plan had predicted of its own setting."
     )
+    assert any("and 4 real students were then trained to check it." in said for said in others)
+    assert not any("without training a real student" in said for said in others)
+
+
+def test_a_choice_that_is_not_told_is_not_said_to_hardly_matter(document):
+    def flat(worst):
+        best = document["recommended"] | {"verdict": "flat", "error": 0.1}
+        settings = [best, document["settings"][0] | {"error": worst}]
+        return " ".join(explain(document | {"recommended": best, "settings": settings}))
+
+    assert "The choice hardly matters" in flat(0.105)
+    assert "Whether the choice matters cannot be told yet" in flat(0.12)
+
+
+def test_where_there_may_be_no_wrong_label_that_is_said(document):
+    def of(low, high):
+        wrong = {"share": (low + high) / 2, "low": low, "high": high}
+        teacher = document["teacher"] | {"wrong_labels": wrong, "undecided": [1]}
+        return " ".join(explain(document | {"teacher": teacher}))
+
+    assert "Hardly any label" in of(0.0, 0.009)
+    assert "Whether any label of the pool is wrong cannot be told (90 %: 0.0 % to 20.0" in of(
+        0, 0.2
+    )
+    assert "About 15.0 % of the pool's labels are wrong" in of(0.1, 0.2)
+
+
+def test_a_target_that_is_out_of_reach_is_a_sentence(document):
+    def of(**found):
+        target = {"error": 0.001, "n": None, "n_low": 500, "n_high": None, "extrapolated": True}
+        samples = document["samples"] | {"target": target | found}
+        return " ".join(explain(document | {"samples": samples}))
+
+    assert "For an error of 0.1 %: out of reach (90 %: 500 samples or more)." in of()
+    assert "For an error of 0.1 %: out of reach." in of(n_low=None)
+    assert "0.1 %: 700 samples (90 %: 500 to out of reach; beyond" in of(n=700)
 
 
 def test_in_pools_of_which_a_part_is_labelled_the_smallest_ratio_is_not_labels_alone(document):

@@ -54,7 +54,11 @@ def test_levels_that_are_as_predicted_are_said_to_be():
         " two standard errors."
     )
     said = conclusion(verified | {"rows": ROWS[2:]})
-    assert said.endswith("No error was predicted of them.")
+    assert (
+        said
+        == "4 real students: only the recommended setting was trained. No error was predicted of"
+        " them."
+    )
 
 
 def test_what_real_students_say_surely_supersedes_the_plan():

@@ -46,7 +46,8 @@ def run(arguments: Sequence[str]) -> int:
     except TyperException as error:
         sentence = _ours(error.format_message().rstrip("."))
         command = _command(arguments)
-        return _complain(f"{sentence}. See tutelage {command}--help.", 2) if sentence else 2
+        ended = sentence if sentence.endswith("?") else f"{sentence}."
+        return _complain(f"{ended} See tutelage {command}--help.", 2) if sentence else 2
     except (KeyboardInterrupt, typer.Abort):
         return _complain(INTERRUPTED, 130)
     except MemoryError:

@@ -200,4 +200,17 @@ def _read(folders: dict[str, Path]) -> dict[str, dict[str, Any]]:
             f"The plan {bare} is of a task without labels, so that it predicts no error; plans are"
             " compared by their errors."
         )
+    _of_one_kind(plans)
     return plans
+
+
+def _of_one_kind(plans: dict[str, dict[str, Any]]) -> None:
+    """Refuse plans whose errors have nothing to do with each other."""
+    (first, one), *others = plans.items()
+    for name, other in others:
+        classes = [plan["task"]["n_classes"] for plan in (one, other)]
+        if classes[0] != classes[1]:
+            raise SettingError(
+                f"{first} is a plan of a task with {classes[0]} classes, and {name} of one with"
+                f" {classes[1]}; expected plans of one task, for several students or teachers."
+            )

@@ -14,6 +14,7 @@ from tutelage.exceptions import TaskError
 from tutelage.lazy import extra
 
 SPLITS = {"train": ("train",), "test": ("test", "validation", "valid", "dev")}
+_NAMED = 3  # tasks of a folder
 _PICKLES = {".bin", ".pt", ".pth", ".pkl", ".pickle"}
 
 
@@ -326,13 +327,19 @@ def _splits(there: list[str], path: Path | None = None) -> dict[str, str]:
 
 
 def check_folder(path: Path) -> None:
-    """Refuse a folder that holds pickles or a script in place of a task.
+    """Refuse a folder that holds pickles, a script or several tasks in place of a task.
 
     Raises
     ------
     TaskError
         If it does.
     """
+    tasks = sorted(p.name for p in path.iterdir() if p.suffix in (".npz", ".safetensors"))
+    if tasks:
+        raise TaskError(
+            f"{path} is a folder with {', '.join(tasks[:_NAMED])}; expected one task. Name the"
+            " file."
+        )
     pickled = sorted(p.name for p in path.iterdir() if p.suffix in _PICKLES)
     if pickled:
         raise TaskError(

@@ -235,9 +235,9 @@ class Task(Taught):
             self._set(f"y_{part}", check.labels, f"y_{part}", n, self.n_classes)
         check.labelled_test(self.y_test)
         labelled = self.labelled
-        if self.y_train is not None and not labelled.any():
+        if not labelled.any():
             object.__setattr__(self, "y_train", None)
-            self._note("No sample of the pool is labelled.")
+            self._note("No sample of the pool is labelled: all learn from the teacher alone.")
         elif not labelled.all():
             self._note(
                 f"{int(labelled.sum()):,} of {self.n_train:,} pool samples are labelled; the others"

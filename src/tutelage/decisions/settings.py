@@ -8,6 +8,7 @@ from tutelage.decisions.evidence import Evidence
 
 VERDICTS = ("clear", "flat", "labels suffice")
 _SURE = 2  # paired standard errors by which the worst setting has to err more
+HARDLY = 0.01  # of an error: what the choice hardly matters by
 _NAMED = 4  # equally good settings, before it is said where they lie
 
 
@@ -32,7 +33,7 @@ class Choice:
     why: str
 
 
-def choose(evidence: Evidence, *, labels_doubted: bool = False) -> Choice:
+def choose(evidence: Evidence, *, labels_may_suffice: bool = True) -> Choice:
     """Choose among settings whose error is within one standard error of the least.
 
     Of those the one that takes the least effort: the lowest data inefficiency, or for a network the
@@ -43,9 +44,10 @@ def choose(evidence: Evidence, *, labels_doubted: bool = False) -> Choice:
     Parameters
     ----------
     evidence : Evidence
-    labels_doubted : bool
-        Whether many labels are wrong. Then they do not suffice: an infinitely wide student is
-        harmed less by them than others are, and of networks it is not sure by how much.
+    labels_may_suffice : bool
+        False where many labels are wrong: an infinitely wide student is harmed less by them than
+        others are, and of networks it is not sure by how much. And where samples have none, which
+        learn from the teacher at each setting.
 
     Returns
     -------
@@ -62,7 +64,7 @@ def choose(evidence: Evidence, *, labels_doubted: bool = False) -> Choice:
         key=lambda s: (evidence.error[s], evidence.soft_ratio[s], -evidence.temperature[s]),
     )
     verdict = _verdict(evidence, equal, chosen, worst)
-    if verdict == "labels suffice" and labels_doubted:
+    if verdict == "labels suffice" and not labels_may_suffice:
         verdict = "clear"
     return Choice(chosen, equal, verdict, _why(evidence, equal, chosen, worst, verdict))
 
@@ -104,10 +106,13 @@ def _why(evidence: Evidence, equal: list[int], chosen: int, worst: int, verdict:
             f" ({what} {_percent(error[chosen])}): do not tune."
         )
     if verdict == "flat":
-        return (
+        said = (
             f"No setting of the {total} is predicted to be surely worse than this one ({what}"
-            f" {_percent(error.min())} to {_percent(error.max())}): do not tune."
+            f" {_percent(error.min())} to {_percent(error.max())})"
         )
+        if error.max() - error[chosen] > HARDLY:
+            return f"{said}; whether the choice matters cannot be told yet."
+        return f"{said}: do not tune."
     excess, spread = evidence.excess(worst, chosen)
     lead = (
         f"Predicted {what} {_percent(error[chosen])}, against {_percent(error[worst])} for the"

@@ -20,6 +20,7 @@ _GAIN, _MUCH_BETTER = (
 )  # accuracy that another order of columns has to bring, at least and as a factor
 _AS_BAD = 0.9  # as the most frequent class
 OUTVOTED = 0.03  # of the labels
+_MOSTLY = 0.5  # of the labels that are wrong
 _IMBALANCED = 0.4  # of the error of chance
 
 
@@ -169,13 +170,10 @@ def _in_sample_teacher(facts: Facts) -> str | None:
     if train is None or test is None:
         return None
     gap = float(train[epoch] - test[epoch])
+    labelled = _labelled(task)
     spread = (
-        sum(
-            float(a * (1 - a)) / n
-            for a, n in ((train[epoch], task.n_train), (test[epoch], task.n_test))
-        )
-        ** 0.5
-    )
+        _variance(float(train[epoch]), labelled) + _variance(float(test[epoch]), task.n_test)
+    ) ** 0.5
     if gap <= max(0.02, 3 * spread) or _columns_in_another_order(facts) is not None:
         return None
     return (
@@ -186,12 +184,36 @@ def _in_sample_teacher(facts: Facts) -> str | None:
     )
 
 
-def _error_from_pool(task: Taught, attrs: Mapping[str, Any]) -> str | None:
-    if task.n_test == 0 or attrs["error_from"] == "test part":
+def _variance(share: float, n: int) -> float:
+    """Of a share of so few samples that all of them may be right by chance (Laplace)."""
+    smoothed = (share * n + 1) / (n + 2)
+    return smoothed * (1 - smoothed) / n
+
+
+@rule
+def _rows_apart(facts: Facts) -> str | None:
+    """Logits of other samples than the labels', or labels that are mostly wrong."""
+    task, epoch, wrong = facts.task, facts.epoch, facts.teacher.wrong_labels
+    if wrong is None or wrong.low < _MOSTLY or _columns_in_another_order(facts) is not None:
         return None
+    train, test = task.teacher_accuracy("train"), task.teacher_accuracy("test")
+    assert train is not None
+    assert test is not None
     return (
-        "The test part has no labels (y_test), so errors come from the pool itself: unseen samples,"
-        " and leave-one-out at n = N."
+        f"The teacher is right on {100 * train[epoch]:.1f} % of the pool but on"
+        f" {100 * test[epoch]:.1f} % of the test part: the rows of x_train, teacher_logits_train"
+        " and y_train are probably not in the same order, or most labels are wrong. Check that"
+        " first; until then nothing that this plan says is of use."
+    )
+
+
+def _error_from_pool(task: Taught, attrs: Mapping[str, Any]) -> str | None:
+    if attrs["error_from"] != "pool":
+        return None
+    why = "There is no test part" if task.n_test == 0 else "The test part has no labels (y_test)"
+    return (
+        f"{why}, so errors come from the pool itself: unseen samples, and leave-one-out at n = N."
+        " Wrong labels of the pool count as errors of the student."
     )
 
 
@@ -245,12 +267,21 @@ def _learns_nothing(facts: Facts) -> str | None:
 def _label_noise(facts: Facts) -> str | None:
     task, teacher, attrs = facts.task, facts.teacher, facts.attrs
     soft_ratio = float(facts.evidence.soft_ratio[facts.chosen])
-    share = len(teacher.teacher_corrects_label) / task.n_train
-    if share < OUTVOTED or soft_ratio == 1 or attrs["learns_features"]:
+    share = len(teacher.teacher_corrects_label) / max(1, _labelled(task))
+    told = teacher.wrong_labels
+    overvoted = told is not None and share > told.high  # students that know too little to vote
+    if share < OUTVOTED or overvoted or soft_ratio == 1 or attrs["learns_features"]:
         return None
     return (
-        f"On {100 * share:.1f} % of the pool, the teacher and students that have not seen the"
-        " sample agree against its label. If those labels are wrong, the recommended soft ratio"
+        f"On {100 * share:.1f} % of the labels, the teacher and students that have not seen the"
+        " sample agree against the label. If those labels are wrong, the recommended soft ratio"
         " may be too low: a student whose features are not trained, such as an infinitely wide"
-        " one, is affected less by wrong labels than practical networks are."
+        " one, is affected less by wrong labels than practical networks are. Plan for your own"
+        " network (--student), or check with tutelage verify."
     )
+
+
+def _labelled(task: Taught) -> int:
+    """How many samples of the pool have a label."""
+    labels = task.y_train
+    return 0 if labels is None else int((np.asarray(labels) != NOT_LABELLED).sum())

@@ -25,11 +25,14 @@ class Spent:
         As `TITLES` name them.
     close : bool
         Whether the next best is within two standard errors.
+    untold : bool
+        Whether the amount buys too few samples of a teacher to predict an error.
     """
 
     best: str
     cells: tuple[str, ...]
-    close: bool = False
+    close: bool
+    untold: bool
 
 
 def offers_of(plans: dict[str, dict[str, Any]], costs: list[float]) -> dict[str, Offer]:
@@ -46,26 +49,39 @@ def rows_of(offers: dict[str, Offer]) -> list[Spent]:
 
 def _row(offers: dict[str, Offer], spend: float) -> Spent:
     (name, best), *others = ranked(offers, spend)
+    untold = len(others) + 1 < len(offers)
     error = f"{100 * best.error:.1f} ± {percent(best.error_se)}"
-    cells = (f"{spend:,.12g}", name, f"{best.n:,}", error)
+    cells = (f"{spend:,.12g}", f"{name} ?" if untold else name, f"{best.n:,}", error)
     if not others:
-        return Spent(name, (*cells, "–", "–"))
+        return Spent(name, (*cells, "not told", "–"), close=False, untold=untold)
     second, other = others[0]
     apart, spread = other.error - best.error, (best.error_se**2 + other.error_se**2) ** 0.5
-    told = f"{100 * apart:.1f} ± {points(spread)}"
-    return Spent(name, (*cells, second, told), close=apart <= 2 * spread)
+    told = (second, f"{100 * apart:.1f} ± {points(spread)}")
+    return Spent(name, (*cells, *told), close=apart <= 2 * spread, untold=untold)
 
 
 def where_to_spend(rows: list[Spent]) -> str:
-    """Say from which amount to which each teacher is the best one, and where another one may be."""
-    said = []
-    for name, group in itertools.groupby(rows, lambda row: row.best):
-        amounts = [row.cells[0] for row in group]
-        until = "" if len(amounts) == 1 else f" to {amounts[-1]}"
-        said.append(f"{name} for {amounts[0]}{until}")
-    close = " and ".join(row.cells[0] for row in rows if row.close)
-    unsure = f" For {close} it is too little to tell from the next best." if close else ""
-    return f"Labels are best bought from {', '.join(said)}.{unsure}"
+    """Say from which amount to which each teacher is the best one, and where that is not told."""
+    told = [row for row in rows if not row.untold]
+    said = [
+        f"{name} for {_amounts(list(group))}"
+        for name, group in itertools.groupby(told, lambda row: row.best)
+    ]
+    close = [row for row in told if row.close]
+    sentences = [f"Labels are best bought from {', '.join(said)}."] if said else []
+    if close:
+        amounts = " and ".join(row.cells[0] for row in close)
+        sentences.append(f"For {amounts} it is too little to tell from the next best.")
+    if len(told) < len(rows):
+        less = _amounts([row for row in rows if row.untold])
+        sentences.append(f"For {less} it is not told: that buys too few samples of a teacher.")
+    return " ".join(sentences)
+
+
+def _amounts(rows: list[Spent]) -> str:
+    """What is spent in rows that follow each other."""
+    spent = [row.cells[0] for row in rows]
+    return spent[0] if len(spent) == 1 else f"{spent[0]} to {spent[-1]}"
 
 
 def cost_summary(offers: dict[str, Offer]) -> RenderableType:

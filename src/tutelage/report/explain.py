@@ -3,7 +3,14 @@
 from typing import Any
 
 from tutelage.report.verified import better, conclusion
-from tutelage.report.words import beyond, count, infinite, partly_labelled, percent, points
+from tutelage.report.words import (
+    infinite,
+    partly_labelled,
+    percent,
+    points,
+    undecided,
+    wanted,
+)
 
 Document = dict[str, Any]
 _VERDICTS = {
@@ -34,15 +41,17 @@ def explain(document: Document, verification: Document | None = None) -> list[st
         About ten sentences, the most important first.
     """
     found = better(verification)
-    parts = (means, _why, _error, _gain, _equal, sure, _more, _samples)
+    parts = (_why, _error, _gain, _equal, _more, _samples)
     said = [sentence for part in parts if (sentence := part(document))]
+    said = [means(document, found), *said, sure(document, verification)]
     checked = None if verification is None else conclusion(verification)
     said = [_use(document), *said]
     if found is not None:
         first = (
             f"Use a soft ratio of {found[0]:g} and a temperature of {found[1]:g}, as real students"
         )
-        said[0] = f"{first} say. What follows is what the plan had predicted."
+        said[0] = f"{first} say."
+        said[1] += " What follows is what the plan had predicted of its own setting."
     return [*said, *([checked] if checked else []), *_next(document, checked=checked is not None)]
 
 
@@ -55,9 +64,10 @@ def _use(document: Document) -> str:
     )
 
 
-def means(document: Document) -> str:
-    """Say what the recommended setting does to the loss."""
-    rho, t = (document["recommended"][name] for name in ("soft_ratio", "temperature"))
+def means(document: Document, setting: tuple[float, float] | None = None) -> str:
+    """Say what a setting does to the loss, by default the recommended one."""
+    best = document["recommended"]
+    rho, t = setting or (best["soft_ratio"], best["temperature"])
     if rho == 1:
         return "The student then learns from the teacher's soft outputs alone, not from labels."
     softened = "as they are" if t == 1 else f"softened by dividing its logits by {t:g}"
@@ -75,6 +85,11 @@ def _why(document: Document) -> str:
         return (
             f"The choice matters a little: {as_good} of {count} settings are as good, others are"
             " surely worse."
+        )
+    if undecided(document):
+        return (
+            "Whether the choice matters cannot be told yet: no setting is surely worse, but some"
+            " may be by points. tutelage verify --grid tells."
         )
     return _VERDICTS[best["verdict"]]
 
@@ -104,7 +119,7 @@ def _gain(document: Document) -> str | None:
         )
     if not gain:
         return None
-    side = "less" if gain["error_reduction"] > 0 else "more"
+    side = "less" if gain["error_reduction"] >= 0 else "more"
     what = (
         "the smallest soft ratio, where samples without a label still learn from the teacher"
         if partly_labelled(document)
@@ -133,22 +148,24 @@ def _equal(document: Document) -> str:
     )
 
 
-def sure(document: Document) -> str:
+def sure(document: Document, verification: Document | None = None) -> str:
     """Say how sure the choice is, and what it would cost to be wrong."""
     cost = document["cost"]
     if cost["expected_regret"] is None:
-        return (
-            f"The plan is computed for {_student(document)}; no real student was trained,"
-            " and your network may differ."
+        trained = (
+            "without training a real student, and your network may differ: plan for it (--student)"
+            if verification is None
+            else f"and {verification['students']} real students were then trained to check it"
         )
+        return f"The plan was computed for {_student(document)}, {trained}."
     pilots, most = len(cost["pilots"]), cost.get("regret_high")
     only = "only " if pilots == 1 else ""
     high = "" if most is None else f" (in nine cases of ten {most:.2f} at most)"
     return (
         f"The recommended setting is expected to err {cost['expected_regret']:.2f} points more than"
         f" the best of the grid{high}; the plan trained {only}{pilots} real"
-        f" student{'' if pilots == 1 else 's'}, briefly, and cost as much as"
-        f" {cost['trainings']:.2g} trainings."
+        f" student{'' if pilots == 1 else 's'}, briefly, and took as many"
+        f" operations as {cost['trainings']:.2g} trainings."
     )
 
 
@@ -161,10 +178,7 @@ def _more(document: Document) -> str | None:
     samples = document["samples"]
     target, ahead, rest = (samples.get(k) for k in ("target", "next_1000", "labelled"))
     if target is not None:
-        return (
-            f"For an error of {percent(target['error'])} it takes {count(target['n'])} samples (90"
-            f" %: {count(target['n_low'])} to {count(target['n_high'])}{beyond(target)})."
-        )
+        return f"For an error of {percent(target['error'])}: {wanted(target)}."
     if rest is not None:
         return (
             "Labels for all samples would take"
@@ -208,6 +222,11 @@ def _wrong_labels(teacher: Document) -> str:
         return ""
     if wrong["high"] < _HARDLY:
         return " Hardly any label of the pool is wrong, if those of the test part are right."
+    if wrong["low"] < _HARDLY:
+        return (
+            " Whether any label of the pool is wrong cannot be told (90 %:"
+            f" {percent(wrong['low'])} to {percent(wrong['high'])} of them)."
+        )
     return (
         f" About {percent(wrong['share'])} of the pool's labels are wrong (90 %:"
         f" {percent(wrong['low'])} to {percent(wrong['high'])}), if those of the test part are"
@@ -216,11 +235,9 @@ def _wrong_labels(teacher: Document) -> str:
 
 
 def _next(document: Document, *, checked: bool) -> list[str]:
-    warned, first = len(document["warnings"]), ""
-    if warned:
-        first = f"First read the plan's {warned} warning{'' if warned == 1 else 's'}. "
+    said = [f"Mind: {warning}" for warning in document["warnings"]]
     if document["teacher"]["label_next"]:
-        first += "label_next.csv says which samples to label next. "
+        said.append("label_next.csv says which samples to label next.")
     if not checked:
-        first += "To check the plan with real students, run tutelage verify on its folder."
-    return [first.strip()] if first else []
+        said.append("To check the plan with real students, run tutelage verify on its folder.")
+    return said

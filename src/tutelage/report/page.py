@@ -12,6 +12,7 @@ from markupsafe import Markup
 from tutelage.data.checks import NOT_LABELLED
 from tutelage.data.task import Taught
 from tutelage.decisions.costs import Offer
+from tutelage.decisions.peers import peers
 from tutelage.decisions.teacher import error_flip_ratios
 from tutelage.report import charts, frames
 from tutelage.report.compare import MINOR, compared, least, not_alike, shared_student
@@ -21,7 +22,7 @@ from tutelage.report.explain import means, sure
 from tutelage.report.pictures import thumbnail
 from tutelage.report.vega import bundle
 from tutelage.report.verified import better, conclusion
-from tutelage.report.words import infinite, partly_labelled, percent, points
+from tutelage.report.words import infinite, partly_labelled, percent, points, undecided
 from tutelage.version import __version__
 
 _LONGEST = 200  # characters of a text
@@ -88,8 +89,10 @@ def render(
             table=_script_json(_at_sizes(document["samples"])),
             lists=_lists(document, task),
             listed=_script_json(_listed(document, task)),
-            sure=sure(document),
-            means=means(document),
+            sure=sure(document, verification),
+            means=means(document, better(verification)),
+            undecided=undecided(document),
+            tools=_tools(document, better(verification)),
             infinite=infinite(document),
             checked=None if verification is None else conclusion(verification),
             better=better(verification),
@@ -98,6 +101,13 @@ def render(
             script=_script(bundle()),
         )
     )
+
+
+def _tools(document: Document, setting: tuple[float, float] | None) -> Document:
+    """Give the arguments of other tools: of the recommended setting, or of what real students say
+    is better.
+    """
+    return document["peers"] if setting is None else peers(*setting, document["t_power"])
 
 
 def render_comparison(plans: dict[str, Document], offers: dict[str, Offer] | None = None) -> str:

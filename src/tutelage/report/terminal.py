@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tutelage.report.verified import conclusion
-from tutelage.report.words import beyond, count
+from tutelage.report.words import wanted
 
 _ROWS = 6
 _COLUMNS = {
@@ -37,6 +37,8 @@ def summary(document: dict[str, Any]) -> RenderableType:
     ]
     parts += [Text(line) for line in _cost_lines(document["cost"])]
     parts += [Text(line) for line in _sample_lines(document["samples"])]
+    if document["teacher"]["suspect_labels"]:
+        parts.append(Text(_suspects(document["teacher"])))
     if document["teacher"]["label_next"]:
         parts.append(Text("label_next.csv says which samples to label next."))
     parts += [Text(f"note: {sentence}", style="dim") for sentence in document["notes"]]
@@ -80,7 +82,7 @@ def _settings(document: dict[str, Any]) -> Table:
     known = {
         k: v for k, v in _COLUMNS.items() if any(s[k] is not None for s in document["settings"])
     }
-    for title in ("soft ratio", "temperature", *known.values()):
+    for title in ("", "soft ratio", "temperature", *known.values()):
         table.add_column(title, justify="right")
     best = document["recommended"]
     key = (best["soft_ratio"], best["temperature"])
@@ -90,7 +92,7 @@ def _settings(document: dict[str, Any]) -> Table:
     for s in shown:
         chosen = (s["soft_ratio"], s["temperature"]) == key
         cells = [(_number if k == "data_inefficiency" else _percent)(s[k]) for k in known]
-        row = [f"{s['soft_ratio']:g}", f"{s['temperature']:g}", *cells]
+        row = ["→" if chosen else "", f"{s['soft_ratio']:g}", f"{s['temperature']:g}", *cells]
         table.add_row(*row, style="bold" if chosen else None)
     return table
 
@@ -101,19 +103,15 @@ def _cost_lines(cost: dict[str, Any]) -> list[str]:
     pilots = len(cost["pilots"])
     return [
         f"Expected to err {cost['expected_regret']:.2f} points more than the best of these settings"
-        f" (90 %: {_at_most(cost)}); found with {pilots} pilot{'' if pilots == 1 else 's'}, at the"
-        f" cost of {cost['trainings']:.2g} trainings of the student."
+        f" (90 %: {_at_most(cost)}); found with {pilots} pilot{'' if pilots == 1 else 's'}, with as"
+        f" many operations as {cost['trainings']:.2g} trainings of the student."
     ]
 
 
 def _sample_lines(samples: dict[str, Any]) -> list[str]:
     lines = []
     if (target := samples["target"]) is not None:
-        low, high = (count(target[k]) for k in ("n_low", "n_high"))
-        lines.append(
-            f"For an error of {_percent(target['error'])}: {count(target['n'])} samples (90 %:"
-            f" {low} to {high}{beyond(target)})."
-        )
+        lines.append(f"For an error of {_percent(target['error'])}: {wanted(target)}.")
     if (ahead := samples["next_1000"]) is not None:
         low, high = _percent(ahead["error_low"]), _percent(ahead["error_high"])
         lines.append(
@@ -125,6 +123,18 @@ def _sample_lines(samples: dict[str, Any]) -> list[str]:
             f" {100 * rest['se']:.1f} points off the error."
         )
     return lines
+
+
+def _suspects(teacher: dict[str, Any]) -> str:
+    listed = "suspect_labels.csv lists labels to check, the most suspicious first"
+    wrong = teacher["wrong_labels"]
+    if wrong is None:
+        return f"{listed}."
+    low, high = (_percent(wrong[k]) for k in ("low", "high"))
+    return (
+        f"About {_percent(wrong['share'])} of the labels are wrong (90 %: {low} to {high});"
+        f" {listed}."
+    )
 
 
 def _at_most(cost: dict[str, Any]) -> str:

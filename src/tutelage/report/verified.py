@@ -17,6 +17,8 @@ def conclusion(verified: dict[str, Any]) -> str:
     regret, se = 100 * verified["regret"], 100 * verified["regret_se"]
     best = f"soft ratio {rho:g}, temperature {t:g}"
     lead, levels = f"{verified['students']} real students: ", _levels(verified["rows"])
+    if len(verified["rows"]) == 1:
+        return f"{lead}only the recommended setting was trained. {levels}"
     if verified["regret"] == 0:
         return lead + f"the recommended setting erred least of those that were trained. {levels}"
     by = f"{regret:.2f} ± {se:.2f} points more than the best of them ({best})"

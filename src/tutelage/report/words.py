@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from tutelage.decisions.settings import HARDLY
+
 
 def percent(value: float | None, digits: int = 1) -> str:
     """A share, such as 12.3 %."""
@@ -27,6 +29,24 @@ def partly_labelled(document: dict[str, Any]) -> bool:
     """Whether some samples of a plan's pool have no label."""
     task = document["task"]
     return bool(task["labels"]) and task.get("n_labelled", task["n_train"]) < task["n_train"]
+
+
+def undecided(document: dict[str, Any]) -> bool:
+    """Whether no setting is surely worse than the recommended one, though some may be by more than
+    a point.
+    """
+    best = document["recommended"]
+    of = "error" if best["error"] is not None else "transfer_risk"
+    most = max((s[of] for s in document["settings"] if s[of] is not None), default=0.0)
+    return best["verdict"] == "flat" and bool(most - (best[of] or 0.0) > HARDLY)
+
+
+def wanted(target: dict[str, Any]) -> str:
+    """How many samples a target takes, with the interval."""
+    low, high = count(target["n_low"]), count(target["n_high"])
+    if target["n"] is None:
+        return f"out of reach (90 %: {low} samples or more)" if target["n_low"] else "out of reach"
+    return f"{count(target['n'])} samples (90 %: {low} to {high}{beyond(target)})"
 
 
 def beyond(target: dict[str, Any]) -> str:
