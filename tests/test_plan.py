@@ -6,7 +6,7 @@ import pytest
 
 import tutelage as tu
 from problems import task, wrongly_labelled
-from tutelage._plan import _labels_may_suffice
+from tutelage._plan import _labels_may_suffice, _of_networks
 from tutelage.decisions.peers import peers
 from tutelage.exceptions import SettingError
 
@@ -330,3 +330,24 @@ def test_labels_of_a_part_do_not_suffice():
     assert _labels_may_suffice(whole, curves, 0)
     some = np.where(np.arange(200) < 150, whole.y_train, -100)
     assert not _labels_may_suffice(dataclasses.replace(whole, y_train=some), curves, 0)
+
+
+def test_of_wrong_labels_the_choice_counts_what_they_do_to_networks():
+    """Only where it is sure that labels are wrong, and against a labelled test part."""
+    clean = task(n=300, m=300, noise=0.2)
+    rng = np.random.default_rng(0)
+    drawn = np.where(rng.random(300) < 0.5, rng.integers(0, 3, 300), clean.y_train)
+    noisy = dataclasses.replace(clean, y_train=drawn)
+
+    def gain(problem):
+        return planned(problem).recommended.gain_over_labels
+
+    curves = tu.curves(noisy, tu.kernels.mlp(depth=1), **GRID)
+    evidence = _of_networks(noisy, curves, 0)
+    assert evidence.wrong == pytest.approx(0.3, abs=0.1)
+    assert _of_networks(clean, tu.curves(clean, tu.kernels.mlp(depth=1), **GRID), 0).wrong == 0
+    without = dataclasses.replace(evidence, wrong=0.0)
+    assert gain(noisy).error_reduction > 0
+    assert evidence.judged[0] > without.judged[0] + 0.02
+    pool = dataclasses.replace(noisy, y_test=None)
+    assert _of_networks(pool, tu.curves(pool, tu.kernels.mlp(depth=1), **GRID), 0).wrong == 0

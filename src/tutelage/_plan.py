@@ -47,6 +47,7 @@ from tutelage.exceptions import SettingError, TaskError
 from tutelage.made_for import MadeFor
 from tutelage.outputs import as_json, written
 from tutelage.pilots import Budget, cannot, within
+from tutelage.pilots.surface import wrong_labels
 from tutelage.report import render, summary
 from tutelage.students import EPOCHS, Student, TorchStudent, as_student, from_dict
 from tutelage.students.network import ATTEMPTS
@@ -579,7 +580,7 @@ def _decided(task: Taught, curves: xr.Dataset, target_error: float | None) -> Pl
         if "epoch" in curves.dims
         else [curves]
     )
-    evidences = [Evidence.of(task, data, e) for e, data in enumerate(epochs)]
+    evidences = [_of_networks(task, data, e) for e, data in enumerate(epochs)]
     choices = [
         choose(evidence, labels_may_suffice=_labels_may_suffice(task, epochs[e], e))
         for e, evidence in enumerate(evidences)
@@ -628,6 +629,18 @@ def _decided(task: Taught, curves: xr.Dataset, target_error: float | None) -> Pl
         _task=task,
         _curves=curves,
     )
+
+
+def _of_networks(task: Taught, data: xr.Dataset, epoch: int) -> Evidence:
+    """Let the choice count what wrong labels do to networks, (3.12), where theory speaks alone."""
+    evidence = Evidence.of(task, data, epoch)
+    alone = evidence.expected is None and "held_out" not in data
+    if not alone or data.attrs["error_from"] != "test part" or not evidence.against_labels:
+        return evidence
+    found = share_of_wrong(task, epoch)
+    if found is None or found.low <= OUTVOTED:
+        return evidence
+    return replace(evidence, wrong=wrong_labels(task, epoch))
 
 
 def _labels_may_suffice(task: Taught, data: xr.Dataset, epoch: int) -> bool:

@@ -36,6 +36,20 @@ def test_the_least_error_wins_where_it_is_sure():
     assert "no other setting" in choice.why
 
 
+def test_what_wrong_labels_do_to_networks_is_counted_where_labels_are_wrong():
+    """0.21 q (1 - ρ)³, (3.12), as unsure as 0.3 q (1 - ρ)³."""
+    made = evidence([100, 110, 130], inefficiency=[0, 0.5, 0.5], ratios=[0.0, 0.5, 1.0])
+    assert choose(made).chosen == 0
+    noisy = dataclasses.replace(made, wrong=0.2)
+    assert np.allclose(noisy.harm, [0.042, 0.00525, 0])
+    assert np.allclose(noisy.judged, [0.142, 0.11525, 0.13])
+    excess, spread = noisy.excess(0, 2)
+    assert np.isclose(excess, -0.03 + 0.042)
+    assert np.isclose(spread, np.hypot(made.excess(0, 2)[1], 0.06))
+    assert choose(noisy).chosen == 1  # the least, not the easiest of those as good
+    assert np.array_equal(noisy.error, made.error)
+
+
 def test_of_equals_the_lowest_inefficiency_wins():
     choice = choose(evidence([300, 100, 101, 101], inefficiency=[0, 0.5, 0.2, 0.4]))
     assert choice.equally_good == [1, 2, 3]

@@ -58,9 +58,11 @@ def test_wrong_labels_are_warned_of_whatever_a_closed_form_is_called(kernel):
         y_train=redrawn,
     )
     curves = tu.curves(noisy, kernel, soft_ratio=[0.2, 0.4], temperature=[1.0], orderings=1)
-    [warning] = [
-        w for w in tu.plan(noisy, curves=curves).warnings if "is affected less by wrong labels" in w
-    ]
+    [note] = [n for n in tu.plan(noisy, curves=curves).notes if "Networks memorise wrong" in n]
+    assert note.startswith("The teacher contradicts the pool's labels 18 points more often")
+    bare = dataclasses.replace(noisy, y_test=None, teacher_logits_test=None, x_test=None)
+    curves = tu.curves(bare, kernel, soft_ratio=[0.2, 0.4], temperature=[1.0], orderings=1)
+    [warning] = [w for w in tu.plan(bare, curves=curves).warnings if "soft ratio may be too" in w]
     assert "agree against the label" in warning
     assert warning.endswith("Plan for your own network (--student), or check with tutelage verify.")
 

@@ -9,6 +9,7 @@ import xarray as xr
 
 from tutelage.data.checks import NOT_LABELLED
 from tutelage.data.task import Taught
+from tutelage.theory.pilots import MEMORISED, MEMORISED_UNSURE, memorised
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,9 @@ class Evidence:
         Errors as they are to be expected after pilots, and the covariance of how students differ
         from that on the same samples; mistakes are then of
         linearised students of a part of the pool.
+    wrong : float
+        Share of the pool's labels that are wrong, where the choice is to count what they do to
+        networks and not to this student, (3.12).
     """
 
     soft_ratio: np.ndarray
@@ -45,6 +49,7 @@ class Evidence:
     truth: np.ndarray
     against_labels: bool
     expected: tuple[np.ndarray, np.ndarray] | None = None
+    wrong: float = 0.0
 
     @classmethod
     def of(cls, task: Taught, data: xr.Dataset, epoch: int) -> "Evidence":
@@ -89,6 +94,16 @@ class Evidence:
         return self.mistakes.mean((1, 2)) if self.expected is None else self.expected[0]
 
     @property
+    def harm(self) -> np.ndarray:
+        """What networks err more than this student, by wrong labels, (S,)."""
+        return memorised(self.soft_ratio, self.wrong)
+
+    @property
+    def judged(self) -> np.ndarray:
+        """What settings are compared by: errors and harm, (S,)."""
+        return self.error + self.harm
+
+    @property
     def balanced_error(self) -> np.ndarray:
         """Mean over classes of each one's share of mistakes, for every setting, (S,); pilots move
         it as they move the error.
@@ -111,12 +126,14 @@ class Evidence:
         return standard_error(self.mistakes.mean(2).T, np.array(self.mistakes.shape[2]))
 
     def excess(self, setting: int, other: int) -> tuple[float, float]:
-        """How much more often one setting errs than another, and the paired standard error; after
-        pilots that of the samples, and of how students differ from what is expected.
+        """How much more often one setting errs than another, harm included, and the paired standard
+        error; after pilots that of the samples, and of how students differ from what is expected.
         """
         excess, sampled = paired(self.mistakes[setting], self.mistakes[other])
         if self.expected is None:
-            return excess, sampled
+            harm = float(self.harm[setting] - self.harm[other])
+            unsure = harm * MEMORISED_UNSURE / MEMORISED
+            return excess + harm, float(np.hypot(sampled, unsure))
         mean, covariance = self.expected
         two = covariance[np.ix_([setting, other], [setting, other])]
         variance = max(0.0, two[0, 0] + two[1, 1] - 2 * two[0, 1])

@@ -37,7 +37,8 @@ def choose(evidence: Evidence, *, labels_may_suffice: bool = True) -> Choice:
     """Choose among settings whose error is within one standard error of the least.
 
     Of those the one that takes the least effort: the lowest data inefficiency, or for a network the
-    least distance to travel; after pilots the one of the least expected error. Efforts closer than
+    least distance to travel. After pilots, and where wrong labels are counted (3.12), it is the one
+    of the least expected error. Efforts closer than
     their own standard error are ties, and ties go to the higher temperature, then the higher soft
     ratio.
 
@@ -53,15 +54,16 @@ def choose(evidence: Evidence, *, labels_may_suffice: bool = True) -> Choice:
     -------
     Choice
     """
-    error = evidence.error
+    error = evidence.judged
     best = int(error.argmin())
     equal = [s for s in range(len(error)) if evidence.within_one_se(s, best)]
-    # What pilots have shown weighs more than which students learn with ease.
-    least = equal if evidence.expected is None else np.flatnonzero(error == error[best]).tolist()
+    # What is known of real students weighs more than which students learn with ease.
+    alone = evidence.expected is None and evidence.wrong == 0
+    least = equal if alone else np.flatnonzero(error == error[best]).tolist()
     chosen = easiest(least, evidence)
     worst = max(
         range(len(error)),
-        key=lambda s: (evidence.error[s], evidence.soft_ratio[s], -evidence.temperature[s]),
+        key=lambda s: (error[s], evidence.soft_ratio[s], -evidence.temperature[s]),
     )
     verdict = _verdict(evidence, equal, chosen, worst)
     if verdict == "labels suffice" and not labels_may_suffice:
@@ -113,6 +115,7 @@ def _why(evidence: Evidence, equal: list[int], chosen: int, worst: int, verdict:
         if error.max() - error[chosen] > HARDLY:
             return f"{said}; whether the choice matters cannot be told yet."
         return f"{said}: do not tune."
+    alone = evidence.expected is None and evidence.wrong == 0
     excess, spread = evidence.excess(worst, chosen)
     lead = (
         f"Predicted {what} {_percent(error[chosen])}, against {_percent(error[worst])} for the"
@@ -130,7 +133,7 @@ def _why(evidence: Evidence, equal: list[int], chosen: int, worst: int, verdict:
     return (
         lead
         + f"{count} of {total} settings are as good ({_among(evidence, equal)}), and of those this"
-        f" one {'is the easiest to learn' if evidence.expected is None else 'should err least'}."
+        f" one {'is the easiest to learn' if alone else 'should err least'}."
     )
 
 

@@ -68,7 +68,11 @@ def warnings_of(facts: Facts) -> list[str]:
 
 def notes_of(facts: Facts) -> list[str]:
     """Give the sentences that say what predicted errors are errors of."""
-    found = [_error_from_pool(facts.task, facts.attrs), _converged(facts.attrs)]
+    found = [
+        _error_from_pool(facts.task, facts.attrs),
+        _converged(facts.attrs),
+        _harmed(facts.evidence),
+    ]
     return [sentence for sentence in found if sentence is not None]
 
 
@@ -217,6 +221,18 @@ def _error_from_pool(task: Taught, attrs: Mapping[str, Any]) -> str | None:
     )
 
 
+def _harmed(evidence: Evidence) -> str | None:
+    if evidence.wrong == 0:
+        return None
+    return (
+        f"The teacher contradicts the pool's labels {100 * evidence.wrong:.0f} points more often"
+        " than those of the test part. Networks memorise wrong labels more than the student of this"
+        f" plan: at the lowest soft ratio they err about {100 * evidence.harm.max():.1f} points"
+        " more. The choice and the gain count that; the errors of settings do not (theory.md,"
+        " (3.12))."
+    )
+
+
 def _converged(attrs: Mapping[str, Any]) -> str | None:
     if attrs["error_from"] == "test part" or not attrs["finite"]:
         return None
@@ -270,7 +286,13 @@ def _label_noise(facts: Facts) -> str | None:
     share = len(teacher.teacher_corrects_label) / max(1, _labelled(task))
     told = teacher.wrong_labels
     overvoted = told is not None and share > told.high  # students that know too little to vote
-    if share < OUTVOTED or overvoted or soft_ratio == 1 or attrs["learns_features"]:
+    if (
+        share < OUTVOTED
+        or overvoted
+        or facts.evidence.wrong > 0
+        or soft_ratio == 1
+        or attrs["learns_features"]
+    ):
         return None
     return (
         f"On {100 * share:.1f} % of the labels, the teacher and students that have not seen the"

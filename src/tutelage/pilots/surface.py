@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from tutelage.data.task import Task
+from tutelage.data.task import Task, Taught
 from tutelage.theory.pilots import hasty, memorised, scale
 
 _CARRIED = 0.5  # of what more samples are taken to bring
@@ -94,7 +94,7 @@ class Surface:
         return self.gain * (1 - _DECAY ** math.log2(n / self.used)) / (1 - _DECAY)
 
 
-def contradicted(task: Task, epoch: int) -> float:
+def contradicted(task: Taught, epoch: int) -> float:
     """Share of the pool's labels that the teacher contradicts: what students of a low soft ratio
     learn of them, right or wrong, is what they differ from the teacher by.
     """
@@ -102,7 +102,7 @@ def contradicted(task: Task, epoch: int) -> float:
     return 0.0 if accuracy is None else float(1 - accuracy[epoch])
 
 
-def wrong_labels(task: Task, epoch: int) -> float:
+def wrong_labels(task: Taught, epoch: int) -> float:
     """Share of the pool's labels that seem to be wrong: how much more often the teacher contradicts
     them than those of the test part.
     """

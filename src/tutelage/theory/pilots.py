@@ -19,7 +19,7 @@ from numpy.polynomial.hermite_e import hermegauss
 # errors are such that e (1 - e) is _TYPICAL; elsewhere times the root of what that is more or less.
 _TYPICAL = 0.15
 MEMORISED = 0.21  # of the wrong labels, at a soft ratio of 0: (3.12)
-_MEMORISED_UNSURE = 0.3  # how that differs by how long and fast a student is trained
+MEMORISED_UNSURE = 0.3  # how that differs by how long and fast a student is trained
 _LEVEL, _TREND = 0.02, 0.015  # alike at all settings: at N, and for each doubling of n
 _SLOPE = 0.02  # along the soft ratio, from 0 to 1, at all n
 _SHAPE, WIDE = 0.01, (0.35, 3.0)  # at N; it grows as n does
@@ -150,7 +150,7 @@ class Pilots:
     def _covariance(self, a: Places, b: Places, level: float = 1.0) -> Float[ndarray, "a b"]:
         """Of what real errors differ by from predicted ones."""
         late = np.outer((1 - a[:, 0]) ** 3, (1 - b[:, 0]) ** 3)
-        memorised = (_MEMORISED_UNSURE * self.wrong) ** 2 * late
+        memorised = (MEMORISED_UNSURE * self.wrong) ** 2 * late
         doubt = np.outer(a[:, 3], b[:, 3])
         more = (level - 1) * _LEVEL**2
         return np.asarray(self.scale**2 * (_covariance(a, b) + more) + memorised + doubt)
