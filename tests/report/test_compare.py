@@ -1,4 +1,5 @@
 import copy
+import json
 
 import pytest
 
@@ -234,3 +235,20 @@ def test_plans_of_tasks_with_other_classes_are_not_compared(folders, capsys, mon
         " of one"
         " task, for several students or teachers.\n"
     )
+
+
+def test_a_plan_that_real_students_refute_is_marked(folders, plans, capsys, monkeypatch):
+    refuted = {"best": [0.5, 1.0], "regret": 0.02, "regret_se": 0.005}
+    sentence = (
+        "depth-1: real students erred surely less at a soft ratio of 0.5 and a temperature of 1"
+        " than at the setting of the plan."
+    )
+    same = {name: plan | {"student": "mine"} for name, plan in plans.items()}
+    assert not_alike(same, {"depth-1": refuted, "depth-3": None}) == [sentence]
+    assert not_alike(same, {"depth-1": refuted | {"regret": 0.001}}) == []
+    monkeypatch.chdir(folders)
+    (folders / "depth-1" / "verification.json").write_text(json.dumps(refuted))
+    assert cli.run(["compare", "depth-1", "depth-3", "--out", "refuted.html"]) == 0
+    (folders / "depth-1" / "verification.json").unlink()
+    assert sentence in " ".join(capsys.readouterr().out.split())
+    assert sentence in (folders / "refuted.html").read_text("utf-8")

@@ -40,9 +40,15 @@ def explain_command(
 ) -> None:
     """Say in about ten sentences what a plan found, and why."""
     folder = folder_of(planned)
-    document, verified = read_document(folder), folder / "verification.json"
-    checked = json.loads(verified.read_text(encoding="utf-8")) if verified.exists() else None
-    to_stdout("".join(f"{sentence}\n" for sentence in explain(document, checked)))
+    said = explain(read_document(folder), _verification(folder))
+    to_stdout("".join(f"{sentence}\n" for sentence in said))
+
+
+def _verification(folder: Path) -> dict[str, Any] | None:
+    """What real students said of a plan, if they were asked."""
+    path = folder / "verification.json"
+    found: dict[str, Any] = json.loads(path.read_text("utf-8")) if path.exists() else {}
+    return found or None
 
 
 @app.command("compare", rich_help_panel="Plans")
@@ -115,11 +121,12 @@ def compare_command(
         )  # fmt: skip
     plans = _read(folders)
     offers = None if priced is None else offers_of(plans, priced)
+    checked = {name: _verification(folder) for name, folder in folders.items()}
     with written(file) as partial:
-        partial.write_text(render_comparison(plans, offers), encoding="utf-8")
+        partial.write_text(render_comparison(plans, offers, checked), encoding="utf-8")
     if not quiet:
         console = Console(highlight=False)
-        console.print(comparison_summary(plans))
+        console.print(comparison_summary(plans, checked))
         if offers is not None:
             console.print(cost_summary(offers))
         if students is not None:

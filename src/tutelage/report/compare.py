@@ -8,9 +8,12 @@ from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from tutelage.report.verified import better
 from tutelage.report.words import infinite, percent, points
 
 Document = dict[str, Any]
+Checked = dict[str, Document | None]
+"""verification.json by the name of each plan, where there is one."""
 MINOR = (
     "samples",
     "epoch",
@@ -111,29 +114,41 @@ def least(plans: dict[str, Document]) -> str:
     return f"{said}. {others[0]} is {100 * apart:.1f} ± {points(spread)} worse{sure}."
 
 
-def not_alike(plans: dict[str, Document]) -> list[str]:
-    """Say where plans cannot be set side by side as they are."""
+def not_alike(plans: dict[str, Document], checked: Checked | None = None) -> list[str]:
+    """Say where plans cannot be set side by side as they are, or real students refute one."""
     first, *others = plans.items()
     name, plan = first
-    return [
-        f"{other} and {name} are evaluated on different samples ({_of(plan_of)} and {_of(plan)}),"
-        " so that their errors differ by chance, too."
-        for other, plan_of in others
-        if any(plan_of["task"][key] != plan["task"][key] for key in _SAME)
-        or plan_of["error_from"] != plan["error_from"]
-    ] + [
-        f"{wide} is of an infinitely wide network, which cannot be trained as it is; a practical"
-        " one may err more or less."
-        for wide, plan_of in plans.items()
-        if infinite(plan_of) and len({p["student"] for p in plans.values()}) > 1
-    ]
+    refuted = {of: better(verified) for of, verified in (checked or {}).items()}
+    return (
+        [
+            f"{of}: real students erred surely less at a soft ratio of {setting[0]:g} and a"
+            f" temperature of {setting[1]:g} than at the setting of the plan."
+            for of, setting in refuted.items()
+            if setting is not None
+        ]
+        + [
+            f"{other} and {name} are evaluated on different samples ({_of(plan_of)} and"
+            f" {_of(plan)}), so that their errors differ by chance, too."
+            for other, plan_of in others
+            if any(plan_of["task"][key] != plan["task"][key] for key in _SAME)
+            or plan_of["error_from"] != plan["error_from"]
+        ]
+        + [
+            f"{wide} is of an infinitely wide network, which cannot be trained as it is; a"
+            " practical one may err more or less."
+            for wide, plan_of in plans.items()
+            if infinite(plan_of) and len({p["student"] for p in plans.values()}) > 1
+        ]
+    )
 
 
 def _of(plan: Document) -> str:
     return f"{plan['task']['n_test'] or plan['task']['n_train']:,} of the {plan['error_from']}"
 
 
-def comparison_summary(plans: dict[str, Document]) -> RenderableType:
+def comparison_summary(
+    plans: dict[str, Document], checked: Checked | None = None
+) -> RenderableType:
     """Give the rows as a table, ready to print."""
     rows, titles = compared(plans)
     table = Table(box=None, pad_edge=False, header_style="dim")
@@ -143,7 +158,9 @@ def comparison_summary(plans: dict[str, Document]) -> RenderableType:
         table.add_column(titles[k], justify=justify, no_wrap=justify == "right", overflow="fold")
     for at, row in enumerate(rows):
         table.add_row(*(row.cells[k] for k in shown), style=None if at else "bold")
-    warnings = [Text(f"warning: {sentence}", style="yellow") for sentence in not_alike(plans)]
+    warnings = [
+        Text(f"warning: {sentence}", style="yellow") for sentence in not_alike(plans, checked)
+    ]
     student = shared_student(plans)
     said = [Text(f"Student of each plan: {student}")] if student else []
     return Group(table, *said, Text(least(plans)), *warnings)

@@ -15,7 +15,7 @@ from tutelage.decisions.costs import Offer
 from tutelage.decisions.peers import peers
 from tutelage.decisions.teacher import error_flip_ratios
 from tutelage.report import charts, frames
-from tutelage.report.compare import MINOR, compared, least, not_alike, shared_student
+from tutelage.report.compare import MINOR, Checked, compared, least, not_alike, shared_student
 from tutelage.report.costs import TITLES as COST_TITLES
 from tutelage.report.costs import rows_of, where_to_spend
 from tutelage.report.explain import means, sure
@@ -110,7 +110,11 @@ def _tools(document: Document, setting: tuple[float, float] | None) -> Document:
     return document["peers"] if setting is None else peers(*setting, document["t_power"])
 
 
-def render_comparison(plans: dict[str, Document], offers: dict[str, Offer] | None = None) -> str:
+def render_comparison(
+    plans: dict[str, Document],
+    offers: dict[str, Offer] | None = None,
+    checked: Checked | None = None,
+) -> str:
     """Give several plans side by side as one HTML page that needs nothing but itself.
 
     Parameters
@@ -119,6 +123,8 @@ def render_comparison(plans: dict[str, Document], offers: dict[str, Offer] | Non
         plan.json by the name of each plan; with labels.
     offers : dict, optional
         By the name of each plan, where its teacher's labels have a price.
+    checked : dict, optional
+        verification.json by the name of each plan, where there is one.
     """
     rows, titles = compared(plans)
     spent = rows_of(offers) if offers else []
@@ -136,7 +142,7 @@ def render_comparison(plans: dict[str, Document], offers: dict[str, Offer] | Non
             titles=titles,
             minor=MINOR,
             said=least(plans),
-            warnings=not_alike(plans),
+            warnings=not_alike(plans, checked),
             sized="sizes" in specs,
             student=shared_student(plans),
             spent=spent,
