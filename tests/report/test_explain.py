@@ -1,10 +1,12 @@
+import io
 import re
 
 import pytest
+from rich.console import Console
 
 import tutelage as tu
 from problems import task
-from tutelage.report import explain
+from tutelage.report import explain, summary
 
 GRID = {"soft_ratio": [0.1, 1.0], "temperature": [1.0, 4.0], "orderings": 2}
 
@@ -143,3 +145,20 @@ def test_in_pools_of_which_a_part_is_labelled_the_smallest_ratio_is_not_labels_a
     said = " ".join(explain(some))
     assert "almost nothing but labels" not in said
     assert "Samples without a label learn from the teacher alone." in said
+
+
+def test_the_terminal_tells_of_labels_to_check(document):
+    def of(wrong):
+        teacher = document["teacher"] | {"suspect_labels": [3], "wrong_labels": wrong}
+        console = Console(width=300, file=io.StringIO())
+        console.print(summary(document | {"teacher": teacher}))
+        return console.file.getvalue()
+
+    listed = "suspect_labels.csv lists labels to check"
+    assert f"About 20.0 % of the labels are wrong (90 %: 10.0 % to 30.0 %); {listed}" in of(
+        {"share": 0.2, "low": 0.1, "high": 0.3}
+    )
+    for untold in (None, {"share": 0.1, "low": 0.0, "high": 0.2}):
+        assert listed in of(untold)
+        assert "of the labels are wrong" not in of(untold)
+    assert "→" in of(None)
