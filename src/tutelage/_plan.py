@@ -687,7 +687,8 @@ def _check_target(target_error: float | None) -> None:
 def _check_task(task: Taught, curves: xr.Dataset) -> None:
     if curves.attrs["task"] != task.fingerprint:
         raise SettingError(
-            "The curves are of another task; give the task that they were computed for."
+            "The curves are of another task, or the task has changed since; give the task that they"
+            " were computed for (of a plan in a folder: --task)."
         )
 
 

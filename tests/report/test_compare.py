@@ -167,9 +167,10 @@ def test_each_amount_has_its_best_teacher(plans):
     )  # fmt: skip
     assert (
         where_to_spend(rows)
-        == "Labels are best bought from weak <b> for 1,000 to 2,000, strong for 5,000 to 10,000."
-        " For 2,000 it is too little to tell from the next best. For 100 to 500 it is not told:"
-        " that buys too few samples of a teacher."
+        == "It is best to spend 1,000 to 2,000 on weak <b>, and 5,000 to 10,000 on strong. For"
+        " 2,000"
+        " the next best is too close to tell. For 100 to 500 it is not told: that buys too few"
+        " samples of a teacher."
     )
 
 
@@ -177,7 +178,7 @@ def test_what_labels_cost_is_in_the_report(plans):
     both = priced(plans)
     text = render_comparison(both, offers_of(both, [0.01, 0.1]))
     assert "What an amount is best spent on" in text
-    assert "weak &lt;b&gt; for 10 to 20, strong for 50 to 100." in text
+    assert "10 to 20 on weak &lt;b&gt;, and 50 to 100 on strong." in text
     assert "weak <b>" not in text
     assert "spent on labels" in text
     assert "What an amount is best spent on" not in render_comparison(both)
@@ -188,7 +189,7 @@ def test_the_command_says_which_teacher_is_worth_its_price(folders, capsys, monk
     assert cli.run(["compare", "depth-1", "depth-3", "--costs", "0.5,2", "--out", "paid.html"]) == 0
     said = capsys.readouterr().out
     assert "best spent on" in said
-    assert "Labels are best bought from depth-1 for 100 to 300." in said
+    assert "It is best to spend 100 to 300 on depth-1." in said
     assert "What an amount is best spent on" in (folders / "paid.html").read_text("utf-8")
 
 

@@ -30,7 +30,7 @@ ROWS = [
             0.004,
             (
                 "12 real students: the recommended setting erred 0.50 ± 0.40 points more than the"
-                " best of them (soft ratio 0.7, temperature 4), which may be chance."
+                " best of them (soft ratio 0.7, temperature 4), which may be chance: keep it."
             ),
         ),
     ],

@@ -133,7 +133,8 @@ def _why(evidence: Evidence, equal: list[int], chosen: int, worst: int, verdict:
     return (
         lead
         + f"{count} of {total} settings are as good ({_among(evidence, equal)}), and of those this"
-        f" one {'is the easiest to learn' if alone else 'should err least'}."
+        f" one {'is the easiest to learn' if alone else 'should err least'}"
+        f"{', once wrong labels are counted' if evidence.wrong else ''}."
     )
 
 

@@ -245,7 +245,7 @@ def _described(data: xr.Dataset, surface: Surface, runs: Runs, found: list[Pilot
         taught_by=runs.epoch,
         trainings=runs.spent,
         expected_regret=100 * float(drawn.mean()),
-        regret_high=100 * float(np.quantile(drawn, 0.9)),
+        regret_high=100 * float(max(drawn.mean(), np.quantile(drawn, 0.9))),
         notes=json.dumps(notes),
         warnings=json.dumps(json.loads(data.attrs["warnings"]) + runs.lost),
     )

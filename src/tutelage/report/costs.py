@@ -64,14 +64,14 @@ def where_to_spend(rows: list[Spent]) -> str:
     """Say from which amount to which each teacher is the best one, and where that is not told."""
     told = [row for row in rows if not row.untold]
     said = [
-        f"{name} for {_amounts(list(group))}"
+        f"{_amounts(list(group))} on {name}"
         for name, group in itertools.groupby(told, lambda row: row.best)
     ]
     close = [row for row in told if row.close]
-    sentences = [f"Labels are best bought from {', '.join(said)}."] if said else []
+    sentences = [f"It is best to spend {', and '.join(said)}."] if said else []
     if close:
         amounts = " and ".join(row.cells[0] for row in close)
-        sentences.append(f"For {amounts} it is too little to tell from the next best.")
+        sentences.append(f"For {amounts} the next best is too close to tell.")
     if len(told) < len(rows):
         less = _amounts([row for row in rows if row.untold])
         sentences.append(f"For {less} it is not told: that buys too few samples of a teacher.")

@@ -159,13 +159,12 @@ def sure(document: Document, verification: Document | None = None) -> str:
         )
         return f"The plan was computed for {_student(document)}, {trained}."
     pilots, most = len(cost["pilots"]), cost.get("regret_high")
-    only = "only " if pilots == 1 else ""
+    trained = f"{'only ' * (pilots == 1)}{pilots or 'no'} real student{'s' * (pilots > 1)}"
     high = "" if most is None else f" (in nine cases of ten {most:.2f} at most)"
     return (
         f"The recommended setting is expected to err {cost['expected_regret']:.2f} points more than"
-        f" the best of the grid{high}; the plan trained {only}{pilots} real"
-        f" student{'' if pilots == 1 else 's'}, briefly, and took as many"
-        f" operations as {cost['trainings']:.2g} trainings."
+        f" the best of the grid{high}; the plan trained {trained}{', briefly,' * (pilots > 0)} and"
+        f" took as many operations as {cost['trainings']:.2g} trainings."
     )
 
 
@@ -209,10 +208,10 @@ def _samples(document: Document) -> str | None:
     if not document["task"]["labels"] or label + mended + open_ == 0:
         return None
     return (
-        f"Teacher and label differ on {label + mended + open_:,} samples of the pool: by the vote"
-        f" of this plan's students the teacher is wrong on {label:,}, the label on {mended:,}, and"
-        f" {open_:,} are open.{_wrong_labels(teacher)} suspect_labels.csv lists them, the most"
-        " suspicious label first."
+        f"Teacher and label differ on {label + mended + open_:,} samples of the pool. Students that"
+        f" have not seen them side with the label on {label:,} and with the teacher on {mended:,};"
+        f" {open_:,} are open. These are votes, not verdicts.{_wrong_labels(teacher)}"
+        " suspect_labels.csv lists all of them, the most suspicious label first."
     )
 
 

@@ -24,7 +24,7 @@ def conclusion(verified: dict[str, Any]) -> str:
     by = f"{regret:.2f} ± {se:.2f} points more than the best of them ({best})"
     if better(verified):
         return lead + f"the recommended setting erred {by}. Use that one. {levels}"
-    return lead + f"the recommended setting erred {by}, which may be chance. {levels}"
+    return lead + f"the recommended setting erred {by}, which may be chance: keep it. {levels}"
 
 
 def better(verified: dict[str, Any] | None) -> tuple[float, float] | None:
