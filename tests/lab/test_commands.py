@@ -91,6 +91,10 @@ def test_distil_writes_students(capsys, task_file, tmp_path):
         ),
         (["verify", "text"], "is not JSON"),
         (["verify", "other"], "is no plan of this version of tutelage: it lacks"),
+        (
+            ["verify", "gone"],
+            "The plan's task is not at /nowhere/task.npz any more; say where it is now with --task",
+        ),
         (["verify", "moved"], "does not say which task file it was made from; give it with --task"),
         (
             ["distil", "task.npz", "--student", "mlp:width=8,activation=erf"],
@@ -114,9 +118,10 @@ def test_what_is_wrong_is_said(capsys, tmp_path, task_file, monkeypatch, argumen
         (tmp_path / name / "plan.json").write_text(content)
     assert run(capsys, "plan", task_file, *PLAN, *QUICK, "--out", tmp_path / "plan")[0] == 0
     moved = json.loads((tmp_path / "plan" / "plan.json").read_text())
-    moved["task"]["source"] = None
-    (tmp_path / "moved").mkdir()
-    (tmp_path / "moved" / "plan.json").write_text(json.dumps(moved))
+    for name, source in (("moved", None), ("gone", "/nowhere/task.npz")):
+        moved["task"]["source"] = source
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "plan.json").write_text(json.dumps(moved))
     monkeypatch.chdir(tmp_path)
     code, out, err = run(capsys, *arguments, "--quiet")
     assert (code, out) == (2, "")

@@ -114,6 +114,11 @@ def plan_of(planned: Path, task: str | None, progress: Reports) -> tuple[Plan, T
         raise SettingError(
             "The plan does not say which task file it was made from; give it with --task."
         )
+    made_up = Path(source).name == source  # such as digits, which the tool makes itself
+    if task is None and not made_up and not Path(source).exists():
+        raise SettingError(
+            f"The plan's task is not at {source} any more; say where it is now with --task."
+        )
     given = read_with(document)
     loaded = pool_of(source, int(document["seed"]), progress, features="auto", **given)
     if isinstance(loaded, Source) or document["task"].get("streamed"):
