@@ -100,7 +100,8 @@ def test_after_real_students_it_is_their_setting(document):
         second
         == "The loss then weighs the teacher's outputs, softened by dividing its logits by 4, by"
         " 70 %"
-        " and the labels by 30 %. What follows is what the plan had predicted of its own setting."
+        " and the labels by 30 %. What follows is what the plan had predicted; real students stand"
+        " last."
     )
     assert any("and 4 real students were then trained to check it." in said for said in others)
     assert not any("without training a real student" in said for said in others)

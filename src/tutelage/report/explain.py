@@ -51,7 +51,8 @@ def explain(document: Document, verification: Document | None = None) -> list[st
             f"Use a soft ratio of {found[0]:g} and a temperature of {found[1]:g}, as real students"
         )
         said[0] = f"{first} say."
-        said[1] += " What follows is what the plan had predicted of its own setting."
+    if verification is not None:
+        said[1] += " What follows is what the plan had predicted; real students stand last."
     return [*said, *([checked] if checked else []), *_next(document, checked=checked is not None)]
 
 
