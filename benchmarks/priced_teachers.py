@@ -24,8 +24,9 @@ from rich.table import Table
 from scipy.stats import spearmanr
 
 import tutelage as tu
-from tutelage.decisions.costs import Bought, Offer, ranked
+from tutelage.decisions.costs import Offer, ranked
 from tutelage.lab import DistillationLoss
+from tutelage.report.verified import SURE
 from tutelage.students import as_student
 from tutelage.students.network import decisions
 
@@ -114,7 +115,8 @@ def _report(console: Console, name: str, tasks: list[tu.Task], rows: list[dict[s
         best, *others = found
         chosen.append(float(lost[best]))
         pairs += [(bought.error, errors[k]) for k, bought in found.items()]
-        close = any(_close(found[best], found[other]) for other in others)
+        behind = [found[other].behind(found[best]) for other in others]
+        close = any(apart <= SURE * spread for apart, spread in behind)
         cells = [
             f"{f'{100 * found[k].error:.1f}' if k in found else '–'} / {100 * errors[k]:.1f}"
             for k in offers
@@ -135,10 +137,6 @@ def _report(console: Console, name: str, tasks: list[tu.Task], rows: list[dict[s
 def _real(row: dict[str, Any], n: float) -> float:
     """Mean error of the real students of so many samples, of the pool at most."""
     return float(np.mean(row["real"][str(min(int(n), POOL))]))
-
-
-def _close(one: Bought, other: Bought) -> bool:
-    return other.error - one.error <= 2 * float(np.hypot(one.error_se, other.error_se))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import tutelage as tu
 from problems import task, wrongly_labelled
 from tutelage._plan import _labels_may_suffice, _of_networks
 from tutelage.decisions.peers import peers
-from tutelage.exceptions import SettingError
+from tutelage.exceptions import OutputError, SettingError
 
 KERNEL = tu.kernels.mlp(depth=1)
 GRID = {"soft_ratio": [0.1, 0.5, 1.0], "temperature": [1.0, 4.0], "orderings": 2}
@@ -351,3 +351,10 @@ def test_of_wrong_labels_the_choice_counts_what_they_do_to_networks():
     assert evidence.judged[0] > without.judged[0] + 0.02
     pool = dataclasses.replace(noisy, y_test=None)
     assert _of_networks(pool, tu.curves(pool, tu.kernels.mlp(depth=1), **GRID), 0).wrong == 0
+
+
+def test_a_plan_cannot_be_saved_where_a_file_lies(tmp_path):
+    (tmp_path / "taken").write_text("mine")
+    with pytest.raises(OutputError):
+        planned(task()).save(tmp_path / "taken")
+    assert (tmp_path / "taken").read_text() == "mine"

@@ -40,6 +40,7 @@ from tutelage.decisions.teacher import (
     choose_epoch,
     describe_epoch,
     disagreements,
+    labelled_count,
     share_of_wrong,
 )
 from tutelage.decisions.warnings import OUTVOTED, Facts, notes_of, warnings_of
@@ -348,9 +349,9 @@ class Plan:
         OutputError
             If they cannot be written; nothing half-written is left.
         """
+        save_curves(self._curves, Path(folder) / "curves.nc")
         for name in ("verification.json", "students.nc", "label_next.csv", "suspect_labels.csv"):
             (Path(folder) / name).unlink(missing_ok=True)
-        save_curves(self._curves, Path(folder) / "curves.nc")
         self.to_html(Path(folder) / "report.html")
         if self.teacher.label_next:
             self._write_samples(Path(folder) / "label_next.csv", self.teacher.label_next)
@@ -647,7 +648,7 @@ def _labels_may_suffice(task: Taught, data: xr.Dataset, epoch: int) -> bool:
     """Whether all samples have a label, and few labels are wrong, by (6.2); where that cannot be
     told, by how many are outvoted (`data` has no epoch axis left).
     """
-    if task.y_train is not None and (np.asarray(task.y_train) == NOT_LABELLED).any():
+    if task.y_train is not None and labelled_count(task) < task.n_train:
         return False
     if "held_out" in data:
         return True
@@ -790,7 +791,7 @@ def _describe(task: Taught, epoch: int, evidence: Evidence) -> dict[str, Any]:
         "n_logits": task.n_logits,
         "input_shape": _plain_shape(task.input_shape),
         "labels": task.y_train is not None,
-        "n_labelled": 0 if task.y_train is None else int((task.y_train != NOT_LABELLED).sum()),
+        "n_labelled": labelled_count(task),
         "source": task.source,
         "streamed": isinstance(task, StreamTask),
         "columns": task.columns,

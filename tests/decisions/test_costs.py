@@ -58,3 +58,8 @@ def test_each_amount_buys_something_and_more_never_less(one, other, n):
         best = [ranked(offers, spend)[0][1].error for spend in amounts]
         assert (np.diff(best) <= 1e-12).all()
         assert best[-1] == pytest.approx(0.1)
+
+
+def test_how_far_one_is_behind_another_is_as_unsure_as_both():
+    apart, spread = WEAK.bought(1000).behind(STRONG.bought(10000))
+    assert (apart, spread) == pytest.approx((0.1, 0.01 * 2**0.5))

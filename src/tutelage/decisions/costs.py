@@ -1,6 +1,7 @@
 """Which teacher to ask, where a sample costs more with one teacher than with another."""
 
 import itertools
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +25,10 @@ class Bought:
     n: int
     error: float
     error_se: float
+
+    def behind(self, other: "Bought") -> tuple[float, float]:
+        """How much more its student errs than another one's, and the standard error of that."""
+        return self.error - other.error, math.hypot(self.error_se, other.error_se)
 
 
 @dataclass(frozen=True)

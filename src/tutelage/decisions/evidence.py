@@ -94,6 +94,11 @@ class Evidence:
         return self.mistakes.mean((1, 2)) if self.expected is None else self.expected[0]
 
     @property
+    def alone(self) -> bool:
+        """Whether nothing is known of real students, neither by pilots nor by wrong labels."""
+        return self.expected is None and self.wrong == 0
+
+    @property
     def harm(self) -> np.ndarray:
         """What networks err more than this student, by wrong labels, (S,)."""
         return memorised(self.soft_ratio, self.wrong)

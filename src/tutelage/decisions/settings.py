@@ -58,8 +58,7 @@ def choose(evidence: Evidence, *, labels_may_suffice: bool = True) -> Choice:
     best = int(error.argmin())
     equal = [s for s in range(len(error)) if evidence.within_one_se(s, best)]
     # What is known of real students weighs more than which students learn with ease.
-    alone = evidence.expected is None and evidence.wrong == 0
-    least = equal if alone else np.flatnonzero(error == error[best]).tolist()
+    least = equal if evidence.alone else np.flatnonzero(error == error[best]).tolist()
     chosen = easiest(least, evidence)
     worst = max(
         range(len(error)),
@@ -101,8 +100,7 @@ def _why(evidence: Evidence, equal: list[int], chosen: int, worst: int, verdict:
     )
     count, total = len(equal), len(error)
     low = float(evidence.soft_ratio[equal].min())
-    only_soft = bool(evidence.soft_ratio.min() == 1)
-    if only_soft and verdict == "flat" and np.ptp(error) == 0:
+    if evidence.soft_ratio.min() == 1 and verdict == "flat" and np.ptp(error) == 0:
         return (
             "At a soft ratio of 1 the temperature does not move the converged student"
             f" ({what} {_percent(error[chosen])}): do not tune."
@@ -115,7 +113,6 @@ def _why(evidence: Evidence, equal: list[int], chosen: int, worst: int, verdict:
         if error.max() - error[chosen] > HARDLY:
             return f"{said}; whether the choice matters cannot be told yet."
         return f"{said}: do not tune."
-    alone = evidence.expected is None and evidence.wrong == 0
     excess, spread = evidence.excess(worst, chosen)
     lead = (
         f"Predicted {what} {_percent(error[chosen])}, against {_percent(error[worst])} for the"
@@ -133,7 +130,7 @@ def _why(evidence: Evidence, equal: list[int], chosen: int, worst: int, verdict:
     return (
         lead
         + f"{count} of {total} settings are as good ({_among(evidence, equal)}), and of those this"
-        f" one {'is the easiest to learn' if alone else 'should err least'}"
+        f" one {'is the easiest to learn' if evidence.alone else 'should err least'}"
         f"{', once wrong labels are counted' if evidence.wrong else ''}."
     )
 

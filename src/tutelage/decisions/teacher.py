@@ -137,10 +137,15 @@ def share_of_wrong(task: Taught, epoch: int) -> WrongLabels | None:
     pool, test = (task.teacher_accuracy(part) for part in ("train", "test"))
     if pool is None or test is None or task.y_train is None:
         return None
-    labelled = int((np.asarray(task.y_train) != NOT_LABELLED).sum())
     return wrong_labels(
-        float(pool[epoch]), labelled, float(test[epoch]), task.n_test, task.n_classes
+        float(pool[epoch]), labelled_count(task), float(test[epoch]), task.n_test, task.n_classes
     )
+
+
+def labelled_count(task: Taught) -> int:
+    """How many samples of the pool have a label."""
+    labels = task.y_train
+    return 0 if labels is None else int((np.asarray(labels) != NOT_LABELLED).sum())
 
 
 def error_flip_ratios(task: Taught, epoch: int, temperature: float, t_power: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from scipy.optimize import linear_sum_assignment
 from tutelage.data.checks import NOT_LABELLED
 from tutelage.data.task import Taught
 from tutelage.decisions.evidence import Evidence
-from tutelage.decisions.teacher import Teacher
+from tutelage.decisions.teacher import Teacher, labelled_count
 
 _FEW = 100
 _FAR_OFF = 0.02  # errors in features from those of the exact path
@@ -19,6 +19,7 @@ _GAIN, _MUCH_BETTER = (
     1.5,
 )  # accuracy that another order of columns has to bring, at least and as a factor
 _AS_BAD = 0.9  # as the most frequent class
+HARMED = "Networks memorise wrong labels"  # of the note where the choice counts what they do
 OUTVOTED = 0.03  # of the labels
 _MOSTLY = 0.5  # of the labels that are wrong
 _IMBALANCED = 0.4  # of the error of chance
@@ -174,7 +175,7 @@ def _in_sample_teacher(facts: Facts) -> str | None:
     if train is None or test is None:
         return None
     gap = float(train[epoch] - test[epoch])
-    labelled = _labelled(task)
+    labelled = labelled_count(task)
     spread = (
         _variance(float(train[epoch]), labelled) + _variance(float(test[epoch]), task.n_test)
     ) ** 0.5
@@ -226,7 +227,7 @@ def _harmed(evidence: Evidence) -> str | None:
         return None
     return (
         f"The teacher contradicts the pool's labels {100 * evidence.wrong:.0f} points more often"
-        " than those of the test part. Networks memorise wrong labels more than the student of this"
+        f" than those of the test part. {HARMED} more than the student of this"
         f" plan: at the lowest soft ratio they err about {100 * evidence.harm.max():.1f} points"
         " more. The choice and the gain count that; the errors of settings do not (theory.md,"
         " (3.12))."
@@ -283,7 +284,7 @@ def _learns_nothing(facts: Facts) -> str | None:
 def _label_noise(facts: Facts) -> str | None:
     task, teacher, attrs = facts.task, facts.teacher, facts.attrs
     soft_ratio = float(facts.evidence.soft_ratio[facts.chosen])
-    share = len(teacher.teacher_corrects_label) / max(1, _labelled(task))
+    share = len(teacher.teacher_corrects_label) / max(1, labelled_count(task))
     told = teacher.wrong_labels
     overvoted = told is not None and share > told.high  # students that know too little to vote
     if (
@@ -301,9 +302,3 @@ def _label_noise(facts: Facts) -> str | None:
         " one, is affected less by wrong labels than practical networks are. Plan for your own"
         " network (--student), or check with tutelage verify."
     )
-
-
-def _labelled(task: Taught) -> int:
-    """How many samples of the pool have a label."""
-    labels = task.y_train
-    return 0 if labels is None else int((np.asarray(labels) != NOT_LABELLED).sum())

@@ -8,7 +8,7 @@ from rich.console import Group, JustifyMethod, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tutelage.report.verified import better
+from tutelage.report.verified import SURE, better
 from tutelage.report.words import infinite, percent, points
 
 Document = dict[str, Any]
@@ -110,7 +110,7 @@ def least(plans: dict[str, Document]) -> str:
     second = plans[others[0]]["recommended"]
     apart = second["error"] - best["error"]
     spread = (best["error_se"] ** 2 + second["error_se"] ** 2) ** 0.5
-    sure = "" if apart > 2 * spread else "; too little to tell them apart"
+    sure = "" if apart > SURE * spread else "; too little to tell them apart"
     return f"{said}. {others[0]} is {100 * apart:.1f} ± {points(spread)} worse{sure}."
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from tutelage.decisions.costs import Offer, ranked, spends
+from tutelage.report.verified import SURE
 from tutelage.report.words import percent, points
 
 TITLES = ("spent", "best spent on", "samples", "error ± s.e.", "next best", "worse by")
@@ -55,9 +56,9 @@ def _row(offers: dict[str, Offer], spend: float) -> Spent:
     if not others:
         return Spent(name, (*cells, "not told", "–"), close=False, untold=untold)
     second, other = others[0]
-    apart, spread = other.error - best.error, (best.error_se**2 + other.error_se**2) ** 0.5
+    apart, spread = other.behind(best)
     told = (second, f"{100 * apart:.1f} ± {points(spread)}")
-    return Spent(name, (*cells, *told), close=apart <= 2 * spread, untold=untold)
+    return Spent(name, (*cells, *told), close=apart <= SURE * spread, untold=untold)
 
 
 def where_to_spend(rows: list[Spent]) -> str:

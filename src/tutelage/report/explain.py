@@ -4,10 +4,12 @@ from typing import Any
 
 from tutelage.report.verified import better, conclusion
 from tutelage.report.words import (
+    HARDLY_WRONG,
     infinite,
     partly_labelled,
     percent,
     points,
+    surely_wrong,
     undecided,
     wanted,
 )
@@ -20,7 +22,6 @@ _VERDICTS = {
         "The labels do most of the work: a small weight on the teacher is as good as a large one."
     ),
 }
-_HARDLY = 0.01  # of the labels
 _WIDE = 0.5  # of an error: an interval that is of little use
 _EQUALS = 4  # settings that are named beside the recommended one
 
@@ -220,9 +221,9 @@ def _wrong_labels(teacher: Document) -> str:
     wrong = teacher.get("wrong_labels")
     if wrong is None:
         return ""
-    if wrong["high"] < _HARDLY:
+    if wrong["high"] < HARDLY_WRONG:
         return " Hardly any label of the pool is wrong, if those of the test part are right."
-    if wrong["low"] < _HARDLY:
+    if not surely_wrong(teacher):
         return (
             " Whether any label of the pool is wrong cannot be told (90 %:"
             f" {percent(wrong['low'])} to {percent(wrong['high'])} of them)."

@@ -14,6 +14,7 @@ from tutelage.data.task import Taught
 from tutelage.decisions.costs import Offer
 from tutelage.decisions.peers import peers
 from tutelage.decisions.teacher import error_flip_ratios
+from tutelage.decisions.warnings import HARMED
 from tutelage.report import charts, frames
 from tutelage.report.compare import MINOR, Checked, compared, least, not_alike, shared_student
 from tutelage.report.costs import TITLES as COST_TITLES
@@ -22,7 +23,14 @@ from tutelage.report.explain import means, sure
 from tutelage.report.pictures import thumbnail
 from tutelage.report.vega import bundle
 from tutelage.report.verified import better, conclusion
-from tutelage.report.words import infinite, partly_labelled, percent, points, undecided
+from tutelage.report.words import (
+    infinite,
+    partly_labelled,
+    percent,
+    points,
+    surely_wrong,
+    undecided,
+)
 from tutelage.version import __version__
 
 _LONGEST = 200  # characters of a text
@@ -92,6 +100,8 @@ def render(
             sure=sure(document, verification),
             means=means(document, better(verification)),
             undecided=undecided(document),
+            surely_wrong=surely_wrong(document["teacher"]),
+            counts_harm=any(HARMED in note for note in document["notes"]),
             tools=_tools(document, better(verification)),
             infinite=infinite(document),
             checked=None if verification is None else conclusion(verification),

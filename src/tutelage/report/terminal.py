@@ -6,9 +6,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from tutelage.decisions.settings import HARDLY
 from tutelage.report.verified import conclusion
-from tutelage.report.words import wanted
+from tutelage.report.words import surely_wrong, wanted
 
 _ROWS = 6
 _COLUMNS = {
@@ -129,7 +128,7 @@ def _sample_lines(samples: dict[str, Any]) -> list[str]:
 def _suspects(teacher: dict[str, Any]) -> str:
     listed = "suspect_labels.csv lists labels to check, the most suspicious first"
     wrong = teacher["wrong_labels"]
-    if wrong is None or wrong["low"] < HARDLY:
+    if not surely_wrong(teacher):
         return f"{listed}."
     low, high = (_percent(wrong[k]) for k in ("low", "high"))
     return (

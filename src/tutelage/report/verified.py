@@ -2,7 +2,7 @@
 
 from typing import Any
 
-_SURE = 2  # standard errors
+SURE = 2  # standard errors
 
 
 def conclusion(verified: dict[str, Any]) -> str:
@@ -31,7 +31,7 @@ def better(verified: dict[str, Any] | None) -> tuple[float, float] | None:
     """Give the setting at which real students erred surely less than at the recommended one, if
     there is one.
     """
-    if verified is None or not verified["regret"] > _SURE * verified["regret_se"]:
+    if verified is None or not verified["regret"] > SURE * verified["regret_se"]:
         return None
     rho, t = verified["best"]
     return float(rho), float(t)
@@ -44,7 +44,7 @@ def _levels(rows: list[dict[str, Any]]) -> str:
         return "No error was predicted of them."
     apart = [row["real"] - row["predicted"] for row in known]
     spread = [(row["predicted_se"] ** 2 + row["real_se"] ** 2) ** 0.5 for row in known]
-    missed = sum(abs(d) > _SURE * s for d, s in zip(apart, spread, strict=True))
+    missed = sum(abs(d) > SURE * s for d, s in zip(apart, spread, strict=True))
     mean = 100 * sum(apart) / len(apart)
     side = "higher" if mean > 0 else "lower"
     surely = (

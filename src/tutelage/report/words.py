@@ -4,6 +4,8 @@ from typing import Any
 
 from tutelage.decisions.settings import HARDLY
 
+HARDLY_WRONG = 0.01  # of the labels
+
 
 def percent(value: float | None, digits: int = 1) -> str:
     """A share, such as 12.3 %."""
@@ -29,6 +31,12 @@ def partly_labelled(document: dict[str, Any]) -> bool:
     """Whether some samples of a plan's pool have no label."""
     task = document["task"]
     return bool(task["labels"]) and task.get("n_labelled", task["n_train"]) < task["n_train"]
+
+
+def surely_wrong(teacher: dict[str, Any]) -> bool:
+    """Whether it is sure that more than hardly any label of the pool is wrong."""
+    wrong = teacher.get("wrong_labels")
+    return wrong is not None and bool(wrong["low"] >= HARDLY_WRONG)
 
 
 def undecided(document: dict[str, Any]) -> bool:
